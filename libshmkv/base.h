@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* base.h - the few macros that every file uses. */
+#ifndef SHMKV_BASE_H
+#define SHMKV_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define CACHE_LINE 64u
+#define PAGE_BYTES 4096u
+#define HUGE_PAGE_BYTES (2ull << 20)
+
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+
+/* @a is a power of two. */
+static inline uint64_t align_up(uint64_t n, uint64_t a)
+{
+    return (n + a - 1) & ~(a - 1);
+}
+
+static inline uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline uint64_t max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* The smallest power of two >= @n; @n is 1..2^63. */
+static inline uint64_t pow2_up(uint64_t n)
+{
+    return n <= 1 ? 1 : 1ull << (64 - __builtin_clzll(n - 1));
+}
+
+/* @n is a power of two. */
+static inline unsigned log2_exact(uint64_t n)
+{
+    return (unsigned)__builtin_ctzll(n);
+}
+
+#endif
