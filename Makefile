@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: MIT
+#
+# The build of shmkv, for GNU make.  `make help` lists the targets.
+#
+#   build/              libshmkv.a, libshmkv.so.0, shmkv, and in obj/, tests/, examples/ the rest
+#   build/VARIANT/      the same of a variant: make SANITIZE=address|thread|undefined, COVERAGE=1
+#   bench/NAME          the benchmarks (of a variant: build/VARIANT/bench/NAME)
+#
+# What is in a directory is built: a new libshmkv/*.c, cli/*.c, bench/*.c, examples/*.c or
+# tests/{test,torture,crash,fuzz}_*.c needs no change here.
+
+CC ?= cc
+CFLAGS ?= -O2 -g
+LDFLAGS ?=
+PREFIX ?= /usr/local
+DESTDIR ?=
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+SANITIZE ?=
+COVERAGE ?=
+WERROR ?=
+SECONDS ?= 60
+FUZZ_SECONDS ?= 30
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+VERSION := $(shell sed -n 's/^\#define SHMKV_VERSION_STRING "\(.*\)"/\1/p' libshmkv/shmkv.h)
+SONAME := libshmkv.so.0
+
+# ---- variants ------------------------------------------------------------------------------------
+
+ifneq ($(SANITIZE),)
+OUT := build/$(SANITIZE)
+BENCH := $(OUT)/bench
+else ifneq ($(COVERAGE),)
+OUT := build/coverage
+BENCH := $(OUT)/bench
+else
+OUT := build
+BENCH := bench
+endif
+
+VARIANT_address := -fsanitize=address -fno-omit-frame-pointer
+VARIANT_thread := -fsanitize=thread -fno-omit-frame-pointer
+VARIANT_undefined := -fsanitize=undefined -fno-sanitize-recover=all
+VARIANT_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+VARIANT := $(if $(SANITIZE),$(or $(VARIANT_$(SANITIZE)),\
+    $(error SANITIZE=$(SANITIZE) is unknown: address, thread or undefined))) \
+    $(if $(COVERAGE),--coverage -O0)
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes $(if $(WERROR),-Werror)
+# gcc says of each fence that its thread sanitizer does not understand it.
+ifeq ($(SANITIZE),thread)
+WARNINGS += $(shell $(CC) -Werror -Wno-tsan -x c -fsyntax-only /dev/null 2>/dev/null && echo -Wno-tsan)
+endif
+
+# The empty definition agrees with a file's own "#define _GNU_SOURCE".
+COMPILE = $(CC) -std=c17 $(WARNINGS) -D_GNU_SOURCE= -Ilibshmkv $(CPPFLAGS) $(CFLAGS) $(VARIANT) \
+          -MMD -MP -c -o $@
+LINK = $(CC) $(CFLAGS) $(VARIANT) -Wl,--as-needed $(LDFLAGS) -o $@
+LIB_FLAGS := -fPIC -fno-semantic-interposition -fvisibility=hidden -ftls-model=initial-exec
+LIBS := -lurcu -lpthread
+CLI_LIBS ?=
+BENCH_LIBS ?= -lm
+
+# clang knows -fno-semantic-interposition only for some targets; it assumes it anyway.
+ifneq ($(findstring clang,$(shell $(CC) --version 2>/dev/null)),)
+LIB_FLAGS := $(filter-out -fno-semantic-interposition,$(LIB_FLAGS))
+endif
+
+# `make V=1` shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@echo '  $(1)' $@)
+
+# ---- files ---------------------------------------------------------------------------------------
+
+objects = $(patsubst $(1)/%.c,$(OUT)/obj/$(2)/%.o,$(3))
+
+LIB_C := $(wildcard libshmkv/*.c)
+CLI_C := $(wildcard cli/*.c)
+BENCH_C := $(filter-out bench/lib_%,$(wildcard bench/*.c))
+BENCH_LIB_C := $(wildcard bench/lib_*.c)
+EXAMPLE_C := $(wildcard examples/*.c)
+SUPPORT_C := $(wildcard tests/support/*.c)
+TEST_C := $(wildcard tests/test_*.c)
+POINT_TEST_C := $(wildcard tests/torture_*.c tests/crash_*.c)
+FUZZ_C := $(wildcard tests/fuzz_*.c)
+
+LIB_O := $(call objects,libshmkv,lib,$(LIB_C))
+POINTS_O := $(call objects,libshmkv,points,$(LIB_C))
+CLI_O := $(call objects,cli,cli,$(CLI_C))
+CLI_PARTS_O := $(filter-out %/main.o,$(CLI_O))
+BENCH_LIB_O := $(call objects,bench,bench,$(BENCH_LIB_C))
+SUPPORT_O := $(call objects,tests,tests,$(SUPPORT_C))
+SUPPORT_POINTS_O := $(call objects,tests,tests-points,$(SUPPORT_C))
+
+LIB_A := $(OUT)/libshmkv.a
+LIB_SO := $(OUT)/$(SONAME)
+POINTS_A := $(OUT)/obj/libshmkv-points.a
+CLI_A := $(if $(CLI_PARTS_O),$(OUT)/obj/cli.a)
+TOOL := $(if $(CLI_C),$(OUT)/shmkv)
+BENCH_BIN := $(patsubst bench/%.c,$(BENCH)/%,$(BENCH_C))
+EXAMPLE_BIN := $(patsubst examples/%.c,$(OUT)/examples/%,$(EXAMPLE_C))
+TEST_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(TEST_C))
+POINT_TEST_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(POINT_TEST_C))
+FUZZ_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(FUZZ_C))
+
+# ---- what most people want -----------------------------------------------------------------------
+
+.PHONY: all
+all: $(LIB_A) $(LIB_SO) $(TOOL) $(BENCH_BIN) $(EXAMPLE_BIN) ## build library, tool, benchmarks and examples
+
+PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+
+.PHONY: check
+check: ## build everything and run every test; ends with 'N passed, N failed'
+	@scripts/deps.sh build check
+	@+$(MAKE) --no-print-directory $(PARALLEL) all tests
+	@OUT=$(OUT) SANITIZE=$(SANITIZE) TORTURE_SECONDS=10 tests/run.sh \
+	    $(TEST_BIN) $(wildcard tests/cli/*.sh) $(POINT_TEST_BIN)
+
+.PHONY: demo
+demo: ## load 1,000,000 keys, read them from several processes, print what it cost
+	@scripts/deps.sh build
+	@+$(MAKE) --no-print-directory $(PARALLEL) all
+	@scripts/demo.sh
+
+.PHONY: bench
+bench: $(BENCH_BIN) ## build the benchmarks; bench/README.md says how to run them
+
+.PHONY: tests
+tests: $(TEST_BIN) $(POINT_TEST_BIN) ## build the tests without running them
+
+.PHONY: torture
+torture: ## run the many-process tests, SECONDS=60 each
+	@scripts/deps.sh build check
+	@+$(MAKE) --no-print-directory $(PARALLEL) $(POINT_TEST_BIN)
+	@OUT=$(OUT) SANITIZE=$(SANITIZE) TORTURE_SECONDS=$(SECONDS) tests/run.sh \
+	    $(filter $(OUT)/tests/torture_%,$(POINT_TEST_BIN))
+
+.PHONY: model
+model: ## verify the protocols with Spin, and that each broken rule is found
+	@scripts/deps.sh model
+	@tests/model/run.sh
+
+.PHONY: fuzz
+fuzz: ## run the fuzzers, FUZZ_SECONDS=30 each
+	@scripts/deps.sh build fuzz
+	@+$(MAKE) --no-print-directory $(PARALLEL) SANITIZE=fuzz CC=clang fuzzers
+	@OUT=build/fuzz SANITIZE=fuzz FUZZ_SECONDS=$(FUZZ_SECONDS) tests/run.sh \
+	    $(patsubst tests/%.c,build/fuzz/tests/%,$(FUZZ_C))
+
+.PHONY: lint
+lint: ## check format, floors, comments' tags, and what the static analysers say
+	@scripts/deps.sh build check lint
+	@scripts/lint.sh
+
+.PHONY: format
+format: ## rewrite the sources in the format that lint asks for
+	@scripts/deps.sh lint
+	@scripts/lint.sh --format
+
+.PHONY: coverage
+coverage: ## run the tests and print how much of the library they execute
+	@scripts/deps.sh build check coverage
+	@+$(MAKE) --no-print-directory COVERAGE=1 check
+	@cd build/coverage && gcovr --root ../.. --filter '../../(libshmkv|cli)/' --print-summary \
+	    --gcov-ignore-errors=no_working_dir_found --txt coverage.txt . && cat coverage.txt
+
+.PHONY: deb
+deb: all ## make a Debian package in build/
+	@scripts/deps.sh deb
+	@scripts/deb.sh $(VERSION)
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf build $(patsubst bench/%.c,bench/%,$(BENCH_C))
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.DEFAULT_GOAL := all
+
+# ---- install -------------------------------------------------------------------------------------
+
+INSTALL ?= install
+MAN := $(wildcard man/*.[1-8])
+MAN_FILES := $(foreach m,$(MAN),$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
+BASH_COMPLETION := $(wildcard completions/shmkv.bash)
+ZSH_COMPLETION := $(firstword $(wildcard completions/_shmkv completions/shmkv.zsh))
+BASH_COMPLETION_FILE := $(PREFIX)/share/bash-completion/completions/shmkv
+ZSH_COMPLETION_FILE := $(PREFIX)/share/zsh/site-functions/_shmkv
+
+.PHONY: install
+install: $(LIB_A) $(LIB_SO) $(TOOL) ## install under PREFIX=/usr/local, below DESTDIR
+	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR)
+	$(INSTALL) -m 644 libshmkv/shmkv.h $(DESTDIR)$(INCLUDEDIR)/shmkv.h
+	$(INSTALL) -m 644 $(LIB_A) $(DESTDIR)$(LIBDIR)/libshmkv.a
+	$(INSTALL) -m 644 $(LIB_SO) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libshmkv.so
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' libshmkv.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/shmkv.pc
+	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/shmkv.pc
+	$(if $(TOOL),$(INSTALL) -m 755 $(TOOL) $(DESTDIR)$(BINDIR)/shmkv)
+	$(foreach m,$(MAN),$(INSTALL) -D -m 644 $(m) \
+	    $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)) &&) true
+	$(if $(BASH_COMPLETION),$(INSTALL) -D -m 644 $(BASH_COMPLETION) $(DESTDIR)$(BASH_COMPLETION_FILE))
+	$(if $(ZSH_COMPLETION),$(INSTALL) -D -m 644 $(ZSH_COMPLETION) $(DESTDIR)$(ZSH_COMPLETION_FILE))
+	$(if $(DESTDIR),,-ldconfig 2>/dev/null)
+
+.PHONY: uninstall
+uninstall: ## remove what install has put there
+	rm -f $(addprefix $(DESTDIR),$(INCLUDEDIR)/shmkv.h $(LIBDIR)/libshmkv.a $(LIBDIR)/$(SONAME) \
+	    $(LIBDIR)/libshmkv.so $(LIBDIR)/pkgconfig/shmkv.pc $(BINDIR)/shmkv $(MAN_FILES) \
+	    $(BASH_COMPLETION_FILE) $(ZSH_COMPLETION_FILE))
+
+# ---- rules ---------------------------------------------------------------------------------------
+
+# Rewritten when the way to compile has changed, which makes everything compile again.
+$(OUT)/obj/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(subst ','\'',$(COMPILE) $(LIB_FLAGS))' | cmp -s - $@ || \
+	    echo '$(subst ','\'',$(COMPILE) $(LIB_FLAGS))' > $@
+.PHONY: FORCE
+FORCE:
+
+define compile
+$(OUT)/obj/$(1)/%.o: $(2)/%.c $(OUT)/obj/flags
+	@mkdir -p $$(@D)
+	$$(call say,CC  )
+	$$(Q)$$(COMPILE) $(3) $$<
+endef
+TEST_FLAGS := -Itests -Itests/support -Icli
+$(eval $(call compile,lib,libshmkv,$(LIB_FLAGS)))
+$(eval $(call compile,points,libshmkv,$(LIB_FLAGS) -DSHMKV_POINTS))
+$(eval $(call compile,cli,cli))
+$(eval $(call compile,bench,bench))
+$(eval $(call compile,examples,examples))
+$(eval $(call compile,tests,tests,$(TEST_FLAGS)))
+$(eval $(call compile,tests-points,tests,$(TEST_FLAGS) -DSHMKV_POINTS))
+
+$(LIB_A): $(LIB_O)
+$(POINTS_A): $(POINTS_O)
+$(CLI_A): $(CLI_PARTS_O)
+$(LIB_A) $(POINTS_A) $(CLI_A):
+	@mkdir -p $(@D)
+	$(call say,AR  )
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+# nodelete: threads leave the store in a destructor, which must outlive a dlclose().
+$(LIB_SO): $(LIB_O)
+	$(call say,LINK)
+	$(Q)$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,-z,nodelete,-z,relro,-z,now $^ $(LIBS)
+	$(Q)ln -sf $(SONAME) $(OUT)/libshmkv.so
+
+$(OUT)/shmkv: $(CLI_O) $(LIB_A)
+	$(call say,LINK)
+	$(Q)$(LINK) $^ $(LIBS) $(CLI_LIBS)
+
+$(BENCH_BIN): $(BENCH)/%: $(OUT)/obj/bench/%.o $(BENCH_LIB_O) $(LIB_A)
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(LINK) $^ $(LIBS) $(BENCH_LIBS)
+
+$(EXAMPLE_BIN): $(OUT)/examples/%: $(OUT)/obj/examples/%.o $(LIB_A)
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(LINK) $^ $(LIBS)
+
+$(TEST_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(SUPPORT_O) $(CLI_A) $(LIB_A)
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(LINK) $^ -lcmocka $(LIBS) $(CLI_LIBS) -lm
+
+$(POINT_TEST_BIN): $(OUT)/tests/%: $(OUT)/obj/tests-points/%.o $(SUPPORT_POINTS_O) $(POINTS_A)
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(LINK) $^ -lcmocka $(LIBS) -lm
+
+.PHONY: fuzzers
+fuzzers: $(FUZZ_BIN)
+$(FUZZ_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(CLI_A) $(LIB_A)
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(LINK) -fsanitize=fuzzer $^ $(LIBS) $(CLI_LIBS)
+
+.SECONDARY:
+-include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)
