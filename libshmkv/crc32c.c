@@ -69,7 +69,7 @@ static inline uint64_t crc32c_load64(const unsigned char *p)
     return v;
 }
 
-/* The register after @v, lowest byte first: the first byte of eight is the farthest from the end. */
+/* The register after @v; the first byte of the eight is the farthest from the end. */
 static uint32_t crc32c_sum64(uint64_t v)
 {
     uint32_t sum = 0;

@@ -3,8 +3,8 @@
  * futex.h - sleep on a word in shared memory until somebody in any process wakes.
  *
  * futex_wait() compares and goes to sleep in one step as seen by futex_wake(): who changes the word
- * and then wakes cannot slip in between.  Both act as full fences only inside the kernel; the caller
- * orders what it read before and reads after.  A sleeper that dies leaves nothing behind.
+ * and then wakes cannot slip in between.  Neither orders anything else for the caller.  A sleeper
+ * that dies leaves nothing behind.
  */
 #ifndef SHMKV_FUTEX_H
 #define SHMKV_FUTEX_H

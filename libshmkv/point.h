@@ -14,7 +14,8 @@
 enum point_action { POINT_NONE, POINT_KILL, POINT_STOP, POINT_CALL };
 
 /* Act at the @nth (1 = next) passage of the point @name; @name stays the caller's. */
-void point_arm(const char *name, unsigned nth, enum point_action action, void (*fn)(void *), void *arg);
+void point_arm(const char *name, unsigned nth, enum point_action action, void (*fn)(void *),
+               void *arg);
 /* Forget what was armed. */
 void point_disarm(void);
 /* Record the names passed from now on (NULL: stop); calls @seen once per passage. */

@@ -416,23 +416,23 @@ struct shmkv_stats {
 #define SHMKV_STAT_MEMBER(name, text) uint64_t name;
     SHMKV_STATS(SHMKV_STAT_MEMBER)
 #undef SHMKV_STAT_MEMBER
-    uint64_t keys;             /* best effort: keys added less keys removed, expired included */
-    uint64_t tombstones;       /* best effort */
-    uint64_t size;             /* limit of memory in use */
-    uint64_t memory;           /* in use: segments, index, tables */
-    uint64_t index_bytes;      /* of it: index areas in use */
-    uint64_t table_bytes;      /* of it: fixed tables */
-    uint64_t log_bytes;        /* of it: segments */
-    uint64_t live_bytes;       /* best effort: records that are current */
+    uint64_t keys;        /* best effort: keys added less keys removed, expired included */
+    uint64_t tombstones;  /* best effort */
+    uint64_t size;        /* limit of memory in use */
+    uint64_t memory;      /* in use: segments, index, tables */
+    uint64_t index_bytes; /* of it: index areas in use */
+    uint64_t table_bytes; /* of it: fixed tables */
+    uint64_t log_bytes;   /* of it: segments */
+    uint64_t live_bytes;  /* best effort: records that are current */
     uint64_t segment_size;
-    uint64_t segments;         /* number of segments that have memory */
-    uint64_t segments_free;    /* of them: free */
-    uint64_t segments_limbo;   /* of them: waiting for a grace period */
-    uint64_t slots;            /* capacity of the index */
-    uint64_t tickets;          /* inserts left before the next resize */
+    uint64_t segments;       /* number of segments that have memory */
+    uint64_t segments_free;  /* of them: free */
+    uint64_t segments_limbo; /* of them: waiting for a grace period */
+    uint64_t slots;          /* capacity of the index */
+    uint64_t tickets;        /* inserts left before the next resize */
     uint64_t epoch;
-    uint64_t processes;        /* attached */
-    uint64_t participants;     /* threads and readers registered */
+    uint64_t processes;    /* attached */
+    uint64_t participants; /* threads and readers registered */
 };
 
 /* Costs readers and writers nothing.  SHMKV_ECLOSED, SHMKV_EINVAL. */
@@ -440,12 +440,12 @@ SHMKV_API int shmkv_get_stats(struct shmkv *db, struct shmkv_stats *stats);
 
 /* One attached participant. */
 struct shmkv_participant {
-    int64_t pid;           /* as seen by that process */
-    char name[16];         /* of that process */
-    uint64_t reading;      /* epoch of its read section; 0: in none */
-    uint64_t writing;      /* epoch of its write; 0: in none */
-    uint64_t bytes_held;   /* memory that cannot be freed before it goes on */
-    uint64_t operations;   /* reads and writes so far */
+    int64_t pid;         /* as seen by that process */
+    char name[16];       /* of that process */
+    uint64_t reading;    /* epoch of its read section; 0: in none */
+    uint64_t writing;    /* epoch of its write; 0: in none */
+    uint64_t bytes_held; /* memory that cannot be freed before it goes on */
+    uint64_t operations; /* reads and writes so far */
 };
 
 /* Calls @fn for each participant; non-zero stops and is returned. */
@@ -461,8 +461,7 @@ SHMKV_API int shmkv_compact(struct shmkv *db);
  * Safe beside readers and writers; figures that only hold at rest are then not checked.
  * Return:   0, SHMKV_ECORRUPT (something was found), SHMKV_ECLOSED.
  */
-SHMKV_API int shmkv_check(struct shmkv *db, void (*report)(void *arg, const char *line),
-                          void *arg);
+SHMKV_API int shmkv_check(struct shmkv *db, void (*report)(void *arg, const char *line), void *arg);
 
 /* Remove a store by name.  SHMKV_EINUSE if a process is attached, unless @force: those then get
  * SHMKV_EDEFUNCT from their next write.  @shm_dir as in struct shmkv_options. */
@@ -470,11 +469,11 @@ SHMKV_API int shmkv_destroy(const char *name, const char *shm_dir, int force);
 
 /* What shmkv_list() tells of a store. */
 struct shmkv_store_info {
-    const char *name;     /* "shm:NAME" */
-    uint64_t size;        /* limit */
-    uint64_t allocated;   /* memory taken now, as the file system counts it */
-    uint64_t processes;   /* attached */
-    int state;            /* 0 usable, or a negative SHMKV_E... code that opening would give */
+    const char *name;   /* "shm:NAME" */
+    uint64_t size;      /* limit */
+    uint64_t allocated; /* memory taken now, as the file system counts it */
+    uint64_t processes; /* attached */
+    int state;          /* 0 usable, or a negative SHMKV_E... code that opening would give */
 };
 
 /* Calls @fn for each store in @shm_dir (NULL: /dev/shm); non-zero stops and is returned. */

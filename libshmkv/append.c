@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* append.c - see append.h. */
+#include "append.h"
+
+#include "point.h"
+#include "shmkv.h"
+
+/* Memory is taken a quarter of a segment at a time: few system calls, short pauses. */
+#define TAKE_SHIFT 2
+
+static int take_memory(struct append *l, const struct arena *a, uint64_t bytes)
+{
+    struct segment *s = segment_at(a, l->hold.id);
+    uint64_t start = arena_segment_start(a, l->hold.id);
+    uint64_t step = (a->segment_mask + 1) >> TAKE_SHIFT;
+    uint64_t want = min_u64(align_up(l->at + bytes - start, step), a->segment_mask + 1);
+    int rc = arena_take(a, l->taken, start + want - l->taken);
+    if (rc != 0)
+        return rc;
+    l->taken = start + want;
+    store_relaxed(&s->taken, want); /* owner only; a death before leaves it to be taken again */
+    return 0;
+}
+
+static void begin(struct append *l, const struct arena *a)
+{
+    const struct segment *s = segment_at(a, l->hold.id);
+    uint64_t start = arena_segment_start(a, l->hold.id);
+    l->at = start + load_acquire(&s->used);
+    l->end = start + a->segment_mask + 1;
+    l->taken = start + load_relaxed(&s->taken);
+    l->seed = record_seed(l->hold.id, load_relaxed(&s->incarnation));
+}
+
+int append_refill(struct append *l, const struct participant *p, enum segment_purpose purpose,
+                  uint64_t bytes)
+{
+    const struct arena *a = p->arena;
+    if (l->hold.id == SEGMENT_NONE || l->at + bytes > l->end) {
+        segment_close_owner(a, &l->hold);
+        int rc = segment_open(p, purpose, bytes, &l->hold);
+        if (rc != 0) {
+            l->hold.id = SEGMENT_NONE;
+            return rc;
+        }
+        begin(l, a);
+    }
+    return l->at + bytes <= l->taken ? 0 : take_memory(l, a, bytes);
+}
+
+void append_close(struct append *l, const struct arena *a)
+{
+    segment_close_owner(a, &l->hold);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * append.h - an owner's end of the log: reserve room, write there, commit or take back.
+ *
+ *   start of segment          used            at               taken           end of segment
+ *   | decided records ........ | = at between  | record being   | has memory    |
+ *   |                          |   writes      | written        |               |
+ *
+ * R8: reserving happens outside of a write section (it may have to find a segment); inside it the
+ *     owner first checks append_held(), since an idle owner's segment may have been taken.
+ * R9: a record that was not published is overwritten by the next one: `used` is stored (release)
+ *     by append_commit() alone, after the fate of the record is decided.        test_append: r9
+ *
+ * A struct append belongs to one participant and is used by one thread at a time.  Death: the
+ * segment stays OPEN(p) with `used` before the record in flight, which the reaper decides.
+ */
+#ifndef SHMKV_APPEND_H
+#define SHMKV_APPEND_H
+
+#include "record.h"
+#include "segment.h"
+
+struct append {
+    struct segment_hold hold;
+    uint64_t at;    /* offset in the arena where the next record goes */
+    uint64_t end;   /* offset of the end of the segment */
+    uint64_t taken; /* offset up to which there is memory */
+    uint64_t seed;  /* record_seed() of the segment's incarnation */
+};
+
+#define APPEND_INIT                                                                                \
+    {                                                                                              \
+        .hold = {.id = SEGMENT_NONE }                                                              \
+    }
+
+/* The slow half of append_reserve(). */
+int append_refill(struct append *l, const struct participant *p, enum segment_purpose purpose,
+                  uint64_t bytes);
+
+/*
+ * append_reserve() - have @bytes of room with memory under it.
+ * SHMKV_ENOSPC without a text: nothing is free, the caller makes room and tries again; other
+ * errors have a text.
+ */
+static inline int append_reserve(struct append *l, const struct participant *p,
+                                 enum segment_purpose purpose, uint64_t bytes)
+{
+    if (likely(l->hold.id != SEGMENT_NONE && l->at + bytes <= l->taken))
+        return 0;
+    return append_refill(l, p, purpose, bytes);
+}
+
+static inline bool append_held(const struct append *l, const struct arena *a)
+{
+    return segment_held(a, &l->hold);
+}
+
+/* The record of @bytes at l->at is decided: let `used` pass it.  Inside the write section. */
+static inline void append_commit(struct append *l, const struct arena *a, uint64_t bytes)
+{
+    l->at += bytes;
+    /* release: who walks up to `used` finds whole records there; pairs with cleaner walks [L1] */
+    store_release(&segment_at(a, l->hold.id)->used, l->at - arena_segment_start(a, l->hold.id));
+}
+
+/* Give the segment back; outside of a write section. */
+void append_close(struct append *l, const struct arena *a);
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * arena.h - the two shared-memory objects of a store: create, attach, take memory, offsets.
+ */
+#ifndef SHMKV_ARENA_H
+#define SHMKV_ARENA_H
+
+#include "layout.h"
+
+/* A mapping of a store in this process.  Immutable once attached, but for the descriptors. */
+struct arena {
+    char *base; /* of the arena object */
+    struct superblock *sb;
+    struct table *tables;
+    struct segment *segments;
+    struct sync_header *sync;
+    struct wait_word *waits;
+    struct process_entry *processes;
+    struct participant_entry *participants;
+    uint64_t log_offset;
+    uint64_t segment_mask; /* segment_bytes - 1 */
+    unsigned segment_shift;
+    bool readonly;
+    uint64_t hash_seed;
+    size_t reserve;
+    int fd;            /* of the arena object; -1: none.  Never trusted: see arena_take() */
+    int sync_fd;       /* of the sync object, likewise */
+    uint64_t device, inode, sync_device, sync_inode;
+    char *name;        /* "shm:NAME" */
+    char *path;        /* of the arena object */
+    char *sync_path;
+    void *attach_page; /* holds the attached lock, see process.h */
+};
+
+struct arena_options {
+    bool create, exclusive, readonly;
+    uint32_t mode;    /* 0: 0600 */
+    uint64_t size;    /* 0: half of the machine's memory */
+    const char *shm_dir;
+};
+
+/*
+ * arena_open() - create or attach.  On success a->base etc. are set and, if this call created the
+ * store, *@created is true: the superblock's geometry is set, every other word is 0, its state is
+ * still STORE_BUILDING and the create lock is held; the caller builds the first table and calls
+ * arena_ready().  Attached: the state is STORE_READY and the attached lock is held.
+ */
+int arena_open(struct arena *a, const char *name, const struct arena_options *opt, bool *created);
+/* Publish a created store to others: STORE_READY, attached lock held, create lock given up. */
+int arena_ready(struct arena *a);
+/* Unmap, give up the locks.  A store left in STORE_BUILDING is unlinked. */
+void arena_close(struct arena *a);
+
+/*
+ * arena_take() - give [@offset, @offset + @bytes) of the arena memory, so that touching it cannot
+ * raise SIGBUS.  Idempotent; contents stay.  Looks at MemAvailable and the cgroup's limit first.
+ * Return: 0, SHMKV_ENOSPC (tmpfs, cgroup or machine is full), SHMKV_EDEFUNCT, SHMKV_ESYSTEM.
+ */
+int arena_take(const struct arena *a, uint64_t offset, uint64_t bytes);
+/* The same in the sync object. */
+int arena_take_sync(const struct arena *a, uint64_t offset, uint64_t bytes);
+/* Give the memory back; the range reads as zero afterwards (and no page of it stays mapped). */
+int arena_release(const struct arena *a, uint64_t offset, uint64_t bytes);
+/* True if the object that @a maps is still the one under its name. */
+bool arena_current(const struct arena *a);
+/* Bytes that the file system counts for both objects. */
+uint64_t arena_allocated(const struct arena *a);
+
+int arena_destroy(const char *name, const char *shm_dir, bool force);
+struct shmkv_store_info;
+int arena_list(const char *shm_dir, int (*fn)(void *, const struct shmkv_store_info *), void *arg);
+int arena_gc(const char *shm_dir, size_t *removed);
+
+/* Memory in use by what is neither index nor log. */
+uint64_t arena_fixed_bytes(const struct arena *a);
+
+/* ---- offsets ------------------------------------------------------------------------------- */
+
+static inline void *arena_at(const struct arena *a, uint64_t offset)
+{
+    return a->base + offset;
+}
+
+static inline uint64_t arena_segment_of(const struct arena *a, uint64_t offset)
+{
+    return (offset - a->log_offset) >> a->segment_shift;
+}
+
+static inline uint64_t arena_segment_start(const struct arena *a, uint64_t id)
+{
+    return a->log_offset + (id << a->segment_shift);
+}
+
+#endif

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bucket.h - probing one cache line of eight slots.
+ *
+ * bucket_match() returns which of the eight slots deserve a look: those with the tag, and those
+ * that end a probe (EMPTY, MOVED_EMPTY).  Its vector load is no atomic access; that is sound
+ * because it only filters: the caller loads each candidate again, atomically, and a slot that is
+ * passed over had, at the time of the load, another key's tag, which it keeps.  A build under
+ * ThreadSanitizer, and other machines, use the portable path of eight atomic loads.
+ */
+#ifndef SHMKV_BUCKET_H
+#define SHMKV_BUCKET_H
+
+#include "atomics.h"
+#include "slot.h"
+
+#define BUCKET_SLOTS 8u
+
+#if defined(__SANITIZE_THREAD__)
+#define BUCKET_PORTABLE 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define BUCKET_PORTABLE 1
+#endif
+#endif
+#if !defined(BUCKET_PORTABLE) && defined(__SSE2__)
+#define BUCKET_SSE2 1
+#include <emmintrin.h>
+#elif !defined(BUCKET_PORTABLE) && defined(__ARM_NEON) && defined(__aarch64__)
+#define BUCKET_NEON 1
+#include <arm_neon.h>
+#endif
+
+/* Relaxed: a filter, see above. */
+static inline unsigned bucket_match_portable(const _Atomic uint64_t *bucket, uint64_t tag)
+{
+    unsigned mask = 0;
+    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+        uint64_t t = slot_tag_of(load_relaxed(&bucket[i]));
+        mask |= (unsigned)(t == tag || t < SLOT_TAG_FIRST) << i;
+    }
+    return mask;
+}
+
+#if defined(BUCKET_SSE2)
+/* Four pairs of slots to one vector of eight tags; the shifts sign-extend, so packing is exact. */
+static inline unsigned bucket_match(const _Atomic uint64_t *bucket, uint64_t tag)
+{
+    const __m128 *line = (const __m128 *)(const void *)bucket;
+    __m128i lo = _mm_castps_si128(_mm_shuffle_ps(line[0], line[1], _MM_SHUFFLE(2, 0, 2, 0)));
+    __m128i hi = _mm_castps_si128(_mm_shuffle_ps(line[2], line[3], _MM_SHUFFLE(2, 0, 2, 0)));
+    __m128i tags = _mm_packs_epi32(_mm_srai_epi32(_mm_slli_epi32(lo, 16), 16),
+                                   _mm_srai_epi32(_mm_slli_epi32(hi, 16), 16));
+    __m128i same = _mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag));
+    __m128i end = _mm_cmpeq_epi16(_mm_srli_epi16(tags, 1), _mm_setzero_si128());
+    __m128i hits = _mm_or_si128(same, end);
+    return (unsigned)_mm_movemask_epi8(_mm_packs_epi16(hits, hits)) & 0xffu;
+}
+#elif defined(BUCKET_NEON)
+static inline unsigned bucket_match(const _Atomic uint64_t *bucket, uint64_t tag)
+{
+    static const uint16_t weights[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    const uint64_t *line = (const uint64_t *)(const void *)bucket;
+    uint32x4_t lo = vcombine_u32(vmovn_u64(vld1q_u64(line)), vmovn_u64(vld1q_u64(line + 2)));
+    uint32x4_t hi = vcombine_u32(vmovn_u64(vld1q_u64(line + 4)), vmovn_u64(vld1q_u64(line + 6)));
+    uint16x8_t tags = vcombine_u16(vmovn_u32(lo), vmovn_u32(hi));
+    uint16x8_t hits = vorrq_u16(vceqq_u16(tags, vdupq_n_u16((uint16_t)tag)),
+                                vcltq_u16(tags, vdupq_n_u16((uint16_t)SLOT_TAG_FIRST)));
+    return vaddvq_u16(vandq_u16(hits, vld1q_u16(weights)));
+}
+#else
+#define bucket_match bucket_match_portable
+#endif
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/* epoch.c - see epoch.h for the protocol and its invariants. */
+#define _GNU_SOURCE
+#include "epoch.h"
+
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "error.h"
+#include "point.h"
+#include "shmkv.h"
+
+#define RAISE_INTERVAL_NS 1000000u /* 40 bits of epoch at 1,000 a second last 34 years */
+
+static long membarrier(int command)
+{
+    return syscall(SYS_membarrier, command, 0, 0);
+}
+
+static bool membarrier_registered(void)
+{
+    return membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0;
+}
+
+void epoch_register_process(void)
+{
+    (void)membarrier_registered(); /* a refusal is noticed per participant, in epoch_join() */
+}
+
+/* Entries are taken page-wise beyond those that exist since creation. */
+static int take_entry(const struct arena *a, uint32_t i)
+{
+    uint64_t offset = SYNC_PARTICIPANT_OFFSET + (uint64_t)i * sizeof(struct participant_entry);
+    if (i < load_relaxed(&a->sync->participant_high)) /* taken by who raised the mark */
+        return 0;
+    return arena_take_sync(a, offset & ~(uint64_t)(PAGE_BYTES - 1), PAGE_BYTES);
+}
+
+static void raise_high(const struct arena *a, uint32_t i)
+{
+    uint32_t high = load_relaxed(&a->sync->participant_high);
+    while (high <= i) { /* a failed CAS saw a higher mark: at most PARTICIPANT_MAX rounds */
+        if (atomic_compare_exchange_strong(&a->sync->participant_high, &high, i + 1))
+            break;
+    }
+}
+
+int epoch_join(struct participant *p, const struct arena *a, uint32_t process)
+{
+    for (uint32_t i = 0; i < PARTICIPANT_MAX; i++) {
+        struct participant_entry *entry = &a->participants[i];
+        int rc = take_entry(a, i);
+        if (rc != 0)
+            return rc;
+        uint64_t owner = load_relaxed(&entry->owner); /* a hint, the CAS decides */
+        if (owner != 0)
+            continue;
+        /* seq_cst: claim and mark precede the first section in every scan's view [E1], INV-E4.
+         * If we die right after it, the entry is idle and names our process: reaped. */
+        if (!cas_seq_cst(&entry->owner, &owner, (uint64_t)process + 1))
+            continue;
+        raise_high(a, i);
+        POINT("join.claimed");
+        p->arena = a;
+        p->entry = entry;
+        p->index = i;
+        p->fenced = !membarrier_registered();
+        store_seq_cst(&entry->flags, p->fenced ? PARTICIPANT_FENCED : 0u);
+        return 0;
+    }
+    return error_set(SHMKV_ELIMIT, "%s: all %u participant entries are in use; close threads or "
+                     "processes that use the store (shmkv readers lists them)", a->name,
+                     PARTICIPANT_MAX);
+}
+
+void epoch_clear_entry(const struct arena *a, struct participant_entry *entry)
+{
+    for (unsigned i = 0; i < STAT_COUNTERS; i++) { /* a death in here miscounts, nothing more */
+        add_relaxed(&a->sync->retired[i], load_relaxed(&entry->counters[i]));
+        store_relaxed(&entry->counters[i], 0);
+    }
+    store_release(&entry->inflight, 0);
+    store_release(&entry->writing, 0); /* pairs with epoch_poll [E4] */
+    store_release(&entry->reading, 0); /* pairs with epoch_poll [E4] */
+    POINT("leave.cleared");
+    store_release(&entry->owner, 0); /* the next claimer's CAS sees the cleared words */
+}
+
+void epoch_leave(struct participant *p)
+{
+    epoch_clear_entry(p->arena, p->entry);
+    p->entry = NULL;
+}
+
+bool epoch_fence_all(const struct arena *a)
+{
+    if (likely(membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0))
+        return true;
+    uint32_t high = atomic_load(&a->sync->participant_high);
+    for (uint32_t i = 0; i < high; i++) {
+        const struct participant_entry *entry = &a->participants[i];
+        if (load_seq_cst(&entry->owner) != 0
+            && (load_seq_cst(&entry->flags) & PARTICIPANT_FENCED) == 0)
+            return false;
+    }
+    fence_seq_cst(); /* pairs with the fences of FENCED entries, epoch_fence_self [E3] */
+    return true;
+}
+
+/* The lowest nonzero epoch in any entry; UINT64_MAX if nobody is in a section. */
+static uint64_t lowest_section(const struct arena *a, int64_t *who)
+{
+    uint64_t lowest = UINT64_MAX;
+    uint32_t high = atomic_load(&a->sync->participant_high);
+    for (uint32_t i = 0; i < high; i++) {
+        const struct participant_entry *entry = &a->participants[i];
+        uint64_t words[2] = {load_acquire(&entry->reading),  /* acquire: pairs with epoch_exit */
+                             load_acquire(&entry->writing)}; /* and epoch_exit_write [E4] */
+        for (unsigned k = 0; k < 2; k++) {
+            if (words[k] != 0 && words[k] < lowest) {
+                lowest = words[k];
+                *who = (int64_t)i;
+            }
+        }
+    }
+    return lowest;
+}
+
+/* At most one raise per interval, whoever wins the CAS on the time does it. */
+static void raise_by_clock(const struct arena *a)
+{
+    uint64_t now = clock_mono_ns();
+    uint64_t last = load_relaxed(&a->sb->grace_ns); /* pacing only */
+    if (now - last < RAISE_INTERVAL_NS || !cas_relaxed(&a->sb->grace_ns, &last, now))
+        return;
+    uint64_t e = load_relaxed(&a->sb->epoch);
+    cas_seq_cst(&a->sb->epoch, &e, e + 1); /* [E2]; lost: somebody else raised it */
+    POINT("grace.raised");
+}
+
+uint64_t epoch_poll(const struct arena *a)
+{
+    raise_by_clock(a);
+    uint64_t g = load_seq_cst(&a->sb->epoch); /* what was retired in e < g saw the raise later [E2] */
+    uint64_t safe = load_acquire(&a->sb->safe);
+    if (safe + 1 >= g || !epoch_fence_all(a)) /* [E3] */
+        return safe;
+    int64_t who = -1;
+    uint64_t lowest = lowest_section(a, &who);
+    uint64_t found = min_u64(g, lowest) - 1;
+    if (found > safe) {
+        max_seq_cst(&a->sb->safe, found); /* [E5] who frees by `safe` comes after our scan */
+        safe = found;
+    }
+    return safe;
+}
+
+void epoch_raise_above(const struct arena *a, uint64_t e)
+{
+    max_seq_cst(&a->sb->epoch, e + 1); /* [E2] */
+}
+
+uint64_t epoch_retire(const struct arena *a)
+{
+    fence_seq_cst(); /* [E2] the unlink is seen by whoever sees G raised past what we load here */
+    return load_seq_cst(&a->sb->epoch);
+}
+
+int64_t epoch_oldest(const struct arena *a, uint64_t *epoch)
+{
+    int64_t who = -1;
+    *epoch = lowest_section(a, &who);
+    return who;
+}

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT */
+/* index.c - see index.h for publication and its invariants. */
+#include "index.h"
+
+#include <string.h>
+
+#include "point.h"
+#include "shmkv.h"
+
+#define HELP_BUCKETS 2u /* of a running resize, with each write */
+
+/* ---- find ---------------------------------------------------------------------------------- */
+
+enum match { MATCH_NO, MATCH_YES, MATCH_DAMAGED };
+
+/* Does the record behind @word have this key?  Bounds first (R3). */
+static inline enum match match(const struct arena *a, uint64_t word, const void *key, size_t klen)
+{
+    uint64_t offset = slot_offset(word);
+    if (unlikely(!index_in_log(a, offset)))
+        return MATCH_DAMAGED;
+    const struct record *r = arena_at(a, offset);
+    if (r->klen != klen || memcmp(record_key(r), key, klen) != 0)
+        return MATCH_NO;
+    uint64_t room = load_relaxed(&a->sb->segment_high) << a->segment_shift;
+    return likely(offset - a->log_offset + record_size(r) <= room) ? MATCH_YES : MATCH_DAMAGED;
+}
+
+enum probe { PROBE_FOUND, PROBE_ABSENT, PROBE_NEXT };
+
+/* One table.  PROBE_NEXT: it is closed for this key, or the key has moved on. */
+static inline enum probe probe_table(const struct arena *a, const struct table *t,
+                                     const struct index_key *k, const struct record **found)
+{
+    uint64_t mask = table_buckets(t) - 1;
+    uint64_t b = table_home(t, k->hash);
+    uint64_t tag = slot_tag(k->hash);
+    bool moved = false;
+    for (uint64_t n = 0; n <= mask; n++, b = (b + 1) & mask) {
+        const _Atomic uint64_t *bucket = table_bucket(a, t, b);
+        for (unsigned m = bucket_match(bucket, tag); m != 0; m &= m - 1) {
+            /* acquire: shows the record behind the slot; pairs with every CAS on a slot [I1] */
+            uint64_t word = load_acquire(&bucket[__builtin_ctz(m)]);
+            if (word == SLOT_EMPTY)
+                return moved ? PROBE_NEXT : PROBE_ABSENT;
+            if (word == SLOT_MOVED_EMPTY)
+                return PROBE_NEXT;
+            if (slot_tag_of(word) != tag)
+                continue; /* was EMPTY when filtered */
+            if (unlikely(slot_is_gone(word))) {
+                moved = true;
+                continue;
+            }
+            enum match match_rc = match(a, word, k->data, k->size);
+            if (match_rc == MATCH_NO)
+                continue;
+            *found = match_rc == MATCH_YES ? arena_at(a, slot_offset(word)) : NULL;
+            return PROBE_FOUND;
+        }
+    }
+    return PROBE_NEXT;
+}
+
+const struct record *index_lookup(const struct arena *a, const struct index_key *k, bool *damaged)
+{
+    const struct record *found = NULL;
+    const struct table *t = table_of(a, table_root(a));
+    for (;;) { /* chains have length one, longer only while tables go by */
+        enum probe rc = probe_table(a, t, k, &found);
+        if (likely(rc == PROBE_FOUND)) {
+            if (unlikely(found == NULL))
+                *damaged = true;
+            return found;
+        }
+        uint64_t next = rc == PROBE_NEXT ? load_acquire(&t->next) : 0; /* [T1] */
+        if (next == 0)
+            return NULL;
+        t = table_of(a, next);
+    }
+}
+
+void index_prefetch_record(const struct arena *a, uint64_t hash)
+{
+    const struct table *t = table_of(a, table_root(a));
+    const _Atomic uint64_t *bucket = table_bucket(a, t, table_home(t, hash));
+    unsigned m = bucket_match(bucket, slot_tag(hash));
+    if (m == 0)
+        return;
+    uint64_t word = load_relaxed(&bucket[__builtin_ctz(m)]); /* a hint */
+    if (slot_is_record(word)) {
+        const char *record = arena_at(a, slot_offset(word));
+        __builtin_prefetch(record);
+        __builtin_prefetch(record + CACHE_LINE);
+    }
+}
+
+/* Where a writer acts. */
+struct place {
+    struct table *t;
+    _Atomic uint64_t *slot;
+    uint64_t word;
+    const struct record *old; /* NULL: the slot is EMPTY */
+};
+
+enum find { FIND_PLACE, FIND_NEXT, FIND_FULL, FIND_DAMAGED };
+
+/*
+ * What a writer does at one candidate slot; *@goes_on if the probe does.  R13: it leaves the old
+ * table only behind a MOVED or a MOVED_EMPTY of its own making.
+ */
+static enum find look_at(const struct participant *p, const struct index_key *k, bool moved,
+                         struct place *at, bool *goes_on)
+{
+    const struct arena *a = p->arena;
+    *goes_on = false;
+    for (;;) { /* a failed CAS leaves a slot that is not EMPTY: the second round ends */
+        at->word = load_acquire(at->slot); /* [I1] */
+        if (at->word != SLOT_EMPTY)
+            break;
+        at->old = NULL;
+        if (!moved && load_acquire(&at->t->next) == 0)
+            return FIND_PLACE;
+        uint64_t empty = SLOT_EMPTY;
+        cas_acq_rel(at->slot, &empty, SLOT_MOVED_EMPTY);
+        POINT("find.closed");
+    }
+    if (at->word == SLOT_MOVED_EMPTY)
+        return FIND_NEXT;
+    *goes_on = true;
+    if (slot_tag_of(at->word) != slot_tag(k->hash) || slot_is_gone(at->word))
+        return FIND_FULL;
+    enum match rc = match(a, at->word, k->data, k->size);
+    if (rc == MATCH_NO)
+        return FIND_FULL;
+    *goes_on = false;
+    if (rc == MATCH_DAMAGED)
+        return FIND_DAMAGED;
+    if ((at->word & SLOT_FROZEN) != 0 || load_acquire(&at->t->next) != 0) {
+        resize_move_slot(p, at->t, at->slot);
+        return FIND_NEXT;
+    }
+    at->old = arena_at(a, slot_offset(at->word));
+    return FIND_PLACE;
+}
+
+static enum find find_in_table(const struct participant *p, const struct index_key *k,
+                               struct place *at)
+{
+    uint64_t mask = table_buckets(at->t) - 1;
+    uint64_t b = table_home(at->t, k->hash);
+    uint64_t tag = slot_tag(k->hash);
+    bool moved = false;
+    for (uint64_t n = 0; n <= mask; n++, b = (b + 1) & mask) {
+        _Atomic uint64_t *bucket = table_bucket(p->arena, at->t, b);
+        for (unsigned m = bucket_match(bucket, tag); m != 0; m &= m - 1) {
+            bool goes_on;
+            at->slot = &bucket[__builtin_ctz(m)];
+            enum find rc = look_at(p, k, moved, at, &goes_on);
+            if (!goes_on)
+                return rc;
+            moved = moved || (slot_tag_of(at->word) == tag && slot_is_gone(at->word));
+        }
+    }
+    return load_acquire(&at->t->next) != 0 ? FIND_NEXT : FIND_FULL;
+}
+
+/* The slot on which a change of this key is published. */
+static enum find find_place(const struct participant *p, const struct index_key *k,
+                            struct place *at)
+{
+    const struct arena *a = p->arena;
+    at->t = table_of(a, table_root(a));
+    for (;;) {
+        enum find rc = find_in_table(p, k, at);
+        if (rc != FIND_NEXT)
+            return rc;
+        at->t = table_of(a, load_acquire(&at->t->next)); /* [T1] */
+    }
+}
+
+/* ---- publish ------------------------------------------------------------------------------- */
+
+static int test_condition(const struct index_change *c, const struct record *old)
+{
+    bool absent = record_is_absent(old, c->now);
+    switch (c->condition) {
+    case INDEX_ALWAYS:
+        return 0;
+    case INDEX_IF_ABSENT:
+        return absent ? 0 : SHMKV_EEXISTS;
+    case INDEX_IF_PRESENT:
+        return absent ? SHMKV_ENOTFOUND : 0;
+    case INDEX_IF_VERSION:
+        return (absent ? 0 : old->version) == c->expected ? 0 : SHMKV_EMISMATCH;
+    }
+    return SHMKV_EINVAL;
+}
+
+/* R7: G after the slot was read; an n that runs over raises G. */
+static uint64_t choose_version(const struct arena *a, const struct record *old)
+{
+    uint64_t g = epoch_now(a);
+    uint64_t version = version_next(old == NULL ? 0 : old->version, g);
+    if (unlikely(version_epoch(version) > g))
+        epoch_raise_above(a, version_epoch(version) - 1);
+    return version;
+}
+
+static void mark_published(const struct record *r)
+{
+    _Atomic uint32_t *state = &((struct record *)(uintptr_t)r)->state;
+    if ((load_relaxed(state) & RECORD_PUBLISHED) == 0) /* relaxed: it is only ever set */
+        store_release(state, RECORD_PUBLISHED); /* before our own CAS; pairs with index_decide [I2] */
+}
+
+static void count_change(struct writer *w, const struct index_change *c, const struct record *old)
+{
+    const struct participant *p = &w->self;
+    bool was = old != NULL && old->type == RECORD_PAIR;
+    bool is = c->spec.type == RECORD_PAIR;
+    if (old == NULL || was != is)
+        stat_add(p, is ? STAT_keys_added : STAT_keys_removed, 1);
+    if (!is)
+        stat_add(p, STAT_tombstones_added, 1);
+    if (old != NULL && !was)
+        stat_add(p, STAT_tombstones_dropped, 1);
+    stat_add(p, is ? STAT_puts : STAT_deletes, 1);
+}
+
+/* Have a ticket if the change would fill an EMPTY. */
+static int need_ticket(struct writer *w, const struct place *at)
+{
+    const struct arena *a = w->self.arena;
+    if (at->old != NULL || table_ticket(a, &w->resizer.tickets, table_ref(a, at->t)))
+        return 0;
+    return INDEX_NEED_TICKET;
+}
+
+/*
+ * The heart of it: try until our CAS succeeds or the condition fails.  @r stands at @l->at, whole
+ * but for version and crc.  Inside the write section.
+ */
+static int publish(struct writer *w, struct append *l, struct index_change *c, struct record *r,
+                   uint32_t body)
+{
+    const struct participant *p = &w->self;
+    const struct arena *a = p->arena;
+    struct index_key k = {.data = c->spec.key, .size = c->spec.klen, .hash = c->hash};
+    uint64_t mine = slot_record(slot_tag(c->hash), l->at);
+    for (;;) { /* a failed CAS: a writer or a mover of this very slot made progress */
+        struct place at;
+        enum find found = find_place(p, &k, &at);
+        if (unlikely(found != FIND_PLACE))
+            return SHMKV_ECORRUPT;
+        int rc = test_condition(c, at.old);
+        if (rc == 0 && c->spec.type == RECORD_TOMBSTONE && record_is_absent(at.old, c->now))
+            rc = SHMKV_ENOTFOUND;
+        if (rc == 0)
+            rc = need_ticket(w, &at);
+        if (rc != 0)
+            return rc;
+        c->version = choose_version(a, at.old);
+        record_seal(r, body, c->version, l->seed);
+        store_release(&p->entry->inflight, l->at); /* the record is whole; pairs with reap [I3] */
+        POINT("put.inflight");
+        if (at.old != NULL)
+            mark_published(at.old);
+        POINT("put.marked");
+        if (cas_acq_rel(at.slot, &at.word, mine)) { /* release: shows the record [I1] */
+            POINT("put.cas");
+            mark_published(r);
+            w->resizer.tickets.count -= at.old == NULL;
+            if (at.old != NULL)
+                segment_add_dead(a, slot_offset(at.word), record_size(at.old));
+            count_change(w, c, at.old);
+            return 0;
+        }
+        stat_add(p, STAT_retries, 1);
+    }
+}
+
+static void decided(const struct participant *p)
+{
+    POINT("put.used");
+    store_release(&p->entry->inflight, 0); /* after `used`; pairs with reap [I3] */
+}
+
+/* Write section around a record that stands at @l->at already, or is written now. */
+static int write_section(struct writer *w, struct append *l, struct index_change *c, bool stands)
+{
+    const struct participant *p = &w->self;
+    const struct arena *a = p->arena;
+    int rc = INDEX_AGAIN;
+    epoch_enter_write(p);
+    POINT("put.entered");
+    if (likely(append_held(l, a))) {
+        struct record *r = arena_at(a, l->at);
+        uint32_t body = stands ? record_check_body(r) : record_write(r, &c->spec);
+        POINT("put.written");
+        rc = publish(w, l, c, r, body);
+        if (rc == 0) {
+            uint64_t bytes = record_size(r);
+            append_commit(l, a, bytes);
+            stat_add(p, STAT_bytes_put, bytes);
+        }
+        decided(p);
+        resize_help(p, &w->resizer, HELP_BUCKETS);
+    } else {
+        l->hold.id = SEGMENT_NONE;
+    }
+    epoch_exit_write(p);
+    POINT("put.done");
+    return rc;
+}
+
+int index_write(struct writer *w, struct index_change *c)
+{
+    return write_section(w, &w->puts, c, false);
+}
+
+int index_publish_reserved(struct writer *w, struct append *l, struct index_change *c)
+{
+    return write_section(w, l, c, true);
+}
+
+/* ---- relocate ------------------------------------------------------------------------------ */
+
+/* Swing the slot from @from to its copy at @to; 0 if the record is not current any more. */
+static int swing(struct writer *w, const struct record *from, uint64_t offset)
+{
+    const struct participant *p = &w->self;
+    const struct arena *a = p->arena;
+    struct append *l = &w->moves;
+    struct index_key k = {.data = record_key(from), .size = from->klen};
+    k.hash = hash_key(k.data, k.size, a->hash_seed);
+    for (;;) { /* as in publish() */
+        struct place at;
+        if (find_place(p, &k, &at) != FIND_PLACE)
+            return SHMKV_ECORRUPT;
+        if (at.old == NULL || slot_offset(at.word) != offset)
+            return 0;
+        store_release(&p->entry->inflight, l->at); /* pairs with reap [I3] */
+        POINT("relocate.inflight");
+        mark_published(from);
+        if (cas_acq_rel(at.slot, &at.word, slot_record(slot_tag(k.hash), l->at))) { /* [I1] */
+            POINT("relocate.cas");
+            return INDEX_RELOCATED;
+        }
+        stat_add(p, STAT_retries, 1);
+    }
+}
+
+/* Inside the write section, the victim is ours, so @from stays as it is. */
+static int copy_and_swing(struct writer *w, uint64_t from)
+{
+    const struct arena *a = w->self.arena;
+    struct append *l = &w->moves;
+    const struct record *r = arena_at(a, from);
+    uint64_t bytes = record_size(r);
+    uint64_t id = arena_segment_of(a, from);
+    uint64_t seed = record_seed(id, load_relaxed(&segment_at(a, id)->incarnation));
+    struct record *copy = arena_at(a, l->at);
+    memcpy(copy, r, bytes);
+    store_relaxed(&copy->state, 0); /* nobody can find the copy yet */
+    copy->crc = record_reseed(r->crc, seed, l->seed);
+    POINT("relocate.copied");
+    int rc = swing(w, r, from);
+    if (rc == INDEX_RELOCATED) {
+        mark_published(copy);
+        append_commit(l, a, bytes);
+        segment_add_dead(a, from, bytes);
+        stat_add(&w->self, STAT_relocations, 1);
+        stat_add(&w->self, STAT_bytes_relocated, bytes);
+    }
+    decided(&w->self);
+    return rc;
+}
+
+int index_relocate(struct writer *w, uint64_t from, uint64_t word)
+{
+    const struct participant *p = &w->self;
+    const struct arena *a = p->arena;
+    int rc = 0;
+    epoch_enter_write(p);
+    if (!append_held(&w->moves, a)) {
+        w->moves.hold.id = SEGMENT_NONE;
+        rc = INDEX_AGAIN;
+    } else if (load_acquire(&segment_at(a, arena_segment_of(a, from))->state) == word) {
+        rc = copy_and_swing(w, from);
+    }
+    epoch_exit_write(p);
+    return rc;
+}
+
+/* ---- decide -------------------------------------------------------------------------------- */
+
+bool index_decide(const struct participant *p, uint64_t at)
+{
+    const struct arena *a = p->arena;
+    if (!index_in_log(a, at))
+        return false;
+    uint64_t id = arena_segment_of(a, at);
+    uint64_t room = arena_segment_start(a, id + 1) - at;
+    uint64_t seed = record_seed(id, load_relaxed(&segment_at(a, id)->incarnation));
+    const struct record *r = arena_at(a, at);
+    if (!record_valid(r, room, seed))
+        return false;
+    struct index_key k = {.data = record_key(r), .size = r->klen};
+    k.hash = hash_key(k.data, k.size, a->hash_seed);
+    bool damaged = false;
+    if (index_lookup(a, &k, &damaged) == r)
+        return true;
+    /* read after the slot: whoever superseded it had marked it before; pairs with mark_published */
+    return (load_acquire(&r->state) & RECORD_PUBLISHED) != 0; /* [I2] */
+}

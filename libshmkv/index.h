@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * index.h - find, publish, remove: what one operation does to the index.
+ *
+ * Publication (R10).  A participant's record is in one of three states that anybody can tell:
+ *
+ *     inflight = a                 CAS slot: old -> a            inflight = 0
+ *   --+-----------------------------+-----------------------------+---------
+ *     | undecided: found in its     | published: the slot holds   | decided: `used`
+ *     | slot or PUBLISHED, else     | it, or its superseder has   | passes it, or it
+ *     | void                        | set PUBLISHED on it         | is written over
+ *
+ *   INV-I1  One CAS on one slot publishes.  Whoever supersedes a record sets PUBLISHED on it before
+ *           its own CAS, and the owner after it, so a published record has its slot or its mark.
+ *                                               publish.pml, crash_kv, test_index: decide
+ *   INV-I2  Inside one table two inserters of one key meet at the same slot: EMPTY is left once,
+ *           the probe sequence is fixed, and nothing dies in place (R11).
+ *                                               move.pml, torture_kv, test_index: one_slot
+ *   INV-I3  A key's versions strictly grow: G is loaded after its slot was read (R7).
+ *                                               lincheck
+ *   INV-I4  While a resize runs a writer goes through the old table first and acts in the next one
+ *           only after its old slot is MOVED, or the probe is closed by MOVED_EMPTY (R13).
+ *
+ * Progress: lookups are wait-free but for chains of resizes; a failed CAS of a writer means that
+ * another writer of that slot, or a mover, succeeded.
+ *
+ * Death: before the CAS: the record is void, its space is written over.  Between CAS and
+ * inflight = 0: the reaper finds it published and lets `used` pass it.  `dead` of the segment of
+ * the old record may be missed: it only steers the cleaner, which counts anew when it walks.
+ */
+#ifndef SHMKV_INDEX_H
+#define SHMKV_INDEX_H
+
+#include "append.h"
+#include "hash.h"
+#include "record.h"
+#include "resize.h"
+
+/* A participant with all it needs to write. */
+struct writer {
+    struct participant self;
+    struct append puts;  /* what users write */
+    struct append moves; /* what the cleaner copies: long-lived, so it lies apart */
+    struct resizer resizer;
+    bool busy; /* a write of this participant is under way, maybe below a signal handler */
+};
+
+/* When a change applies. */
+enum index_condition { INDEX_ALWAYS, INDEX_IF_ABSENT, INDEX_IF_PRESENT, INDEX_IF_VERSION };
+
+/* A change to one key. */
+struct index_change {
+    struct record_spec spec;
+    uint64_t hash;
+    enum index_condition condition;
+    uint64_t expected; /* INDEX_IF_VERSION: 0 is absent */
+    uint64_t now;      /* store clock, ms; an older record that expired by then is absent */
+    uint64_t version;  /* out: of what was written */
+};
+
+/* Neither is an error that users see: the caller acts and tries again. */
+#define INDEX_AGAIN 1    /* the writer's segment was taken while it was idle: reserve again */
+#define INDEX_NEED_TICKET 2 /* the table is full: resize_grow() */
+#define INDEX_RELOCATED 3
+
+/* A key and its hash_key(). */
+struct index_key {
+    const void *data;
+    size_t size;
+    uint64_t hash;
+};
+
+/*
+ * index_lookup() - the current record of a key, NULL if there is none; a tombstone or an expired
+ * record is returned as it is.  Inside a read or write section.  *@damaged is set (else left as it
+ * was) if a slot led out of the log (R3).
+ */
+const struct record *index_lookup(const struct arena *a, const struct index_key *k, bool *damaged);
+
+/* Fetch the bucket of a hash ahead of a lookup. */
+static inline void index_prefetch(const struct arena *a, uint64_t hash)
+{
+    const struct table *t = table_of(a, table_root(a));
+    __builtin_prefetch((const void *)table_bucket(a, t, table_home(t, hash)));
+}
+
+/* The record that most likely has the key, prefetched; its bucket should be in the cache. */
+void index_prefetch_record(const struct arena *a, uint64_t hash);
+
+/*
+ * index_write() - make a change.  append_reserve() of w->puts has just succeeded for it.
+ * 0, INDEX_AGAIN, INDEX_NEED_TICKET, SHMKV_EEXISTS, SHMKV_ENOTFOUND, SHMKV_EMISMATCH,
+ * SHMKV_ECORRUPT; errors without a text, nothing changed.
+ */
+int index_write(struct writer *w, struct index_change *c);
+
+/*
+ * index_publish_reserved() - the same for a record that stands, but for its crc, at @l->at and
+ * whose segment is pinned: a committed reservation.
+ */
+int index_publish_reserved(struct writer *w, struct append *l, struct index_change *c);
+
+/*
+ * index_relocate() - copy the live record at offset @from into w->moves, where room for it has been
+ * reserved, as if it were written there; one section per record, since a longer one would hold
+ * back memory.  @word: the state that the victim's segment has as long as it is ours.
+ * INDEX_RELOCATED, 0: it was dead, INDEX_AGAIN: reserve and call again, SHMKV_ECORRUPT.
+ */
+int index_relocate(struct writer *w, uint64_t from, uint64_t word);
+
+/* What became of a dead writer's record at offset @at (R10): true if it was published. */
+bool index_decide(const struct participant *p, uint64_t at);
+
+/* Is @offset where a record can be, and does the record end inside the log? */
+static inline bool index_in_log(const struct arena *a, uint64_t offset)
+{
+    uint64_t high = load_relaxed(&a->sb->segment_high) << a->segment_shift;
+    return offset - a->log_offset <= high - sizeof(struct record);
+}
+
+static inline bool record_is_absent(const struct record *r, uint64_t now)
+{
+    return r == NULL || r->type == RECORD_TOMBSTONE
+           || (record_expires(r) && record_expiry(r) <= now);
+}
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * layout.h - every struct in shared memory.  Fixed widths, no pointers, asserted sizes.
+ *
+ *   arena  (object NAME; a read-only process maps it PROT_READ)
+ *   +------------+--------------+----------------+--------------------+---------------------------+
+ *   | superblock | table        | segment        | 16 index areas     | log: segment 0, 1, 2 ...  |
+ *   | one page   | headers, 16  | descriptors    | of area_bytes each | of segment_bytes each     |
+ *   +------------+--------------+----------------+--------------------+---------------------------+
+ *   0            4 KiB          8 KiB            areas_offset         log_offset          reserve
+ *
+ *   sync object  (NAME.sync; everybody maps it read-write)
+ *   +-------------+-------------------+--------------------+------------------------+
+ *   | sync header | wait words        | process entries    | participant entries    |
+ *   +-------------+-------------------+--------------------+------------------------+
+ *
+ * An offset is a byte offset from the start of the arena; areas and log begin on 2 MiB boundaries.
+ * The objects are as long as their address range from the start (sparse); what is in use is what
+ * has been taken, see arena.h.  A field without _Atomic is written once, before the store is
+ * opened to others (superblock.state), or by the claimer of what it describes, before it is shown.
+ */
+#ifndef SHMKV_LAYOUT_H
+#define SHMKV_LAYOUT_H
+
+#include "atomics.h"
+#include "base.h"
+
+#define LAYOUT_MAGIC 0x31564b4d48533a01ull
+#define LAYOUT_SYNC_MAGIC 0x31564b4d48533a02ull
+#define LAYOUT_VERSION 1u
+
+#define TABLE_AREAS 16u
+#define SEGMENT_NONE UINT64_MAX
+
+/* ---- arena --------------------------------------------------------------------------------- */
+
+enum superblock_state { STORE_BUILDING = 0, STORE_READY = 1, STORE_DEFUNCT = 2 };
+
+struct superblock {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t features; /* bits that a program must know to open the store */
+    uint8_t uuid[16];
+    uint8_t boot_id[16];
+    uint64_t reserve; /* length of the address range, bytes */
+    uint64_t hash_seed;
+    uint64_t segment_bytes; /* power of two */
+    uint64_t segment_count; /* descriptors, that is: ids that may be used */
+    uint64_t areas_offset;
+    uint64_t area_bytes; /* largest index, slots and chunk words together */
+    uint64_t log_offset;
+    uint64_t clock_real_ms; /* Unix time and time since boot at creation: the store's clock is */
+    uint64_t clock_boot_ms; /* real + (boot now - boot then), so a stepped wall clock is harmless */
+    uint32_t segment_shift;
+    _Atomic uint32_t state; /* enum superblock_state */
+
+    /* Read by everybody in each operation, rarely written. */
+    _Alignas(128) _Atomic uint64_t epoch; /* G */
+    _Atomic uint64_t root;                /* (generation << 4 | area) of the current table */
+    _Atomic uint64_t safe;                /* what was retired in an epoch <= safe may be reused */
+
+    /* Policy and slow paths. */
+    _Alignas(128) _Atomic uint64_t size; /* limit of memory in use, bytes */
+    _Atomic uint64_t segment_high;       /* ids below this were used at some time */
+    _Atomic uint64_t incarnations;       /* last incarnation handed out */
+    _Atomic uint64_t generations;        /* last table generation handed out */
+    _Atomic uint64_t grace_ns;           /* CLOCK_MONOTONIC of the last raise of epoch */
+};
+_Static_assert(sizeof(struct superblock) <= PAGE_BYTES, "the superblock is one page");
+
+/*
+ * Header of one index area, see table.h and resize.h.  The first line is read in each operation,
+ * the second is written by inserters, the third by movers.
+ */
+struct table {
+    _Atomic uint64_t next;  /* (generation << 4 | area) of the table it is moved to; 0: none */
+    _Atomic uint64_t generation; /* number of this life of the area */
+    uint64_t slots;         /* power of two, >= 8 */
+    uint64_t slots_offset;  /* from the start of the arena */
+    uint64_t chunks_offset; /* of the chunk words behind the slots, see resize.h */
+    uint64_t chunks;
+    uint32_t shift; /* bucket of hash h: h >> shift */
+    uint32_t pad;
+    uint64_t pad1;
+
+    _Alignas(64) _Atomic uint64_t tickets; /* OPEN(r, TOPPED) or CLOSED(generation, area) */
+    uint64_t bound;                        /* B: how many slots movers may fill, see resize.h */
+    _Atomic uint64_t topped;               /* tickets there were after the top-up; policy only */
+
+    _Alignas(64) _Atomic uint64_t cursor; /* next chunk to be moved */
+    _Atomic uint64_t done;                /* chunks known to be terminal; best effort */
+    _Atomic uint64_t state;               /* of the area: kind, participant, epoch; see table.h */
+    _Atomic uint64_t taken;               /* bytes of the area counted as in use */
+};
+_Static_assert(sizeof(struct table) == 192, "three cache lines");
+_Static_assert(offsetof(struct table, tickets) == 64 && offsetof(struct table, cursor) == 128, "");
+
+/* Descriptor of one segment, see segment.h. */
+struct segment {
+    _Alignas(64) _Atomic uint64_t state; /* kind, participant, epoch */
+    _Atomic uint64_t incarnation;
+    _Atomic uint64_t used;  /* bytes holding records whose fate is decided */
+    _Atomic uint64_t dead;  /* of these, bytes superseded; best effort */
+    _Atomic uint64_t birth; /* epoch when opened */
+    _Atomic uint64_t taken; /* bytes that have memory */
+    uint64_t pad[2];
+};
+_Static_assert(sizeof(struct segment) == 64, "one cache line");
+
+/* ---- log ----------------------------------------------------------------------------------- */
+
+enum record_type { RECORD_PAIR = 1, RECORD_TOMBSTONE = 2 };
+enum record_flag {
+    RECORD_EXPIRES = 1u << 0, /* an 8-byte expiry (store clock, ms) stands before the key */
+};
+enum record_state {
+    RECORD_PUBLISHED = 1u << 0, /* it was, at some time, what the index pointed to */
+};
+
+/* Header of a record; [expiry 8], key, padding to 8, value, padding to 8 follow. */
+struct record {
+    uint32_t crc;
+    _Atomic uint32_t state;
+    uint64_t version;
+    uint32_t vlen;
+    uint16_t klen;
+    uint8_t flags;
+    uint8_t type;
+};
+_Static_assert(sizeof(struct record) == 24, "24 bytes, as the budget per key says");
+
+/* ---- sync object --------------------------------------------------------------------------- */
+
+#define PROCESS_MAX 4096u
+#define PARTICIPANT_MAX 16384u
+#define WAIT_WORDS 256u
+#define STAT_COUNTERS 22u
+
+/* Bytes of the sync object that serve as locks; none of them is data, see arena.h, process.h. */
+#define LOCK_CREATE 0u
+#define LOCK_ATTACHED 1u
+#define LOCK_PROCESS(p) (1ull << 40 | (p))
+
+struct sync_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t features;
+    uint8_t uuid[16];
+    _Atomic uint32_t process_high;     /* entries below were used at some time */
+    _Atomic uint32_t participant_high; /* the same */
+    _Atomic uint32_t waiting;          /* sleepers in shmkv_wait(), all words together */
+    _Atomic uint32_t unfenced;         /* 1 once somebody registered without a way to membarrier */
+    _Alignas(64) _Atomic uint64_t retired[STAT_COUNTERS]; /* counters of participants that left */
+};
+
+/* Somebody may sleep here until something that hashes to this word changes, see notify.h. */
+struct wait_word {
+    _Alignas(64) _Atomic uint32_t changes; /* the futex */
+    _Atomic uint32_t waiting;
+};
+
+/* One attached process.  It is alive iff its lock byte is held; pid and name are for people. */
+struct process_entry {
+    _Alignas(64) _Atomic uint32_t used; /* 0 free, 1 in use; changed under its lock byte */
+    _Atomic uint32_t pid;
+    _Atomic uint64_t name[2];
+};
+
+enum participant_flag {
+    PARTICIPANT_FENCED = 1u << 0, /* issues its own fence when it enters a section */
+};
+
+/* One thread or reader.  Line 0 is what others look at; the counters have a single writer. */
+struct participant_entry {
+    _Alignas(256) _Atomic uint64_t owner; /* process + 1, 0: free */
+    _Atomic uint64_t reading;             /* epoch of its read section, 0: none */
+    _Atomic uint64_t writing;             /* epoch of its write section, 0: none */
+    _Atomic uint64_t inflight;            /* offset of the record whose fate is open, 0: none */
+    _Atomic uint64_t flags;               /* enum participant_flag */
+    _Atomic uint32_t waits_on;            /* 1 + index of the wait word it sleeps on; 0: none */
+    uint32_t pad32;
+    uint64_t pad[2];
+    _Atomic uint64_t counters[STAT_COUNTERS];
+    uint64_t pad1[2];
+};
+_Static_assert(sizeof(struct participant_entry) == 256, "four cache lines");
+
+#define SYNC_WAIT_OFFSET 4096u
+#define SYNC_PROCESS_OFFSET (SYNC_WAIT_OFFSET + WAIT_WORDS * sizeof(struct wait_word))
+#define SYNC_PARTICIPANT_OFFSET (SYNC_PROCESS_OFFSET + PROCESS_MAX * sizeof(struct process_entry))
+#define SYNC_BYTES (SYNC_PARTICIPANT_OFFSET + PARTICIPANT_MAX * sizeof(struct participant_entry))
+_Static_assert(sizeof(struct sync_header) <= SYNC_WAIT_OFFSET, "");
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * process.h - which processes are attached, and which of them live.
+ */
+#ifndef SHMKV_PROCESS_H
+#define SHMKV_PROCESS_H
+
+#include "arena.h"
+
+/* This process' membership in one store. */
+struct process {
+    const struct arena *arena;
+    uint32_t index;    /* of its process entry */
+    void *lock_page;   /* the mapping that keeps the lock byte; see process.c */
+    uint64_t fork_word; /* process_fork_word() at registration */
+};
+
+/* A word that is never 0 and differs in every child made by fork, _Fork or clone. */
+extern const volatile uint64_t *process_fork_page;
+static inline uint64_t process_fork_word(void)
+{
+    return *process_fork_page;
+}
+/* Called after a mismatch was seen: gives this process a fresh word.  Thread-safe. */
+int process_fork_renew(void);
+/* Makes the fork page; once per process, thread-safe. */
+int process_init(void);
+
+/*
+ * process_join() - take a process entry: its lock byte, then the entry.  An entry whose owner died
+ * is first given to @reap (which must clear all that the dead process claimed), then reused.
+ */
+int process_join(struct process *p, const struct arena *a,
+                 void (*reap)(void *arg, uint32_t process), void *arg);
+/* Leave in good order; no participant of this process may be left. */
+void process_leave(struct process *p);
+
+/*
+ * process_reap_dead() - for each entry in use whose lock byte is free: hold the byte, call @reap,
+ * free the entry.  Returns the number reaped.  Safe to call from any thread of any process.
+ */
+unsigned process_reap_dead(const struct arena *a, uint32_t self,
+                           void (*reap)(void *arg, uint32_t process), void *arg);
+/* True if the lock byte of @process is held by someone (or it is @self). */
+bool process_alive(const struct arena *a, uint32_t self, uint32_t process);
+
+/*
+ * process_lock_page() - take an OFD lock on @byte of the sync object (shared or exclusive) that
+ * lives exactly as long as the returned mapping in this address space: not inherited by fork,
+ * survives closefrom(), gone at kill -9.  NULL with *@rc = SHMKV_EBUSY if the lock is held.
+ */
+void *process_lock_page(const struct arena *a, uint64_t byte, bool exclusive, int *rc);
+void process_unlock_page(void *page);
+
+#endif

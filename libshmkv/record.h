@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * record.h - what stands in the log: header, key, value; encode, verify, versions.
+ *
+ *   0      4       8         16     20     22     23     24
+ *   +------+-------+---------+------+------+-------+------+----------+-----+---+-------+---+
+ *   | crc  | state | version | vlen | klen | flags | type | [expiry] | key |pad| value |pad|
+ *   +------+-------+---------+------+------+-------+------+----------+-----+---+-------+---+
+ *
+ * Everything is in units of 8 bytes, padding is zero, so the value is 8-aligned and a record has one
+ * form only.  crc = crc32c of [16, end), then of the version, XOR record_seed(segment,
+ * incarnation): a record validates only where and when it was written (the version comes last so
+ * that a publication that is tried again does not check the value again).  `state` is the one word
+ * that changes after publication and stands outside of the crc.
+ *
+ * A version is epoch << 24 | n, grows strictly per key (R7), and is the token of shmkv_cas().
+ */
+#ifndef SHMKV_RECORD_H
+#define SHMKV_RECORD_H
+
+#include "layout.h"
+
+#define VERSION_EPOCH_SHIFT 24
+
+/* What is to be written. */
+struct record_spec {
+    const void *key;
+    const void *value; /* NULL: @vlen bytes that are filled in place before record_seal() */
+    uint32_t klen;
+    uint32_t vlen;
+    uint64_t expiry; /* store clock, ms; 0: none */
+    enum record_type type;
+};
+
+static inline uint64_t record_bytes(uint64_t klen, uint64_t vlen, bool expires)
+{
+    return sizeof(struct record) + (expires ? 8u : 0u) + align_up(klen, 8) + align_up(vlen, 8);
+}
+
+static inline bool record_expires(const struct record *r)
+{
+    return (r->flags & RECORD_EXPIRES) != 0;
+}
+
+static inline uint64_t record_size(const struct record *r)
+{
+    return record_bytes(r->klen, r->vlen, record_expires(r));
+}
+
+static inline const char *record_key(const struct record *r)
+{
+    return (const char *)(r + 1) + (record_expires(r) ? 8 : 0);
+}
+
+static inline const char *record_value(const struct record *r)
+{
+    return record_key(r) + align_up(r->klen, 8);
+}
+
+static inline uint64_t record_expiry(const struct record *r)
+{
+    return record_expires(r) ? *(const uint64_t *)(const void *)(r + 1) : 0;
+}
+
+static inline uint64_t version_epoch(uint64_t version)
+{
+    return version >> VERSION_EPOCH_SHIFT;
+}
+
+/* R7: larger than the old version of the key, and than anything of an epoch before @g. */
+static inline uint64_t version_next(uint64_t old, uint64_t g)
+{
+    return max_u64(old + 1, g << VERSION_EPOCH_SHIFT);
+}
+
+/*
+ * Write everything but crc and version to @at, record_bytes() long; returns the crc of the part
+ * behind the version, for record_seal().
+ */
+uint32_t record_write(struct record *at, const struct record_spec *spec);
+/* The same for a record whose value was filled in place. */
+uint32_t record_check_body(const struct record *at);
+/* Give it its version and its crc. */
+void record_seal(struct record *at, uint32_t body, uint64_t version, uint64_t seed);
+
+/* What ties a crc to a place and a life of it. */
+uint64_t record_seed(uint64_t segment, uint64_t incarnation);
+/* Carry a crc over to another place, without looking at the bytes: never blesses a stray write. */
+uint32_t record_reseed(uint32_t crc, uint64_t from, uint64_t to);
+/* Are the @room bytes at @r a record that belongs there?  Never reads behind @room. */
+bool record_valid(const struct record *r, uint64_t room, uint64_t seed);
+
+#endif

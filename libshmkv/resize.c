@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: MIT */
+/* resize.c - see resize.h for the protocol and its invariants. */
+#include "resize.h"
+
+#include <string.h>
+
+#include "hash.h"
+#include "point.h"
+#include "record.h"
+#include "segment.h"
+#include "shmkv.h"
+
+#define PREFETCH_AHEAD 16u
+#define CHUNK_BUCKETS (TABLE_CHUNK_SLOTS / BUCKET_SLOTS)
+
+/* ---- one slot ------------------------------------------------------------------------------ */
+
+static const struct record *record_of(const struct arena *a, uint64_t word)
+{
+    return arena_at(a, slot_offset(word));
+}
+
+/* R18 for a store without an image: nothing older of the key can come back. */
+static bool droppable(const struct arena *a, const struct record *r)
+{
+    return r->type == RECORD_TOMBSTONE && version_epoch(r->version) < epoch_now(a);
+}
+
+static bool same_key(const struct record *r, const struct record *other)
+{
+    return r->klen == other->klen && memcmp(record_key(r), record_key(other), r->klen) == 0;
+}
+
+/* Look at one candidate slot of T'; true if the mover's work is done. */
+static bool place_at(const struct arena *a, _Atomic uint64_t *d, uint64_t word,
+                     const struct record *r)
+{
+    uint64_t x = load_acquire(d);
+    /* release: T' shows the record only to those who see its bytes, as the first publication did;
+     * a failed CAS saw another mover or inserter fill it: look again */
+    if (x == SLOT_EMPTY && cas_acq_rel(d, &x, word & ~SLOT_FROZEN))
+        return true;
+    if (slot_tag_of(x) == SLOT_TAG_MOVED_EMPTY)
+        return true; /* INV-R2 */
+    if (slot_tag_of(x) != slot_tag_of(word))
+        return false;
+    return slot_is_gone(x) || (x & SLOT_FROZEN) != 0 || same_key(record_of(a, x), r);
+}
+
+/* Copy the frozen @word into T' unless its key is there.  False: T' is full, against INV-R4. */
+static bool place(const struct arena *a, struct table *to, uint64_t word)
+{
+    const struct record *r = record_of(a, word);
+    uint64_t hash = hash_key(record_key(r), r->klen, a->hash_seed);
+    uint64_t buckets = table_buckets(to);
+    uint64_t b = table_home(to, hash);
+    for (uint64_t n = 0; n < buckets; n++, b = (b + 1) & (buckets - 1)) {
+        _Atomic uint64_t *bucket = table_bucket(a, to, b);
+        for (unsigned m = bucket_match(bucket, slot_tag(hash)); m != 0; m &= m - 1) {
+            if (place_at(a, &bucket[__builtin_ctz(m)], word, r))
+                return true;
+        }
+    }
+    return false;
+}
+
+uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic uint64_t *s)
+{
+    const struct arena *a = p->arena;
+    for (;;) { /* each round sees the slot nearer to its end, or a writer made progress */
+        uint64_t word = load_acquire(s);
+        if (slot_is_terminal(word))
+            return word;
+        if (word == SLOT_EMPTY) {
+            cas_acq_rel(s, &word, SLOT_MOVED_EMPTY);
+        } else if ((word & SLOT_FROZEN) != 0) {
+            if (unlikely(!place(a, table_of(a, load_acquire(&t->next)), word)))
+                return word; /* a damaged table: rather never finish than lose the key */
+            POINT("move.placed");
+            if (cas_acq_rel(s, &word, slot_moved(word)))
+                stat_add(p, STAT_slots_moved, 1);
+        } else if (droppable(a, record_of(a, word))) {
+            uint64_t bytes = record_size(record_of(a, word));
+            if (cas_acq_rel(s, &word, slot_dropped(word))) {
+                stat_add(p, STAT_tombstones_dropped, 1);
+                segment_add_dead(a, slot_offset(word), bytes);
+            }
+        } else {
+            cas_acq_rel(s, &word, word | SLOT_FROZEN);
+            POINT("move.frozen");
+        }
+    }
+}
+
+/* ---- chunks -------------------------------------------------------------------------------- */
+
+static uint64_t chunk_buckets(const struct table *t)
+{
+    return min_u64(CHUNK_BUCKETS, table_buckets(t));
+}
+
+/* The records of a bucket lie anywhere: overlap their cache misses. */
+static void prefetch_bucket(const struct arena *a, const struct table *t, uint64_t bucket)
+{
+    if (bucket >= table_buckets(t))
+        return;
+    const _Atomic uint64_t *slots = table_bucket(a, t, bucket);
+    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+        uint64_t word = load_relaxed(&slots[i]); /* a hint */
+        if (slot_is_record(word))
+            __builtin_prefetch(record_of(a, word));
+    }
+}
+
+static void move_bucket(const struct participant *p, struct resizer *z, struct table *t,
+                        uint64_t bucket)
+{
+    prefetch_bucket(p->arena, t, bucket + PREFETCH_AHEAD / BUCKET_SLOTS);
+    _Atomic uint64_t *slots = table_bucket(p->arena, t, bucket);
+    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+        uint64_t word = resize_move_slot(p, t, &slots[i]);
+        z->chunk_moved += slot_is_moved(word);
+        z->chunk_stuck |= !slot_is_terminal(word);
+    }
+}
+
+static void chunk_done(const struct arena *a, struct table *t, uint64_t chunk, uint32_t moved)
+{
+    POINT("move.chunk");
+    /* release: who sums the words comes after the slots became terminal; pairs with moved_slots */
+    store_release(&table_chunk_words(a, t)[chunk], moved + 1); /* [R1] */
+    add_relaxed(&t->done, 1);
+}
+
+static void begin_chunk(struct resizer *z, uint64_t ref, uint64_t chunk)
+{
+    z->chunk_ref = ref;
+    z->chunk = chunk;
+    z->chunk_bucket = 0;
+    z->chunk_moved = 0;
+    z->chunk_stuck = false;
+}
+
+/* Up to @buckets buckets of our chunk; returns how many were moved. */
+static uint64_t advance_chunk(const struct participant *p, struct resizer *z, struct table *t,
+                              uint64_t buckets)
+{
+    uint64_t end = min_u64(z->chunk_bucket + buckets, chunk_buckets(t));
+    uint64_t n = end - z->chunk_bucket;
+    for (; z->chunk_bucket < end; z->chunk_bucket++)
+        move_bucket(p, z, t, z->chunk * CHUNK_BUCKETS + z->chunk_bucket);
+    if (end == chunk_buckets(t)) {
+        if (likely(!z->chunk_stuck))
+            chunk_done(p->arena, t, z->chunk, z->chunk_moved);
+        z->chunk_ref = 0;
+    }
+    return n;
+}
+
+/* Do over what others took and have not finished; sums the plain MOVED slots of all chunks. */
+static bool finish_chunks(const struct participant *p, struct table *t, uint64_t *sum)
+{
+    const struct arena *a = p->arena;
+    struct resizer own = {.chunk_ref = 0};
+    uint64_t moved = 0;
+    for (uint64_t c = 0; c < t->chunks; c++) {
+        uint32_t word = load_acquire(&table_chunk_words(a, t)[c]); /* pairs with chunk_done [R1] */
+        if (word == 0) {
+            begin_chunk(&own, table_ref(a, t), c);
+            advance_chunk(p, &own, t, CHUNK_BUCKETS);
+            word = load_acquire(&table_chunk_words(a, t)[c]);
+            if (word == 0)
+                return false;
+        }
+        moved += word - 1;
+    }
+    *sum = moved;
+    return true;
+}
+
+/* ---- finish -------------------------------------------------------------------------------- */
+
+/* T' gets the tickets that its movers did not need, once: whoever comes second sees TOPPED. */
+static void top_up(struct table *to, uint64_t moved)
+{
+    uint64_t word = load_acquire(&to->tickets);
+    while ((word & (TICKETS_CLOSED | TICKETS_TOPPED)) == 0) {
+        uint64_t r = word + to->bound - moved;
+        if (cas_acq_rel(&to->tickets, &word, r | TICKETS_TOPPED)) {
+            store_relaxed(&to->topped, r); /* policy only */
+            POINT("resize.topped");
+        }
+    }
+}
+
+/* Finish the resize of @ref.  Inside a section, root was @ref in it, its next is set. */
+static void finish(const struct participant *p, uint64_t ref)
+{
+    const struct arena *a = p->arena;
+    struct table *t = table_of(a, ref);
+    uint64_t next = load_acquire(&t->next);
+    uint64_t moved;
+    if (!finish_chunks(p, t, &moved) || table_root(a) != ref)
+        return; /* damaged, or done by others */
+    top_up(table_of(a, next), moved);
+    POINT("resize.finishing");
+    /* release [T1]; generation in the word: a stalled finisher changes nothing two tables later */
+    if (cas_seq_cst(&a->sb->root, &ref, next)) {
+        stat_add(p, STAT_resizes, 1);
+        POINT("resize.rooted");
+    }
+    table_retire_old(a);
+}
+
+/* ---- start --------------------------------------------------------------------------------- */
+
+/* Set next from a CLOSED word: whoever sees the word does it, so a dead grower blocks nobody. */
+static void show_next(const struct arena *a, struct table *t)
+{
+    uint64_t word = load_acquire(&t->tickets);
+    if ((word & TICKETS_CLOSED) == 0)
+        return;
+    uint64_t next = word & ~TICKETS_CLOSED;
+    table_enliven(a, next);
+    POINT("resize.closed");
+    uint64_t none = 0;
+    cas_seq_cst(&t->next, &none, next); /* release: T' was made before [T1] */
+}
+
+struct load {
+    uint64_t keys, tombstones;
+};
+
+/* Best effort: policy only. */
+static struct load index_load(const struct arena *a)
+{
+    uint64_t sums[STAT_COUNT];
+    stats_sum(a, sums);
+    struct load l = {
+        .keys = sums[STAT_keys_added] - sums[STAT_keys_removed],
+        .tombstones = sums[STAT_tombstones_added] - sums[STAT_tombstones_dropped],
+    };
+    l.keys = (int64_t)l.keys < 0 ? 0 : l.keys;
+    l.tombstones = (int64_t)l.tombstones < 0 ? 0 : l.tombstones;
+    return l;
+}
+
+static uint64_t filled_bound(const struct table *t)
+{
+    return table_quota(t->slots) - (load_acquire(&t->tickets) & TICKETS_COUNT);
+}
+
+/* The last resize gave hardly any tickets: the next table must be larger. */
+static bool starved(const struct table *t)
+{
+    uint64_t topped = load_relaxed(&t->topped);
+    return topped != 0 && topped < table_quota(t->slots) / 4;
+}
+
+/* How large the next table should be: keys fill 3/16 to 7/16 of it when it begins. */
+static uint64_t next_slots(const struct arena *a, const struct table *t)
+{
+    uint64_t keys = index_load(a).keys;
+    uint64_t slots = t->slots;
+    if (starved(t) || keys >= slots / 16 * 7)
+        slots *= slots < 1u << 16 ? 4 : 2;
+    while (slots > TABLE_MIN_SLOTS && keys < slots / 16 * 3 / 2
+           && table_quota(slots / 2) >= filled_bound(t) + table_quota(slots / 2) / 4)
+        slots /= 2;
+    return min_u64(max_u64(slots, TABLE_MIN_SLOTS), table_max_slots(a));
+}
+
+/* R14, start: T' must have room for all that T may hold, whatever T's writers still fill. */
+static bool close_tickets(const struct arena *a, struct table *t, struct table *to)
+{
+    uint64_t word = load_acquire(&t->tickets);
+    while ((word & TICKETS_CLOSED) == 0) { /* a failed CAS saw r change: B is computed anew */
+        uint64_t bound = table_quota(t->slots) - (word & TICKETS_COUNT);
+        if (table_quota(to->slots) < bound)
+            return false;
+        to->bound = bound;
+        store_release(&to->tickets, table_quota(to->slots) - bound); /* not TOPPED */
+        POINT("resize.bound");
+        if (cas_seq_cst(&t->tickets, &word, TICKETS_CLOSED | table_ref(a, to)))
+            return true;
+    }
+    return false;
+}
+
+static int get_prepared(const struct participant *p, struct resizer *z, const struct table *t)
+{
+    if (z->prepared != NULL && z->prepared->slots < t->slots) {
+        table_unclaim_owner(p, z->prepared); /* made when the table was smaller */
+        z->prepared = NULL;
+    }
+    if (z->prepared == NULL) {
+        uint64_t slots = next_slots(p->arena, t);
+        z->ready = false;
+        if (slots == t->slots && starved(t))
+            return SHMKV_ENOSPC; /* the largest table there is, and it is full */
+        int rc = table_claim(p, slots, &z->prepared);
+        if (rc != 0)
+            return rc;
+    }
+    if (z->ready)
+        return 0;
+    int rc = table_take(p->arena, z->prepared, UINT64_MAX, &z->ready);
+    if (rc != 0) {
+        table_unclaim_owner(p, z->prepared);
+        z->prepared = NULL;
+    }
+    return rc;
+}
+
+/* Start a resize of the root @ref.  Inside a section, after root == @ref was seen in it. */
+static int start(const struct participant *p, struct resizer *z, uint64_t ref)
+{
+    const struct arena *a = p->arena;
+    struct table *t = table_of(a, ref);
+    int rc = get_prepared(p, z, t);
+    if (rc != 0)
+        return rc;
+    struct table *to = z->prepared;
+    if (table_ref(a, to) < ref)
+        table_restamp_owner(p, to);
+    z->prepared = NULL;
+    if (close_tickets(a, t, to))
+        POINT("resize.started");
+    else
+        table_unclaim_owner(p, to); /* somebody else started, or it is too small */
+    show_next(a, t);
+    return 0;
+}
+
+int resize_grow(const struct participant *p, struct resizer *z, uint64_t ref)
+{
+    const struct arena *a = p->arena;
+    epoch_poll(a); /* so that the tombstones of before are droppable */
+    uint64_t outer = epoch_enter(p);
+    int rc = 0;
+    uint64_t root = table_root(a);
+    struct table *t = table_of(a, root);
+    bool closed = (load_acquire(&t->tickets) & TICKETS_CLOSED) != 0;
+    if (root != ref || closed) {
+        if (closed) {
+            show_next(a, t);
+            finish(p, root);
+        }
+    } else {
+        rc = start(p, z, root);
+    }
+    epoch_exit(p, outer);
+    return rc;
+}
+
+void resize_help(const struct participant *p, struct resizer *z, uint64_t buckets)
+{
+    const struct arena *a = p->arena;
+    uint64_t root = table_root(a);
+    struct table *t = table_of(a, root);
+    if (load_acquire(&t->next) == 0)
+        return;
+    while (buckets != 0) {
+        if (z->chunk_ref != root) {
+            uint64_t c = add_relaxed(&t->cursor, 1); /* only divides work */
+            if (c >= t->chunks) {
+                finish(p, root);
+                return;
+            }
+            begin_chunk(z, root, c);
+        }
+        buckets -= advance_chunk(p, z, t, buckets);
+    }
+}
+
+void resize_finish(const struct participant *p, struct resizer *z)
+{
+    (void)z;
+    const struct arena *a = p->arena;
+    uint64_t outer = epoch_enter(p);
+    uint64_t root = table_root(a);
+    struct table *t = table_of(a, root);
+    show_next(a, t);
+    if (load_acquire(&t->next) != 0)
+        finish(p, root);
+    epoch_exit(p, outer);
+}
+
+/* ---- policy -------------------------------------------------------------------------------- */
+
+static bool somebody_prepares(const struct arena *a)
+{
+    for (unsigned i = 0; i < TABLE_AREAS; i++) {
+        if (claim_kind(load_acquire(&a->tables[i].state)) == TABLE_CLAIMED)
+            return true;
+    }
+    return false;
+}
+
+void resize_prepare(const struct participant *p, struct resizer *z, uint64_t bytes)
+{
+    const struct arena *a = p->arena;
+    uint64_t outer = epoch_enter(p);
+    uint64_t root = table_root(a);
+    struct table *t = table_of(a, root);
+    uint64_t word = load_acquire(&t->tickets);
+    uint64_t left = word & TICKETS_COUNT;
+    bool closed = (word & TICKETS_CLOSED) != 0;
+    if (!closed && left < table_quota(t->slots) / 4) {
+        if (z->prepared == NULL && !somebody_prepares(a)) {
+            z->ready = false;
+            if (table_claim(p, next_slots(a, t), &z->prepared) != 0)
+                z->prepared = NULL;
+        }
+        if (z->prepared != NULL && !z->ready
+            && table_take(a, z->prepared, bytes, &z->ready) != 0) {
+            table_unclaim_owner(p, z->prepared);
+            z->prepared = NULL;
+        }
+        if (z->prepared != NULL && z->ready && left < table_quota(t->slots) / 16)
+            start(p, z, root);
+    } else if (closed && z->prepared != NULL) {
+        table_unclaim_owner(p, z->prepared);
+        z->prepared = NULL;
+    }
+    epoch_exit(p, outer);
+}
+
+void resize_purge(const struct participant *p, struct resizer *z)
+{
+    const struct arena *a = p->arena;
+    struct load l = index_load(a);
+    uint64_t outer = epoch_enter(p);
+    uint64_t root = table_root(a);
+    struct table *t = table_of(a, root);
+    bool idle = (load_acquire(&t->tickets) & TICKETS_CLOSED) == 0;
+    if (idle && l.tombstones > t->slots / 8) {
+        epoch_poll(a);
+        start(p, z, root);
+    }
+    epoch_exit(p, outer);
+}
+
+void resize_leave(const struct participant *p, struct resizer *z)
+{
+    uint64_t outer = epoch_enter(p);
+    table_return_tickets(p->arena, &z->tickets);
+    epoch_exit(p, outer);
+    if (z->prepared != NULL)
+        table_unclaim_owner(p, z->prepared);
+    *z = (struct resizer){.chunk_ref = 0};
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * resize.h - moving all slots of the table T to a table T', by whoever writes meanwhile.
+ *
+ *      T.tickets OPEN          CLOSED(T')       T.next = T'      every slot terminal      root = T'
+ *   ---------------------------+----------------+----------------+------------------------+--------
+ *   inserts take tickets       | nobody fills an EMPTY of T      | T'.tickets topped up   | T in
+ *   of T                       | without an old ticket; writes go through T, then T'      | limbo
+ *
+ * Moving one slot:
+ *
+ *   EMPTY ----------------------------> MOVED_EMPTY                  closes probes for inserters
+ *   tombstone, droppable, unfrozen ---> MOVED_DROPPED                the only drop
+ *   record ---> record|FROZEN ---> (copied into T' unless the key is there) ---> MOVED
+ *
+ *   INV-R1  root == T when T's word is CLOSED, and next is set once: chains have length one.
+ *   INV-R2  A mover never leaves T'.  FROZEN, MOVED or MOVED_EMPTY met in T' means that T' is being
+ *           moved itself, hence T is terminal and this slot was done by somebody else.
+ *   INV-R3  A frozen tombstone is copied, never dropped: somebody may have copied it already, and a
+ *           younger value may stand on the copy.
+ *   INV-R4  T' never runs full: slots filled by movers <= B, by tickets <= q' - B until the top-up,
+ *           which gives back what movers did not use: B - C, C = slots of T in plain MOVED.
+ *           A table's word is topped up once: the TOPPED bit is in the CAS.
+ *                         move.pml, tickets.pml, test_resize, crash_kv (every point), torture_kv
+ *
+ * Work is divided in chunks of 1,024 slots.  A chunk word is 0, or 1 + its number of plain MOVED
+ * slots, stored by whoever saw each of its slots terminal; terminal slots do not change, so all who
+ * store it store the same.  The cursor hands chunks out; whoever finds none left does over those
+ * without a word, so nobody waits for a stopped or dead helper.
+ *
+ * Progress: lock-free; each write moves a few buckets, the keeper the rest.  Death at any step
+ * leaves a state from which any other mover goes on: see table.h for areas.
+ */
+#ifndef SHMKV_RESIZE_H
+#define SHMKV_RESIZE_H
+
+#include "stats.h"
+#include "table.h"
+
+/* What one writer contributes to the running and the next resize. */
+struct resizer {
+    struct tickets tickets;
+    struct table *prepared; /* claimed by us for the next resize; NULL: none */
+    bool ready;             /* its memory is taken */
+    uint64_t chunk_ref;     /* table of the chunk we are moving; 0: none */
+    uint64_t chunk;
+    uint64_t chunk_bucket; /* next bucket of it */
+    uint32_t chunk_moved;  /* plain MOVED slots of it so far */
+    bool chunk_stuck;      /* a slot of it could not be moved: the index is damaged */
+};
+
+/* Make the slot @s of @t terminal.  Inside a section.  Returns the terminal word. */
+uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic uint64_t *s);
+
+/*
+ * resize_grow() - give inserters tickets again: finish the running resize of the table @ref, or
+ * start one and finish it as far as that is our part.  Outside of a write section.
+ * SHMKV_ENOSPC without a text: no memory for a larger table; SHMKV_ECORRUPT with one.
+ */
+int resize_grow(const struct participant *p, struct resizer *z, uint64_t ref);
+/* Move about @buckets buckets of a running resize.  Inside a section. */
+void resize_help(const struct participant *p, struct resizer *z, uint64_t buckets);
+/* Do all that is left of a running resize. */
+void resize_finish(const struct participant *p, struct resizer *z);
+/* Prepare the next table in small steps once tickets run low.  Outside of a write section. */
+void resize_prepare(const struct participant *p, struct resizer *z, uint64_t bytes);
+/* Start a resize of the same or a smaller size if tombstones make it worth while. */
+void resize_purge(const struct participant *p, struct resizer *z);
+/* Give tickets, chunk and prepared table back. */
+void resize_leave(const struct participant *p, struct resizer *z);
+
+/* True if a resize is running. */
+static inline bool resize_running(const struct arena *a, const struct table *t)
+{
+    (void)a;
+    return load_acquire(&t->next) != 0;
+}
+
+#endif

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: MIT */
+/* segment.c - see segment.h for states and invariants. */
+#include "segment.h"
+
+#include "point.h"
+#include "shmkv.h"
+#include "stats.h"
+
+/* Less room than this is not worth an owner's while: 1/32 of a segment. */
+#define PARTIAL_SHIFT 5
+#define RESERVE_MIN 4u
+#define RESERVE_SHIFT 6 /* a 64th of the segments is kept for the cleaner */
+#define TOMBSTONE_RESERVE 2u
+#define CROWDED_SHIFT 3 /* at most an eighth of the segments is owned for longer than a write */
+
+static uint64_t segment_bytes(const struct arena *a)
+{
+    return a->segment_mask + 1;
+}
+
+static uint64_t high(const struct arena *a)
+{
+    return load_acquire(&a->sb->segment_high);
+}
+
+static bool change(struct segment *s, uint64_t from, uint64_t to)
+{
+    /* seq_cst: SEALING and `writing` are a store-load pair [S1], LIMBO and G too [E2]. */
+    return cas_seq_cst(&s->state, &from, to);
+}
+
+static uint64_t index_memory(const struct arena *a)
+{
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < TABLE_AREAS; i++)
+        bytes += load_acquire(&a->tables[i].taken);
+    return bytes;
+}
+
+void segment_count(const struct arena *a, struct segment_census *c)
+{
+    *c = (struct segment_census){0};
+    for (uint64_t id = 0, n = high(a); id < n; id++) {
+        const struct segment *s = segment_at(a, id);
+        unsigned kind = claim_kind(load_acquire(&s->state));
+        c->kinds[kind]++;
+        c->taken += load_relaxed(&s->taken);
+        if (kind >= SEGMENT_OPEN && kind < SEGMENT_LIMBO) {
+            uint64_t used = load_relaxed(&s->used);
+            c->used += used;
+            c->live += used - min_u64(used, load_relaxed(&s->dead));
+        }
+    }
+    uint64_t backed = high(a) - c->kinds[SEGMENT_HOLE];
+    uint64_t other = arena_fixed_bytes(a) + index_memory(a);
+    uint64_t size = load_relaxed(&a->sb->size);
+    c->capacity = size > other ? (size - other) >> a->segment_shift : 0;
+    uint64_t holes = c->capacity > backed ? c->capacity - backed : 0;
+    c->available = c->kinds[SEGMENT_FREE] + min_u64(holes, a->sb->segment_count - backed);
+    c->reserve = max_u64(RESERVE_MIN, c->capacity >> RESERVE_SHIFT);
+}
+
+uint64_t segment_memory(const struct arena *a)
+{
+    uint64_t backed = 0;
+    for (uint64_t id = 0, n = high(a); id < n; id++)
+        backed += claim_kind(load_acquire(&segment_at(a, id)->state)) != SEGMENT_HOLE;
+    return arena_fixed_bytes(a) + index_memory(a) + (backed << a->segment_shift);
+}
+
+/* ---- open and close ------------------------------------------------------------------------ */
+
+static bool has_room(const struct arena *a, const struct segment *s, uint64_t need)
+{
+    return load_acquire(&s->used) + need <= segment_bytes(a);
+}
+
+/* A word that nobody had before; 40 bits last for years of opening a segment every 10 us. */
+static uint64_t fresh_word(const struct participant *p)
+{
+    uint64_t stamp = add_relaxed(&p->arena->sb->incarnations, 1) + 1;
+    return claim_word(SEGMENT_OPEN, p->index, stamp);
+}
+
+static bool adopt_partial(const struct participant *p, uint64_t need, struct segment_hold *hold)
+{
+    const struct arena *a = p->arena;
+    uint64_t n = high(a);
+    uint64_t start = n == 0 ? 0 : p->index % n; /* adopters begin apart */
+    for (uint64_t k = 0; k < n; k++) {
+        uint64_t i = start + k < n ? start + k : start + k - n;
+        struct segment *s = segment_at(a, i);
+        uint64_t word = load_acquire(&s->state);
+        if (claim_kind(word) != SEGMENT_PARTIAL || !has_room(a, s, need))
+            continue;
+        uint64_t mine = fresh_word(p);
+        if (!change(s, word, mine))
+            continue;
+        hold->id = i;
+        hold->word = mine;
+        if (has_room(a, s, need)) /* it may have been filled between look and CAS */
+            return true;
+        segment_close_owner(a, hold);
+    }
+    return false;
+}
+
+/* Claim a free segment, else fill a hole, without looking at limits. */
+static bool claim_unused(const struct participant *p, enum segment_kind kind, uint64_t *id)
+{
+    const struct arena *a = p->arena;
+    uint64_t n = kind == SEGMENT_FREE ? high(a) : a->sb->segment_count;
+    for (uint64_t i = 0; i < n; i++) {
+        struct segment *s = segment_at(a, i);
+        uint64_t word = load_acquire(&s->state);
+        if (claim_kind(word) != kind)
+            continue;
+        max_seq_cst(&a->sb->segment_high, i + 1);
+        if (change(s, word, claim_word(SEGMENT_OPENING, p->index, 0))) {
+            *id = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool fill_hole(const struct participant *p, uint64_t *id)
+{
+    const struct arena *a = p->arena;
+    if (!claim_unused(p, SEGMENT_HOLE, id))
+        return false;
+    POINT("segment.hole");
+    if (segment_memory(a) <= load_relaxed(&a->sb->size))
+        return true;
+    /* Too much, INV-S2: two that fill the last hole at once may both step back and try again. */
+    change(segment_at(a, *id), claim_word(SEGMENT_OPENING, p->index, 0), SEGMENT_HOLE);
+    return false;
+}
+
+/* OPENING(p) -> OPEN(p): a new incarnation begins. */
+static void begin_life(const struct participant *p, struct segment_hold *hold)
+{
+    const struct arena *a = p->arena;
+    struct segment *s = segment_at(a, hold->id);
+    POINT("segment.opening");
+    hold->word = fresh_word(p);
+    store_relaxed(&s->used, 0); /* relaxed: shown by the CAS below */
+    store_relaxed(&s->dead, 0);
+    store_relaxed(&s->birth, epoch_now(a));
+    store_relaxed(&s->incarnation, claim_epoch(hold->word));
+    change(s, claim_word(SEGMENT_OPENING, p->index, 0), hold->word);
+    POINT("segment.opened");
+}
+
+static bool allowed(const struct segment_census *c, enum segment_purpose purpose)
+{
+    uint64_t keep = 0;
+    if (purpose != SEGMENT_FOR_CLEANING)
+        keep = c->reserve + c->kinds[SEGMENT_CLEANING];
+    if (purpose == SEGMENT_FOR_PUT)
+        keep += TOMBSTONE_RESERVE;
+    return c->available > keep;
+}
+
+int segment_open(const struct participant *p, enum segment_purpose purpose, uint64_t need,
+                 struct segment_hold *hold)
+{
+    const struct arena *a = p->arena;
+    if (purpose != SEGMENT_FOR_CLEANING && adopt_partial(p, need, hold))
+        return 0;
+    struct segment_census c;
+    segment_count(a, &c);
+    if (c.kinds[SEGMENT_LIMBO] != 0) {
+        epoch_poll(a);
+        segment_reclaim(a);
+        segment_count(a, &c);
+    }
+    hold->crowded = c.kinds[SEGMENT_OPEN] > c.capacity >> CROWDED_SHIFT;
+    if (!allowed(&c, purpose))
+        return purpose == SEGMENT_FOR_CLEANING && adopt_partial(p, need, hold) ? 0 : SHMKV_ENOSPC;
+    if (!claim_unused(p, SEGMENT_FREE, &hold->id) && !fill_hole(p, &hold->id))
+        return SHMKV_ENOSPC;
+    begin_life(p, hold);
+    return 0;
+}
+
+/* Where a segment goes that nobody appends to any more. */
+static uint64_t resting_state(const struct arena *a, const struct segment *s)
+{
+    uint64_t room = segment_bytes(a) - load_acquire(&s->used);
+    bool worth = room >= segment_bytes(a) >> PARTIAL_SHIFT;
+    return claim_word(worth ? SEGMENT_PARTIAL : SEGMENT_SEALED, 0, 0);
+}
+
+void segment_close_owner(const struct arena *a, struct segment_hold *hold)
+{
+    if (hold->id == SEGMENT_NONE)
+        return;
+    struct segment *s = segment_at(a, hold->id);
+    change(s, hold->word, resting_state(a, s)); /* fails if it was just taken: as well */
+    hold->id = SEGMENT_NONE;
+    POINT("segment.closed");
+}
+
+bool segment_pin_owner(const struct arena *a, struct segment_hold *hold)
+{
+    uint64_t pinned = (hold->word & ~15ull) | SEGMENT_PINNED;
+    if (!change(segment_at(a, hold->id), hold->word, pinned))
+        return false;
+    hold->word = pinned;
+    return true;
+}
+
+/* ---- changing hands ------------------------------------------------------------------------ */
+
+unsigned segment_reclaim(const struct arena *a)
+{
+    unsigned reclaimed = 0;
+    uint64_t safe = load_acquire(&a->sb->safe); /* pairs with epoch_poll [E5] */
+    for (uint64_t id = 0, n = high(a); id < n; id++) {
+        struct segment *s = segment_at(a, id);
+        uint64_t word = load_acquire(&s->state);
+        if (claim_kind(word) == SEGMENT_LIMBO && claim_epoch(word) <= safe)
+            reclaimed += change(s, word, SEGMENT_FREE);
+    }
+    return reclaimed;
+}
+
+/* Second half of a taking: the owner is seen outside, or in a section that began after it. */
+static bool finish_sealing(const struct arena *a, struct segment *s, uint64_t word)
+{
+    uint64_t e = claim_epoch(word);
+    epoch_raise_above(a, e);
+    if (!epoch_fence_all(a)) /* [S1] */
+        return false;
+    const struct participant_entry *owner = &a->participants[claim_participant(word)];
+    uint64_t writing = load_acquire(&owner->writing);
+    if (writing != 0 && writing <= e)
+        return false;
+    POINT("handover.seen");
+    return change(s, word, resting_state(a, s));
+}
+
+unsigned segment_take_idle(const struct arena *a)
+{
+    unsigned taken = 0;
+    for (uint64_t id = 0, n = high(a); id < n; id++) {
+        struct segment *s = segment_at(a, id);
+        uint64_t word = load_acquire(&s->state);
+        if (claim_kind(word) == SEGMENT_OPEN) {
+            uint32_t owner = claim_participant(word);
+            uint64_t sealing = claim_word(SEGMENT_SEALING, owner, load_seq_cst(&a->sb->epoch));
+            if (load_relaxed(&a->participants[owner].writing) != 0 || !change(s, word, sealing))
+                continue;
+            POINT("handover.sealing");
+            word = sealing;
+        }
+        if (claim_kind(word) == SEGMENT_SEALING)
+            taken += finish_sealing(a, s, word);
+    }
+    return taken;
+}
+
+bool segment_claim_victim(const struct participant *p, uint64_t id, uint64_t expected)
+{
+    return change(segment_at(p->arena, id), expected, claim_word(SEGMENT_CLEANING, p->index, 0));
+}
+
+void segment_retire_owner(const struct participant *p, uint64_t id)
+{
+    uint64_t e = epoch_retire(p->arena);
+    POINT("clean.retiring");
+    change(segment_at(p->arena, id), claim_word(SEGMENT_CLEANING, p->index, 0),
+           claim_word(SEGMENT_LIMBO, 0, e));
+}
+
+void segment_unclaim_owner(const struct participant *p, uint64_t id)
+{
+    change(segment_at(p->arena, id), claim_word(SEGMENT_CLEANING, p->index, 0), SEGMENT_SEALED);
+}
+
+/* PUNCHING -> HOLE; the memory goes first, so that a death in between leaves it counted. */
+static bool punch(const struct arena *a, uint64_t id, uint64_t word)
+{
+    struct segment *s = segment_at(a, id);
+    if (arena_release(a, arena_segment_start(a, id), segment_bytes(a)) != 0)
+        return false;
+    store_relaxed(&s->taken, 0); /* relaxed: shown by the CAS */
+    POINT("punch.released");
+    return change(s, word, SEGMENT_HOLE);
+}
+
+uint64_t segment_punch(const struct participant *p, uint64_t bytes)
+{
+    const struct arena *a = p->arena;
+    uint64_t given = 0;
+    for (uint64_t id = high(a); id-- > 0 && given < bytes;) {
+        struct segment *s = segment_at(a, id);
+        uint64_t word = load_acquire(&s->state);
+        uint64_t mine = claim_word(SEGMENT_PUNCHING, p->index, 0);
+        if (claim_kind(word) != SEGMENT_FREE || !change(s, word, mine))
+            continue;
+        POINT("punch.claimed");
+        if (punch(a, id, mine))
+            given += segment_bytes(a);
+    }
+    return given;
+}
+
+void segment_reap(const struct arena *a, uint32_t dead)
+{
+    for (uint64_t id = 0, n = high(a); id < n; id++) {
+        struct segment *s = segment_at(a, id);
+        uint64_t word = load_acquire(&s->state);
+        unsigned kind = claim_kind(word);
+        if (kind == SEGMENT_LIMBO || claim_participant(word) != dead)
+            continue;
+        if (kind == SEGMENT_OPENING)
+            change(s, word, SEGMENT_FREE);
+        else if (kind == SEGMENT_OPEN || kind == SEGMENT_PINNED || kind == SEGMENT_SEALING)
+            change(s, word, resting_state(a, s));
+        else if (kind == SEGMENT_CLEANING)
+            change(s, word, SEGMENT_SEALED);
+        else if (kind == SEGMENT_PUNCHING)
+            punch(a, id, word);
+    }
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * segment.h - the log's segments: who owns which, what is free, and how one changes hands.
+ *
+ *                    +--------------------------- idle, exit, reap ------------------+
+ *                    v                                                               |
+ *   HOLE --> OPENING(p) --> OPEN(p) --> PARTIAL --> OPEN(p)        SEALING(p,e) --> PARTIAL, SEALED
+ *    ^  FREE -->^             |  |         |                           ^
+ *    |   ^                    |  +---------|--- taken from idle p -----+
+ *    |   |                    v            v
+ *    |   +-- LIMBO(e) <-- CLEANING(p) <- SEALED          PINNED(p): an uncommitted reservation
+ *    |   |
+ *    +-- PUNCHING(p) <- FREE
+ *
+ * Every arrow is one CAS on segment.state (claim.h).  Who may take it:
+ *
+ *   HOLE, FREE -> OPENING(p)   any p, for itself; then sets used = 0, dead, birth, incarnation
+ *   OPENING(p) -> OPEN(p)      p; the word's epoch field holds a stamp that is given once, so that
+ *                              p never takes a segment that it lost and got again for the old one
+ *   OPEN(p) -> PARTIAL/SEALED  p outside of a write section; or SEALING first, by anyone
+ *   OPEN(p) -> SEALING(p, e)   anyone who needs it, e = G; finished by anyone   [S1]
+ *   OPEN(p) <-> PINNED(p)      p
+ *   PARTIAL -> OPEN(p)         any p, for itself
+ *   SEALED, PARTIAL -> CLEANING(p)      any p; -> LIMBO(e) when a complete walk found no live
+ *                                       record, back to SEALED otherwise
+ *   LIMBO(e) -> FREE           anyone, e <= safe                                [E5]
+ *   FREE -> PUNCHING(p) -> HOLE         any p; gives the memory back
+ *
+ * HOLE and FREE are never read.  Only the owner appends, `used` only passes decided records.
+ *
+ *   INV-S1  A live process' segment is never taken while it writes: it stores `writing`, then checks
+ *           OPEN(p); the taker CASes SEALING, raises G past e, fences all, and only then looks at
+ *           `writing`.  Either it sees the write (and leaves SEALING to be finished later), or the
+ *           owner sees SEALING and drops the segment.   handover.pml, test_segment: handover_*
+ *   INV-S2  Memory in use is counted from the states, so no death can leak any of it: whoever makes
+ *           a segment non-HOLE counts afterwards and steps back if that is too much.
+ *                                                       test_segment: limit
+ *   INV-S3  An incarnation number is given once.        test_segment: incarnation
+ *
+ * Death: OPENING(p) -> FREE, OPEN(p), PINNED(p) -> PARTIAL or SEALED, CLEANING(p) -> SEALED,
+ * PUNCHING(p) -> HOLE by the reaper; SEALING(p, e) by anybody.
+ */
+#ifndef SHMKV_SEGMENT_H
+#define SHMKV_SEGMENT_H
+
+#include "claim.h"
+#include "epoch.h"
+
+enum segment_kind {
+    SEGMENT_HOLE = 0,
+    SEGMENT_FREE,
+    SEGMENT_OPENING,
+    SEGMENT_OPEN,
+    SEGMENT_PARTIAL,
+    SEGMENT_PINNED,
+    SEGMENT_SEALING,
+    SEGMENT_SEALED,
+    SEGMENT_CLEANING,
+    SEGMENT_LIMBO,
+    SEGMENT_PUNCHING,
+    SEGMENT_KINDS
+};
+
+/* What a segment is wanted for: the later ones may dig deeper into the reserve. */
+enum segment_purpose { SEGMENT_FOR_PUT, SEGMENT_FOR_TOMBSTONE, SEGMENT_FOR_CLEANING };
+
+/* A count over all segments; best effort beside writers. */
+struct segment_census {
+    uint64_t kinds[SEGMENT_KINDS];
+    uint64_t used;      /* bytes behind the owners' marks, all segments */
+    uint64_t live;      /* of them current */
+    uint64_t taken;     /* bytes that have memory */
+    uint64_t capacity;  /* segments that the limit allows, beside the index as it is */
+    uint64_t available; /* free, or holes that may be filled */
+    uint64_t reserve;   /* of them kept for the cleaner */
+};
+
+void segment_count(const struct arena *a, struct segment_census *census);
+/* Bytes in use: fixed tables, index areas, segments. */
+uint64_t segment_memory(const struct arena *a);
+
+/* A segment that a participant owns. */
+struct segment_hold {
+    uint64_t id;   /* SEGMENT_NONE: none */
+    uint64_t word; /* its state as long as it is owned */
+    bool crowded;  /* so many are owned that it should be given back after the write */
+};
+
+/*
+ * segment_open() - get a segment with @need bytes of room for @p to append to.
+ * @hold:  receives it.
+ * SHMKV_ENOSPC (internal, without a text): nothing is free for that purpose.
+ */
+int segment_open(const struct participant *p, enum segment_purpose purpose, uint64_t need,
+                 struct segment_hold *hold);
+/* Give it back; not inside a write section.  Harmless if it was taken away. */
+void segment_close_owner(const struct arena *a, struct segment_hold *hold);
+/* OPEN(p) -> PINNED(p), so that it is not taken between writes; false if it was taken before. */
+bool segment_pin_owner(const struct arena *a, struct segment_hold *hold);
+
+/* LIMBO(e) -> FREE for each e <= safe; returns how many. */
+unsigned segment_reclaim(const struct arena *a);
+/* Take segments from owners that are not writing; finish such takings.  Returns how many. */
+unsigned segment_take_idle(const struct arena *a);
+/* Claim a victim: -> CLEANING(p).  False if its state was not @expected any more. */
+bool segment_claim_victim(const struct participant *p, uint64_t id, uint64_t expected);
+/* After a complete walk that found nothing alive. */
+void segment_retire_owner(const struct participant *p, uint64_t id);
+/* The walk was not completed. */
+void segment_unclaim_owner(const struct participant *p, uint64_t id);
+/* FREE -> HOLE until @bytes were given back; returns how many bytes were. */
+uint64_t segment_punch(const struct participant *p, uint64_t bytes);
+/* What @dead_participant had claimed becomes usable again; its process is dead, or leaves. */
+void segment_reap(const struct arena *a, uint32_t dead_participant);
+
+static inline struct segment *segment_at(const struct arena *a, uint64_t id)
+{
+    return &a->segments[id];
+}
+
+/* Still owned?  Asked inside a write section [S1], see epoch_enter_write(). */
+static inline bool segment_held(const struct arena *a, const struct segment_hold *hold)
+{
+    return hold->id != SEGMENT_NONE
+           && load_acquire(&segment_at(a, hold->id)->state) == hold->word;
+}
+
+/* A record there was superseded.  Relaxed: it only steers the cleaner. */
+static inline void segment_add_dead(const struct arena *a, uint64_t offset, uint64_t bytes)
+{
+    add_relaxed(&segment_at(a, arena_segment_of(a, offset))->dead, bytes);
+}
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: MIT */
+/* table.c - see table.h for states, tickets and invariants. */
+#include "table.h"
+
+#include "point.h"
+#include "segment.h"
+#include "shmkv.h"
+
+#define TICKET_BATCH 16u
+
+static bool change(struct table *t, uint64_t from, uint64_t to)
+{
+    return cas_seq_cst(&t->state, &from, to); /* seq_cst: LIMBO and G, as in segments [E2] */
+}
+
+/* ---- areas --------------------------------------------------------------------------------- */
+
+static uint64_t chunk_count(uint64_t slots)
+{
+    return (slots + TABLE_CHUNK_SLOTS - 1) / TABLE_CHUNK_SLOTS;
+}
+
+uint64_t table_bytes(uint64_t slots)
+{
+    return align_up(slots * 8 + chunk_count(slots) * 4, PAGE_BYTES);
+}
+
+uint64_t table_max_slots(const struct arena *a)
+{
+    return a->sb->area_bytes / 16; /* a power of two; slots and chunk words fit in the area */
+}
+
+static uint64_t area_offset(const struct arena *a, const struct table *t)
+{
+    return a->sb->areas_offset + (uint64_t)(t - a->tables) * a->sb->area_bytes;
+}
+
+static void make_header(const struct arena *a, struct table *t, uint64_t generation, uint64_t slots)
+{
+    uint64_t offset = area_offset(a, t);
+    store_relaxed(&t->next, 0); /* relaxed, all of it: shown by the release of root or next [T1] */
+    store_relaxed(&t->generation, generation);
+    t->slots = slots;
+    t->slots_offset = offset;
+    t->chunks_offset = offset + slots * 8;
+    t->chunks = chunk_count(slots);
+    t->shift = 64 - log2_exact(slots / BUCKET_SLOTS);
+    t->bound = 0;
+    store_relaxed(&t->topped, 0);
+    store_relaxed(&t->cursor, 0);
+    store_relaxed(&t->done, 0);
+    store_relaxed(&t->tickets, 0);
+}
+
+static uint64_t claimed_word(const struct participant *p, const struct table *t)
+{
+    return claim_word(TABLE_CLAIMED, p->index, load_relaxed(&t->generation));
+}
+
+int table_claim(const struct participant *p, uint64_t slots, struct table **out)
+{
+    const struct arena *a = p->arena;
+    uint64_t generation = add_relaxed(&a->sb->generations, 1) + 1;
+    table_reclaim(p);
+    for (unsigned i = 0; i < TABLE_AREAS; i++) {
+        struct table *t = &a->tables[i];
+        if (load_acquire(&t->state) != TABLE_FREE
+            || !change(t, TABLE_FREE, claim_word(TABLE_CLAIMED, p->index, generation)))
+            continue;
+        POINT("table.claimed");
+        make_header(a, t, generation, slots);
+        store_seq_cst(&t->taken, table_bytes(slots)); /* counted first, as segments (INV-S2) */
+        if (segment_memory(a) > load_relaxed(&a->sb->size)) {
+            table_unclaim_owner(p, t);
+            return SHMKV_ENOSPC;
+        }
+        *out = t;
+        return 0;
+    }
+    return SHMKV_ENOSPC;
+}
+
+int table_take(const struct arena *a, struct table *t, uint64_t bytes, bool *complete)
+{
+    /* `cursor` serves as the mark: nobody moves slots of a table that is being made */
+    uint64_t at = load_relaxed(&t->cursor);
+    uint64_t step = min_u64(bytes, load_relaxed(&t->taken) - at);
+    int rc = step == 0 ? 0 : arena_take(a, t->slots_offset + at, step);
+    if (rc != 0)
+        return rc;
+    *complete = at + step == load_relaxed(&t->taken);
+    store_relaxed(&t->cursor, *complete ? 0 : at + step);
+    return 0;
+}
+
+/* PUNCHING(p) -> FREE; the memory goes first, so that a death in between leaves it counted. */
+static void empty_area(const struct arena *a, struct table *t, uint64_t word)
+{
+    if (arena_release(a, area_offset(a, t), load_relaxed(&t->taken)) != 0)
+        return;
+    POINT("table.released");
+    store_seq_cst(&t->taken, 0);
+    change(t, word, TABLE_FREE);
+}
+
+void table_unclaim_owner(const struct participant *p, struct table *t)
+{
+    uint64_t punching = claim_word(TABLE_PUNCHING, p->index, 0);
+    if (change(t, claimed_word(p, t), punching))
+        empty_area(p->arena, t, punching);
+}
+
+void table_restamp_owner(const struct participant *p, struct table *t)
+{
+    uint64_t old = claimed_word(p, t);
+    uint64_t generation = add_relaxed(&p->arena->sb->generations, 1) + 1;
+    store_relaxed(&t->generation, generation);
+    change(t, old, claim_word(TABLE_CLAIMED, p->index, generation));
+}
+
+void table_enliven(const struct arena *a, uint64_t ref)
+{
+    struct table *t = table_of(a, ref);
+    uint64_t word = load_acquire(&t->state);
+    if (claim_kind(word) == TABLE_CLAIMED && claim_epoch(word) == ref / TABLE_AREAS)
+        change(t, word, claim_word(TABLE_LIVE, 0, claim_epoch(word)));
+}
+
+void table_retire_old(const struct arena *a)
+{
+    uint64_t root = table_root(a);
+    for (unsigned i = 0; i < TABLE_AREAS; i++) {
+        struct table *t = &a->tables[i];
+        uint64_t word = load_acquire(&t->state);
+        if (claim_kind(word) == TABLE_LIVE && claim_epoch(word) < root / TABLE_AREAS)
+            change(t, word, claim_word(TABLE_LIMBO, 0, epoch_retire(a)));
+    }
+}
+
+void table_reclaim(const struct participant *p)
+{
+    const struct arena *a = p->arena;
+    uint64_t punching = claim_word(TABLE_PUNCHING, p->index, 0);
+    uint64_t safe = load_acquire(&a->sb->safe); /* pairs with epoch_poll [E5] */
+    for (unsigned i = 0; i < TABLE_AREAS; i++) {
+        struct table *t = &a->tables[i];
+        uint64_t word = load_acquire(&t->state);
+        if (claim_kind(word) == TABLE_LIMBO && claim_epoch(word) <= safe
+            && change(t, word, punching))
+            empty_area(a, t, punching);
+    }
+}
+
+/* A claimed table lives on if a CLOSED word names it; its claimer is dead, so none will any more. */
+static bool is_named(const struct arena *a, uint64_t ref)
+{
+    uint64_t root = table_root(a);
+    return load_seq_cst(&table_of(a, root)->tickets) == (TICKETS_CLOSED | ref);
+}
+
+void table_reap(const struct arena *a, uint32_t participant)
+{
+    for (unsigned i = 0; i < TABLE_AREAS; i++) {
+        struct table *t = &a->tables[i];
+        uint64_t word = load_acquire(&t->state);
+        uint64_t punching = claim_word(TABLE_PUNCHING, participant, 0);
+        if (claim_kind(word) == TABLE_CLAIMED && claim_participant(word) == participant) {
+            uint64_t ref = claim_epoch(word) * TABLE_AREAS + i; /* the header may not be made yet */
+            if (is_named(a, ref))
+                table_enliven(a, ref);
+            else if (change(t, word, punching))
+                empty_area(a, t, punching);
+        } else if (word == punching) {
+            empty_area(a, t, punching);
+        }
+    }
+}
+
+/* ---- tickets ------------------------------------------------------------------------------- */
+
+bool table_ticket(const struct arena *a, struct tickets *held, uint64_t ref)
+{
+    if (likely(held->ref == ref && held->count != 0))
+        return true;
+    table_return_tickets(a, held);
+    struct table *t = table_of(a, ref);
+    uint64_t word = load_acquire(&t->tickets);
+    for (;;) { /* a failed CAS means that others took tickets or closed: bounded by r */
+        uint64_t r = word & TICKETS_COUNT;
+        if ((word & TICKETS_CLOSED) != 0 || r == 0)
+            return false;
+        uint64_t batch = min_u64(TICKET_BATCH, (r + 63) / 64); /* few strand in a small table */
+        if (cas_acq_rel(&t->tickets, &word, word - batch)) {
+            *held = (struct tickets){.ref = ref, .count = batch};
+            return true;
+        }
+    }
+}
+
+void table_return_tickets(const struct arena *a, struct tickets *held)
+{
+    if (held->count == 0)
+        return;
+    struct table *t = table_of(a, held->ref);
+    uint64_t word = load_acquire(&t->tickets);
+    while ((word & TICKETS_CLOSED) == 0 && table_ref(a, t) == held->ref) { /* in this order */
+        if (cas_acq_rel(&t->tickets, &word, word + held->count))
+            break;
+    }
+    held->count = 0;
+}

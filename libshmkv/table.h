@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * table.h - tables of slots in the index areas: their life, the root word, tickets.
+ *
+ * Life of an area (table.state, claim.h):
+ *
+ *   FREE -> CLAIMED(p,g) -> LIVE(g) -> LIMBO(e) -> PUNCHING(p) -> FREE
+ *
+ *   FREE -> CLAIMED(p,g)   any p, which prepares table g there: all slots zero
+ *   CLAIMED(p,g) -> LIVE(g)    anyone who sees it named by a CLOSED ticket word (resize.h); p
+ *                          itself for the first table of a store
+ *   CLAIMED(p,g) -> PUNCHING(p)    p, which found that the table is not needed
+ *   LIVE(g) -> LIMBO(e)    anyone who sees a younger root, e = G loaded after that    [E2]
+ *   LIMBO(e) -> PUNCHING(p)    any p, e <= safe; gives the memory back, so the area reads as zero
+ *   PUNCHING(p) -> FREE    p
+ *
+ * A table reference is (generation << 4 | area): areas are reused, generations are not, so a
+ * stalled finisher cannot install a table that has died in the meantime (R14).
+ *
+ * Tickets (R14).  An insert that turns EMPTY into a record needs a ticket of that table.
+ *
+ *   63       62       61                                 0
+ *   +--------+--------+-----------------------------------+
+ *   | 0      | TOPPED | r, tickets left                   |   OPEN
+ *   | 1      | generation << 4 | area of the next table   |   CLOSED, for ever
+ *   +--------+--------+-----------------------------------+
+ *
+ *   INV-T1  Slots of a table ever filled <= q - r: a ticket is taken before its slot is filled.
+ *   INV-T2  A mover always finds room: movers fill <= B slots, tickets fill <= q' - B.
+ *                                                   tickets.pml, test_table: tickets, torture_kv
+ *
+ * Death: CLAIMED(p) is given back by the reaper unless a CLOSED word names it; tickets held by a
+ * dead participant are lost until the next resize.
+ */
+#ifndef SHMKV_TABLE_H
+#define SHMKV_TABLE_H
+
+#include "bucket.h"
+#include "claim.h"
+#include "epoch.h"
+
+#define TABLE_MIN_SLOTS 1024u
+#define TABLE_CHUNK_SLOTS 1024u
+
+enum table_kind { TABLE_FREE = 0, TABLE_CLAIMED, TABLE_LIVE, TABLE_LIMBO, TABLE_PUNCHING };
+
+#define TICKETS_CLOSED (1ull << 63)
+#define TICKETS_TOPPED (1ull << 62)
+#define TICKETS_COUNT (TICKETS_TOPPED - 1)
+
+/* ---- references ---------------------------------------------------------------------------- */
+
+static inline struct table *table_of(const struct arena *a, uint64_t ref)
+{
+    return &a->tables[ref % TABLE_AREAS];
+}
+
+static inline uint64_t table_ref(const struct arena *a, const struct table *t)
+{
+    return load_relaxed(&t->generation) << 4 | (uint64_t)(t - a->tables);
+}
+
+/* Acquire: whoever sees the reference sees the table made; pairs with its publication [T1]. */
+static inline uint64_t table_root(const struct arena *a)
+{
+    return load_acquire(&a->sb->root);
+}
+
+static inline _Atomic uint64_t *table_slots(const struct arena *a, const struct table *t)
+{
+    return (_Atomic uint64_t *)arena_at(a, t->slots_offset);
+}
+
+static inline _Atomic uint32_t *table_chunk_words(const struct arena *a, const struct table *t)
+{
+    return (_Atomic uint32_t *)arena_at(a, t->chunks_offset);
+}
+
+static inline uint64_t table_buckets(const struct table *t)
+{
+    return t->slots / BUCKET_SLOTS;
+}
+
+static inline uint64_t table_home(const struct table *t, uint64_t hash)
+{
+    return hash >> t->shift;
+}
+
+static inline _Atomic uint64_t *table_bucket(const struct arena *a, const struct table *t,
+                                             uint64_t bucket)
+{
+    return table_slots(a, t) + bucket * BUCKET_SLOTS;
+}
+
+/* q: how many slots may be filled. */
+static inline uint64_t table_quota(uint64_t slots)
+{
+    return slots / 8 * 7;
+}
+
+/* ---- areas --------------------------------------------------------------------------------- */
+
+/* Bytes of an area that a table of @slots needs. */
+uint64_t table_bytes(uint64_t slots);
+/* The largest table that fits an area. */
+uint64_t table_max_slots(const struct arena *a);
+
+/*
+ * table_claim() - FREE -> CLAIMED(p) and a header for @slots slots; no memory is taken yet, but
+ * counted.  SHMKV_ENOSPC without a text: the limit does not allow it, or no area is free.
+ */
+int table_claim(const struct participant *p, uint64_t slots, struct table **t);
+/* Take memory for the next @bytes of the area; *@complete if nothing is left to take. */
+int table_take(const struct arena *a, struct table *t, uint64_t bytes, bool *complete);
+/* Give a claimed, never shown table back. */
+void table_unclaim_owner(const struct participant *p, struct table *t);
+/* A new generation for a claimed table: a table must be younger than the one it follows. */
+void table_restamp_owner(const struct participant *p, struct table *t);
+/* CLAIMED -> LIVE, whoever claimed it; inside a section, @ref named by what is reachable. */
+void table_enliven(const struct arena *a, uint64_t ref);
+/* LIVE and older than the root -> LIMBO. */
+void table_retire_old(const struct arena *a);
+/* LIMBO(e <= safe) -> FREE, memory given back. */
+void table_reclaim(const struct participant *p);
+/* What the dead @participant had claimed becomes usable again. */
+void table_reap(const struct arena *a, uint32_t participant);
+
+/* ---- tickets ------------------------------------------------------------------------------- */
+
+/* A batch of tickets that a writer holds. */
+struct tickets {
+    uint64_t ref; /* of the table */
+    uint64_t count;
+};
+
+/* Have at least one ticket of @t; false: none left, or closed. */
+bool table_ticket(const struct arena *a, struct tickets *held, uint64_t ref);
+/*
+ * Give what is left back, or drop it if the table is closed.  Inside a section: a table whose word
+ * was OPEN within it, of that generation, is not reused before the section ends.
+ */
+void table_return_tickets(const struct arena *a, struct tickets *held);
+
+#endif
