@@ -10,6 +10,7 @@
 #include "point.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -96,15 +97,19 @@ static void a_stopped_process_goes_on(void **state)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
 }
 
+#define SEEN_BYTES 200
+
 static void note(void *arg, const char *name)
 {
-    strcat(arg, name);
-    strcat(arg, " ");
+    char *seen = arg;
+    size_t length = strlen(seen);
+
+    snprintf(seen + length, SEEN_BYTES - length, "%s ", name);
 }
 
 static void the_recorder_sees_every_passage(void **state)
 {
-    char seen[200] = "";
+    char seen[SEEN_BYTES] = "";
 
     (void)state;
     point_record(note, seen);
