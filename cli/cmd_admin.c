@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT */
+/* cmd_admin.c - the commands that concern whole stores: create info clear destroy ls gc check
+ * compact. */
+#define _GNU_SOURCE
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+#include "units.h"
+
+int cmd_create(struct cli *cli)
+{
+    if (cli_has(cli, OPT_SIZE) && cli->number[OPT_SIZE] == 0) {
+        return cli_usage(cli, "--size: a store of no size can hold nothing");
+    }
+    struct shmkv_options options = {
+        .flags = SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_NO_KEEPER,
+        .mode = (uint32_t)cli->number[OPT_MODE],
+        .size = cli->number[OPT_SIZE],
+        .reserve = cli->number[OPT_RESERVE],
+    };
+    if (cli_has(cli, OPT_MODE) && options.mode == 0) {
+        return cli_usage(cli, "--mode: nobody could open a store of mode 0");
+    }
+    return cli_open_with(cli, &options);
+}
+
+int cmd_clear(struct cli *cli)
+{
+    int status = cli_open(cli, 0);
+    return status == CLI_DONE ? cli_result(cli, shmkv_clear(cli->db)) : status;
+}
+
+int cmd_destroy(struct cli *cli)
+{
+    int rc = shmkv_destroy(cli->store, cli->shm_dir, cli_has(cli, OPT_FORCE));
+    if (rc == SHMKV_EINUSE) {
+        const char *story = shmkv_last_error();
+        return cli_error(cli->store, "%s ('shmkv readers' lists them; --force removes it anyway)",
+                         *story ? story : shmkv_strerror(rc));
+    }
+    return cli_result(cli, rc);
+}
+
+/* ---- info ---------------------------------------------------------------------------------- */
+
+/* One line of info. */
+struct info_row {
+    const char *name;
+    uint64_t value;
+    bool bytes;
+};
+
+static void info_print(const struct info_row *row, bool json)
+{
+    if (json) {
+        printf(", \"%s\": %" PRIu64, row->name, row->value);
+    } else if (row->bytes && cli_output_is_terminal()) {
+        char size[UNITS_TEXT];
+        units_show_size(size, row->value);
+        printf("%-14s %s\n", row->name, size);
+    } else if (cli_output_is_terminal()) {
+        printf("%-14s %" PRIu64 "\n", row->name, row->value);
+    } else {
+        printf("%s\t%" PRIu64 "\n", row->name, row->value);
+    }
+}
+
+static void info_print_all(const struct cli *cli, const struct shmkv_stats *stats)
+{
+    const struct info_row rows[] = {
+        {"size", stats->size, true},
+        {"memory", stats->memory, true},
+        {"index_bytes", stats->index_bytes, true},
+        {"log_bytes", stats->log_bytes, true},
+        {"live_bytes", stats->live_bytes, true},
+        {"segment_size", stats->segment_size, true},
+        {"segments", stats->segments, false},
+        {"slots", stats->slots, false},
+        {"keys", stats->keys, false},
+        {"processes", stats->processes, false},
+    };
+    bool json = cli_has(cli, OPT_JSON);
+    if (json) {
+        struct text name = {0};
+        text_add_json(&name, cli->store, strlen(cli->store));
+        printf("{\"store\": %.*s", (int)name.size, name.data);
+        text_free(&name);
+    } else {
+        printf(cli_output_is_terminal() ? "%-14s %s\n" : "%s\t%s\n", "store", cli->store);
+    }
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        info_print(&rows[i], json);
+    }
+    if (json) {
+        puts("}");
+    }
+}
+
+int cmd_info(struct cli *cli)
+{
+    int status = cli_open(cli, SHMKV_READONLY);
+    if (status != CLI_DONE) {
+        return status;
+    }
+    struct shmkv_stats stats = {0};
+    int rc = shmkv_get_stats(cli->db, &stats);
+    if (rc == 0) {
+        info_print_all(cli, &stats);
+    }
+    return cli_result(cli, rc);
+}
+
+/* ---- ls and gc ----------------------------------------------------------------------------- */
+
+/* How the list is printed: a table for people, tab-separated figures or JSON for programs. */
+enum ls_style { LS_TABLE, LS_TABS, LS_JSON };
+
+static int ls_print(void *arg, const struct shmkv_store_info *info)
+{
+    const enum ls_style *style = arg;
+    const char *state = info->state == 0 ? "usable" : shmkv_strerror(info->state);
+    if (*style == LS_TABLE) {
+        char size[UNITS_TEXT];
+        char allocated[UNITS_TEXT];
+        units_show_size(size, info->size);
+        units_show_size(allocated, info->allocated);
+        printf("%-24s %9s %9s %9" PRIu64 "  %s\n", info->name, size, allocated, info->processes,
+               state);
+        return 0;
+    }
+    struct text line = {0};
+    if (*style == LS_JSON) {
+        text_add_string(&line, "{\"name\": ");
+        text_add_json(&line, info->name, strlen(info->name));
+        text_printf(&line, ", \"size\": %" PRIu64 ", \"allocated\": %" PRIu64, info->size,
+                    info->allocated);
+        text_printf(&line, ", \"processes\": %" PRIu64 ", \"state\": ", info->processes);
+        text_add_json(&line, state, strlen(state));
+        text_add_string(&line, "}\n");
+    } else {
+        text_add_string(&line, info->name);
+        text_printf(&line, "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%s\n", info->size,
+                    info->allocated, info->processes, state);
+    }
+    cli_write(&line);
+    text_free(&line);
+    return 0;
+}
+
+int cmd_ls(struct cli *cli)
+{
+    enum ls_style style = cli_has(cli, OPT_JSON)     ? LS_JSON
+                          : cli_output_is_terminal() ? LS_TABLE
+                                                     : LS_TABS;
+    if (style == LS_TABLE) {
+        printf("%-24s %9s %9s %9s  %s\n", "NAME", "LIMIT", "MEMORY", "PROCESSES", "STATE");
+    }
+    int rc = shmkv_list(cli->shm_dir, ls_print, &style);
+    return rc == 0 ? CLI_DONE
+                   : cli_error(cli->shm_dir, "cannot list stores: %s", shmkv_last_error());
+}
+
+int cmd_gc(struct cli *cli)
+{
+    size_t removed = 0;
+    int rc = shmkv_gc(cli->shm_dir, &removed);
+    printf("%zu\n", removed);
+    return rc == 0 ? CLI_DONE
+                   : cli_error(cli->shm_dir, "cannot remove leftovers: %s", shmkv_last_error());
+}
+
+/* ---- check and compact --------------------------------------------------------------------- */
+
+static void check_report(void *arg, const char *line)
+{
+    (void)arg;
+    puts(line);
+}
+
+int cmd_check(struct cli *cli)
+{
+    int status = cli_open(cli, SHMKV_READONLY);
+    if (status != CLI_DONE) {
+        return status;
+    }
+    int rc = shmkv_check(cli->db, check_report, NULL);
+    if (rc == 0 && cli_output_is_terminal()) {
+        puts("no damage was found");
+    }
+    return cli_result(cli, rc);
+}
+
+int cmd_compact(struct cli *cli)
+{
+    int status = cli_open(cli, 0);
+    if (status != CLI_DONE) {
+        return status;
+    }
+    struct shmkv_stats before = {0};
+    struct shmkv_stats after = {0};
+    shmkv_get_stats(cli->db, &before);
+    int rc = shmkv_compact(cli->db);
+    shmkv_get_stats(cli->db, &after);
+    if (rc == 0 && (cli_has(cli, OPT_VERBOSE) || cli_output_is_terminal())) {
+        printf("memory\t%" PRIu64 "\t%" PRIu64 "\n", before.memory, after.memory);
+    }
+    return cli_result(cli, rc);
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/* cmd_walk.c - the commands that print many pairs: scan dump count mget. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "progress.h"
+#include "walk.h"
+
+/* A walk under way. */
+struct walk_state {
+    const struct cli *cli;
+    FILE *file;
+    struct walk_print print;
+    struct text out;     /* what the current call of shmkv_scan() found */
+    uint64_t pairs;      /* found so far */
+    uint64_t limit;      /* of them at most */
+    const char *why;     /* the format cannot carry a pair, ... */
+    struct text why_key; /* ... this one */
+    struct progress progress;
+};
+
+enum { WALK_ENOUGH = 1, WALK_CANNOT = 2 }; /* what walk_found() ends a scan with */
+
+static int walk_found(void *arg, const struct shmkv_pair *found)
+{
+    struct walk_state *walk = arg;
+    if (walk->pairs >= walk->limit) {
+        return WALK_ENOUGH;
+    }
+    const struct shmkv_item *item = &found->item;
+    struct format_pair pair = {
+        found->key, found->klen, item->value, item->size, walk_ttl_left(item->expires_ms), 0,
+    };
+    walk->why = walk_add(&walk->print, &pair, &walk->out);
+    if (walk->why) {
+        text_add(&walk->why_key, found->key, found->klen);
+        return WALK_CANNOT;
+    }
+    walk->pairs++;
+    return 0;
+}
+
+/* Pairs for the next call: many small ones, or few large ones, so that a megabyte or so of
+ * memory is enough here. */
+static size_t walk_next_batch(size_t batch, size_t bytes)
+{
+    if (bytes > 1 << 20) {
+        return batch > 1 ? batch / 2 : 1;
+    }
+    return bytes < 1 << 18 && batch < 1024 ? batch * 2 : batch;
+}
+
+static int walk_flush(struct walk_state *walk)
+{
+    if (walk->out.size > 0 && fwrite(walk->out.data, 1, walk->out.size, walk->file) == 0) {
+        return cli_error(NULL, "writing failed: %s", strerror(errno));
+    }
+    walk->out.size = 0;
+    return CLI_DONE;
+}
+
+static int walk_result(struct walk_state *walk, int rc)
+{
+    if (rc == WALK_CANNOT) {
+        struct format_pair pair = {.key = walk->why_key.data, .klen = walk->why_key.size};
+        return walk_cannot(walk->cli, &pair, walk->why);
+    }
+    return rc == WALK_ENOUGH ? CLI_DONE : cli_result(walk->cli, rc);
+}
+
+static int walk_run(struct walk_state *walk)
+{
+    struct shmkv_scan_options options = {.limit = 16};
+    walk_filter(walk->cli, &options);
+    uint64_t cursor = 0;
+    int rc;
+    int status;
+    do {
+        rc = shmkv_scan(walk->cli->db, &cursor, &options, walk_found, walk);
+        options.limit = walk_next_batch(options.limit, walk->out.size);
+        status = walk_flush(walk);
+        progress_step(&walk->progress, walk->pairs, walk->pairs);
+    } while (rc == 0 && status == CLI_DONE && cursor != 0);
+    progress_end(&walk->progress);
+    if (rc != 0) {
+        status = walk_result(walk, rc);
+    }
+    text_free(&walk->out);
+    text_free(&walk->why_key);
+    return status;
+}
+
+/* ---- scan, count, mget --------------------------------------------------------------------- */
+
+int cmd_scan(struct cli *cli)
+{
+    struct walk_state walk = {.cli = cli, .file = stdout, .limit = UINT64_MAX};
+    walk.print = walk_choose(cli);
+    if (cli_has(cli, OPT_LIMIT)) {
+        walk.limit = cli->number[OPT_LIMIT];
+    }
+    int status = cli_open(cli, SHMKV_READONLY);
+    return status == CLI_DONE ? walk_run(&walk) : status;
+}
+
+static int count_found(void *arg, const struct shmkv_pair *pair)
+{
+    (void)pair;
+    ++*(uint64_t *)arg;
+    return 0;
+}
+
+int cmd_count(struct cli *cli)
+{
+    int status = cli_open(cli, SHMKV_READONLY);
+    if (status != CLI_DONE) {
+        return status;
+    }
+    uint64_t count = 0;
+    int rc = 0;
+    if (cli_has(cli, OPT_PREFIX) || cli_has(cli, OPT_MATCH)) {
+        struct shmkv_scan_options options = {.limit = 1024};
+        walk_filter(cli, &options);
+        uint64_t cursor = 0;
+        do {
+            rc = shmkv_scan(cli->db, &cursor, &options, count_found, &count);
+        } while (rc == 0 && cursor != 0);
+    } else {
+        rc = shmkv_count(cli->db, &count);
+    }
+    if (rc == 0) {
+        printf("%" PRIu64 "\n", count);
+    }
+    return cli_result(cli, rc);
+}
+
+static int mget_one(struct cli *cli, struct walk_print *print, const char *key, struct text *value)
+{
+    struct shmkv_item item;
+    int rc = walk_read(cli->db, key, strlen(key), value, &item);
+    if (rc != 0) {
+        return rc == SHMKV_ENOTFOUND ? CLI_NO : cli_result(cli, rc);
+    }
+    struct format_pair pair = {
+        key, strlen(key), value->data, value->size, walk_ttl_left(item.expires_ms), 0,
+    };
+    struct text line = {0};
+    const char *why = walk_add(print, &pair, &line);
+    cli_write(&line);
+    text_free(&line);
+    return why ? walk_cannot(cli, &pair, why) : CLI_DONE;
+}
+
+int cmd_mget(struct cli *cli)
+{
+    for (int i = 0; i < cli->args; i++) {
+        if (cli_check_key(cli, cli->arg[i]) != CLI_DONE) {
+            return CLI_USAGE;
+        }
+    }
+    int status = cli_open(cli, SHMKV_READONLY);
+    struct walk_print print = walk_choose(cli);
+    struct text value = {0};
+    for (int i = 0; i < cli->args && status != CLI_ERROR; i++) {
+        value.size = 0;
+        int one = mget_one(cli, &print, cli->arg[i], &value);
+        status = one == CLI_DONE ? status : one;
+    }
+    text_free(&value);
+    return status;
+}
+
+/* ---- dump ---------------------------------------------------------------------------------- */
+
+/* Where a dump goes.  An existing regular file is replaced only by a whole dump. */
+struct dump_file {
+    FILE *file;
+    const char *path; /* NULL: standard output */
+    char *part;       /* written first, then renamed to @path; NULL if @path is written directly */
+};
+
+static FILE *dump_open_part(struct dump_file *dump)
+{
+    if (asprintf(&dump->part, "%s.XXXXXX", dump->path) < 0) {
+        dump->part = NULL;
+        return NULL;
+    }
+    int fd = mkstemp(dump->part);
+    if (fd < 0) {
+        free(dump->part);
+        dump->part = NULL;
+        return NULL;
+    }
+    mode_t mask = umask(0);
+    umask(mask);
+    fchmod(fd, 0666 & ~mask);
+    return fdopen(fd, "w");
+}
+
+static int dump_open(struct dump_file *dump, const char *path)
+{
+    struct stat st;
+    dump->path = path;
+    if (!path) {
+        dump->file = stdout;
+        return CLI_DONE;
+    }
+    /* A device, a pipe or a symbolic link is somebody's choice; do not put a file in its place. */
+    bool direct = lstat(path, &st) == 0 && !S_ISREG(st.st_mode);
+    dump->file = direct ? fopen(path, "w") : dump_open_part(dump);
+    return dump->file ? CLI_DONE : cli_error(path, "cannot write: %s", strerror(errno));
+}
+
+/* Returns @status, or CLI_ERROR if the file's end failed. */
+static int dump_close(struct dump_file *dump, int status)
+{
+    if (!dump->path || !dump->file) {
+        return status;
+    }
+    bool bad = fflush(dump->file) != 0 || (dump->part && fsync(fileno(dump->file)) != 0);
+    bad |= fclose(dump->file) != 0;
+    if (status == CLI_DONE && !bad && dump->part) {
+        bad = rename(dump->part, dump->path) != 0;
+    }
+    if (status == CLI_DONE && bad) {
+        status = cli_error(dump->path, "cannot write: %s", strerror(errno));
+    }
+    if (dump->part && status != CLI_DONE) {
+        unlink(dump->part);
+    }
+    free(dump->part);
+    return status;
+}
+
+static enum format_kind dump_format(const struct cli *cli, const char *path)
+{
+    if (cli_has(cli, OPT_JSON)) {
+        return FORMAT_JSONL;
+    }
+    return cli_has(cli, OPT_FORMAT) ? (enum format_kind)cli->number[OPT_FORMAT]
+                                    : format_by_path(path);
+}
+
+int cmd_dump(struct cli *cli)
+{
+    const char *path = cli->args > 0 && strcmp(cli->arg[0], "-") != 0 ? cli->arg[0] : NULL;
+    int status = cli_open(cli, SHMKV_READONLY);
+    struct dump_file dump = {0};
+    if (status == CLI_DONE) {
+        status = dump_open(&dump, path);
+    }
+    if (status != CLI_DONE) {
+        return status;
+    }
+    struct walk_state walk = {.cli = cli, .file = dump.file, .limit = UINT64_MAX};
+    walk.print.format = dump_format(cli, path);
+    struct shmkv_stats stats = {0};
+    shmkv_get_stats(cli->db, &stats);
+    progress_begin(&walk.progress, stats.keys, !path);
+    status = dump_close(&dump, walk_run(&walk));
+    if (status == CLI_DONE && walk.print.expiring > 0) {
+        fprintf(stderr,
+                "shmkv: %s: %" PRIu64 " pairs expire, which %s does not carry: they would "
+                "be loaded as permanent; --format jsonl keeps the expiry\n",
+                cli->store, walk.print.expiring, format_name(walk.print.format));
+    }
+    return status;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * units.h - numbers, sizes and times: from what people type, and back to what they read.
+ *
+ * Every units_parse_...() takes the whole text or nothing: no blanks, no sign where none makes
+ * sense, no rest, no overflow.  It returns false then and leaves the result alone.
+ */
+#ifndef CLI_UNITS_H
+#define CLI_UNITS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define UNITS_TEXT 32 /* room for what any units_show_...() writes */
+
+bool units_parse_number(const char *text, uint64_t *number);
+bool units_parse_signed(const char *text, int64_t *number);
+
+/* Bytes: "4096", "64K", "1G"; K, M, G, T are powers of 1024, in either case. */
+bool units_parse_size(const char *text, uint64_t *bytes);
+
+/* Milliseconds from "250ms", "10s", "5m", "2h", "7d"; a bare number is seconds, as for sleep(1);
+ * "never" and 0 are 0. */
+bool units_parse_time(const char *text, uint64_t *ms);
+
+/* Permission bits in octal: "600", "0640". */
+bool units_parse_mode(const char *text, uint64_t *mode);
+
+/* "512", "4.0K", "1.5G" */
+void units_show_size(char out[static UNITS_TEXT], uint64_t bytes);
+
+/* Unix time in milliseconds as "2031-05-06T07:08:09.010Z" */
+void units_show_date(char out[static UNITS_TEXT], int64_t unix_ms);
+
+uint64_t units_now_ms(void);  /* Unix time */
+uint64_t units_mono_ns(void); /* for measuring */
+
+#endif
