@@ -111,7 +111,8 @@ FUZZ_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(FUZZ_C))
 .PHONY: all
 all: $(LIB_A) $(LIB_SO) $(TOOL) $(BENCH_BIN) $(EXAMPLE_BIN) ## build library, tool, benchmarks and examples
 
-PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS))
+# For the second make, which comes after the dependencies are there.
+PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) $(if $(V),,-s)
 
 .PHONY: check
 check: ## build everything and run every test; ends with 'N passed, N failed'
@@ -165,8 +166,9 @@ format: ## rewrite the sources in the format that lint asks for
 coverage: ## run the tests and print how much of the library they execute
 	@scripts/deps.sh build check coverage
 	@+$(MAKE) --no-print-directory COVERAGE=1 check
-	@cd build/coverage && gcovr --root ../.. --filter '../../(libshmkv|cli)/' --print-summary \
-	    --gcov-ignore-errors=no_working_dir_found --txt coverage.txt . && cat coverage.txt
+	@gcovr --root . --filter libshmkv/ --filter cli/ \
+	    --txt build/coverage/coverage.txt build/coverage/obj
+	@cat build/coverage/coverage.txt
 
 .PHONY: deb
 deb: all ## make a Debian package in build/
@@ -193,6 +195,11 @@ ZSH_COMPLETION := $(firstword $(wildcard completions/_shmkv completions/shmkv.zs
 BASH_COMPLETION_FILE := $(PREFIX)/share/bash-completion/completions/shmkv
 ZSH_COMPLETION_FILE := $(PREFIX)/share/zsh/site-functions/_shmkv
 
+define install_man
+	$(INSTALL) -D -m 644 $(1) $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
+
+endef
+
 .PHONY: install
 install: $(LIB_A) $(LIB_SO) $(TOOL) ## install under PREFIX=/usr/local, below DESTDIR
 	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR)
@@ -204,8 +211,7 @@ install: $(LIB_A) $(LIB_SO) $(TOOL) ## install under PREFIX=/usr/local, below DE
 	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' libshmkv.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/shmkv.pc
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/shmkv.pc
 	$(if $(TOOL),$(INSTALL) -m 755 $(TOOL) $(DESTDIR)$(BINDIR)/shmkv)
-	$(foreach m,$(MAN),$(INSTALL) -D -m 644 $(m) \
-	    $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)) &&) true
+	$(foreach m,$(MAN),$(call install_man,$(m)))
 	$(if $(BASH_COMPLETION),$(INSTALL) -D -m 644 $(BASH_COMPLETION) $(DESTDIR)$(BASH_COMPLETION_FILE))
 	$(if $(ZSH_COMPLETION),$(INSTALL) -D -m 644 $(ZSH_COMPLETION) $(DESTDIR)$(ZSH_COMPLETION_FILE))
 	$(if $(DESTDIR),,-ldconfig 2>/dev/null)

@@ -65,7 +65,7 @@ launch() {
     fuzz_*)
         mkdir -p "$OUT/corpus/$2"
         arguments=("-max_total_time=$FUZZ_SECONDS" "-artifact_prefix=$OUT/$2-" -verbosity=0
-            "$OUT/corpus/$2")
+            -error_exitcode=1 -timeout_exitcode=1 "$OUT/corpus/$2")
         if [ -d "tests/corpus/$2" ]; then
             arguments+=("tests/corpus/$2")
         fi
