@@ -117,8 +117,8 @@ PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) $(if $(V),,-s)
 .PHONY: check
 check: ## build everything and run every test; ends with 'N passed, N failed'
 	@scripts/deps.sh build check
-	@+$(MAKE) --no-print-directory $(PARALLEL) all tests
-	@OUT=$(OUT) SANITIZE=$(SANITIZE) TORTURE_SECONDS=10 tests/run.sh \
+	@+$(MAKE) --no-print-directory $(PARALLEL) -k all tests; built=$$?; \
+	BUILT=$$built OUT=$(OUT) SANITIZE=$(SANITIZE) TORTURE_SECONDS=10 tests/run.sh \
 	    $(TEST_BIN) $(wildcard tests/cli/*.sh) $(POINT_TEST_BIN)
 
 .PHONY: demo

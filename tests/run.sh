@@ -11,7 +11,8 @@
 # runs into its time limit or leaves shmkv* in /dev/shm has one failed case more.
 # The whole output of each is in $OUT/log/.  The last line is "N passed, N failed[, N skipped]".
 #
-# Environment: OUT (build directory), SANITIZE, TORTURE_SECONDS (for each torture_*), FUZZ_SECONDS.
+# Environment: OUT (build directory), SANITIZE, TORTURE_SECONDS (for each torture_*), FUZZ_SECONDS,
+# BUILT (exit status of the build: a failed one is a failed case, and what it did build is run).
 
 set -u
 OUT=${OUT:-build}
@@ -132,6 +133,10 @@ run() {
     skipped=$((skipped + skips))
 }
 
+if [ "${BUILT:-0}" != 0 ]; then
+    echo "not ok - build: exit status $BUILT"
+    failed=1
+fi
 for program in "$@"; do
     run "$program"
 done
