@@ -258,7 +258,8 @@ $(LIB_A) $(POINTS_A) $(CLI_A):
 # nodelete: threads leave the store in a destructor, which must outlive a dlclose().
 $(LIB_SO): $(LIB_O)
 	$(call say,LINK)
-	$(Q)$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,-z,nodelete,-z,relro,-z,now $^ $(LIBS)
+	$(Q)$(LINK) -shared -Wl,-soname,$(SONAME) -Wl,-z,nodelete,-z,relro,-z,now \
+	    $(if $(SANITIZE),,-Wl,-z,defs) $^ $(LIBS)
 	$(Q)ln -sf $(SONAME) $(OUT)/libshmkv.so
 
 $(OUT)/shmkv: $(CLI_O) $(LIB_A)
