@@ -319,11 +319,24 @@ int cli_value(const char *argument, struct text *value)
     }
 }
 
+static int cli_write_errno; /* of the first cli_write() that failed */
+
 void cli_write(const struct text *t)
 {
-    if (t->size > 0) {
-        fwrite(t->data, 1, t->size, stdout);
+    if (t->size > 0 && fwrite(t->data, 1, t->size, stdout) != t->size && !cli_write_errno) {
+        cli_write_errno = errno;
     }
+}
+
+int cli_flush(int status)
+{
+    errno = 0;
+    bool bad = fflush(stdout) != 0 || ferror(stdout);
+    if (bad && status != CLI_ERROR) {
+        int error = cli_write_errno ? cli_write_errno : errno ? errno : EIO;
+        status = cli_error("standard output", "cannot write: %s", strerror(error));
+    }
+    return status;
 }
 
 bool cli_output_is_terminal(void)

@@ -128,8 +128,12 @@ int cli_check_key(const struct cli *cli, const char *key);
 /* The bytes of a VALUE argument: its own, or standard input's for "-". */
 int cli_value(const char *argument, struct text *value);
 
-/* Write to standard output; an error shows at the end, in main(). */
+/* Write to standard output; an error is reported by cli_flush(). */
 void cli_write(const struct text *t);
+
+/* Write out what is still buffered: a full disk must not look like success.  Returns @status, or
+ * CLI_ERROR. */
+int cli_flush(int status);
 
 bool cli_output_is_terminal(void);
 

@@ -17,6 +17,7 @@
 struct walk_state {
     const struct cli *cli;
     FILE *file;
+    const char *path; /* of it; NULL: standard output */
     struct walk_print print;
     struct text out;     /* what the current call of shmkv_scan() found */
     uint64_t pairs;      /* found so far */
@@ -59,10 +60,12 @@ static size_t walk_next_batch(size_t batch, size_t bytes)
 
 static int walk_flush(struct walk_state *walk)
 {
-    if (walk->out.size > 0 && fwrite(walk->out.data, 1, walk->out.size, walk->file) == 0) {
-        return cli_error(NULL, "writing failed: %s", strerror(errno));
-    }
+    size_t size = walk->out.size;
     walk->out.size = 0;
+    if (size > 0 && fwrite(walk->out.data, 1, size, walk->file) != size) {
+        return cli_error(walk->path ? walk->path : "standard output", "cannot write: %s",
+                         strerror(errno));
+    }
     return CLI_DONE;
 }
 
@@ -224,7 +227,8 @@ static int dump_close(struct dump_file *dump, int status)
     if (!dump->path || !dump->file) {
         return status;
     }
-    bool bad = fflush(dump->file) != 0 || (dump->part && fsync(fileno(dump->file)) != 0);
+    bool bad = fflush(dump->file) != 0 || ferror(dump->file) ||
+               (dump->part && fsync(fileno(dump->file)) != 0);
     bad |= fclose(dump->file) != 0;
     if (status == CLI_DONE && !bad && dump->part) {
         bad = rename(dump->part, dump->path) != 0;
@@ -259,7 +263,7 @@ int cmd_dump(struct cli *cli)
     if (status != CLI_DONE) {
         return status;
     }
-    struct walk_state walk = {.cli = cli, .file = dump.file, .limit = UINT64_MAX};
+    struct walk_state walk = {.cli = cli, .file = dump.file, .path = path, .limit = UINT64_MAX};
     walk.print.format = dump_format(cli, path);
     struct shmkv_stats stats = {0};
     shmkv_get_stats(cli->db, &stats);

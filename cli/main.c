@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* main.c - the shmkv tool: the table of commands, which also prints the help. */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "cli.h"
 
@@ -88,17 +85,12 @@ static int main_command_help(const struct cli_command *c)
     return CLI_DONE;
 }
 
-/* What is still unwritten goes out now: a full disk must not look like success. */
 static int main_finish(struct cli *cli, int status)
 {
     if (cli->db) {
         shmkv_close(cli->db);
     }
-    errno = 0;
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        return cli_error("standard output", "%s", errno ? strerror(errno) : "write error");
-    }
-    return status;
+    return cli_flush(status);
 }
 
 static int main_run(struct cli *cli)

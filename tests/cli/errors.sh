@@ -1,0 +1,131 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# errors.sh - mistaken commands and bad surroundings: each its own error, and nothing changed.
+. "$(dirname "$0")/common.bash"
+
+small=$work/shm
+# shellcheck disable=SC2317 # common.bash calls it
+more_cleanup() {
+    if mountpoint -q "$small"; then
+        umount "$small"
+    fi
+}
+
+# ---- the command line ----------------------------------------------------------------------------
+
+refuse "no command" 2 'no command'
+refuse "an unknown command" 2 "unknown command 'frobnicate'" frobnicate
+refuse "an unknown option" 2 "unknown option '--frob'" set a b --frob
+refuse "an option of another command" 2 "unknown option '--size'" set a b --size 1G
+refuse "too few arguments" 2 'too few arguments: set KEY VALUE' set a
+refuse "too many arguments" 2 "'c' is one argument too many" set a b c
+refuse "an option without its value" 2 '--ttl needs a value' set a b --ttl
+refuse "a flag with a value" 2 '--nx takes no value' set a b --nx=1
+refuse "a time that is none" 2 "--ttl: '10 parsecs' is not a time" set a b --ttl '10 parsecs'
+refuse "a size that is none" 2 "--size: '1Q' is not a size" create --size 1Q
+refuse "a size of nothing" 2 'no size' create --size 0
+refuse "a number that is none" 2 "--limit: 'ten' is not a whole number" scan --limit ten
+refuse "a number out of range" 2 'is not a whole number' scan --limit 99999999999999999999
+refuse "a mode that is none" 2 "--mode: '999' is not" create --mode 999
+refuse "a version that is none" 2 "'v1' is not a whole number" cas k v1 x
+refuse "an empty key" 2 'a key must have 1 to 65535 bytes; this one has 0' set '' v
+long=$(head -c 65536 /dev/zero | tr '\0' k)
+refuse "an oversized key" 2 'this one has 65536' set "$long" v
+refuse "an oversized key to get" 2 'this one has 65536' get "$long"
+refuse "none of them made a store" 3 'no such store|does not exist' count
+(
+    unset SHMKV_STORE
+    "$SHMKV" get a 2>"$work/err"
+)
+holds "no store is named" test $? = 2 -a -n "$(grep 'use -f shm:NAME' "$work/err")"
+expect "the longest key is fine" 0 "" set "${long%k}" v
+expect "and is found" 0 "v" get "${long%k}"
+"$SHMKV" destroy
+
+# ---- wrong stores --------------------------------------------------------------------------------
+
+refuse "a missing store" 3 "$SHMKV_STORE: .*(no such store|does not exist)" get a
+refuse "a missing store for del" 3 'no such store|does not exist' del a
+refuse "a missing store for destroy" 3 'no such store|does not exist' destroy
+refuse "a name without shm:" 3 'plain' -f plain get a
+refuse "a path" 3 'passwd' -f /etc/passwd get a
+refuse "an empty name" 3 '.' -f shm: get a
+refuse "a name with a slash" 3 '.' -f shm:a/b set a b
+refuse "a name that is too long" 3 '.' -f "shm:$(head -c 201 /dev/zero | tr '\0' n)" set a b
+refuse "a directory that is not there" 3 '.' --shm-dir "$work/nowhere" set a b
+
+# ---- oversized values ----------------------------------------------------------------------------
+
+expect "a small store" 0 "" create --size 16M
+expect "with a key" 0 "" set a kept
+refuse "cannot be made twice" 3 'exists' create --size 16M
+head -c 40000000 /dev/zero | "$SHMKV" set a - 2>"$work/err" >"$work/out"
+holds "an oversized value" test $? = 3 -a -n "$(grep -i 'too large' "$work/err")"
+expect "changes nothing" 0 "kept" get a
+head -c 40000000 /dev/zero | "$SHMKV" append a - 2>"$work/err"
+holds "an oversized append" test $? = 3 -a -n "$(grep -i 'too large' "$work/err")"
+expect "changes nothing, too" 0 "kept" get a
+expect "check finds nothing" 0 "" check
+
+# Fill it: a clear error, what is there stays, deletion makes room.
+awk 'BEGIN { for (i = 0; i < 40000; i++) printf "fill%d\t%01000d\n", i, i }' >"$work/fill.tsv"
+refuse "a full store" 3 'no room|full' load "$work/fill.tsv"
+holds "load says how far it came" grep -qE 'stopped at record [0-9]+; [0-9]+ pairs' "$work/err"
+expect "what was there stays" 0 "kept" get a
+stored=$("$SHMKV" count --prefix fill)
+holds "a good part was stored" test "$stored" -gt 5000
+expect "deletion works on a full store" 0 "$stored" del -v --prefix fill
+expect "and makes room" 0 "" set b "$(head -c 50000 "$work/fill.tsv" | tr -d '\n')"
+expect "check finds nothing after that" 0 "" check
+"$SHMKV" destroy
+
+# ---- a full tmpfs --------------------------------------------------------------------------------
+
+mkdir "$small"
+if is_root && mount -t tmpfs -o size=8M shmkv-small "$small" 2>/dev/null; then
+    here=(--shm-dir "$small")
+    expect "a store elsewhere" 0 "" "${here[@]}" set a kept
+    refuse "a full file system" 3 'no room|No space|full' "${here[@]}" load "$work/fill.tsv"
+    expect "leaves the store intact" 0 "kept" "${here[@]}" get a
+    expect "check finds nothing on it" 0 "" "${here[@]}" check
+    expect "destroy gives it back" 0 "" "${here[@]}" destroy --force
+    holds "all of it" test -z "$(ls -A "$small")"
+    head -c 9000000 /dev/zero >"$small/ballast" 2>/dev/null
+    refuse "no room for even an empty store" 3 'no room|No space|full' "${here[@]}" set a b
+    rm "$small/ballast"
+    run "${here[@]}" gc
+    holds "a failed creation leaves nothing" test -z "$(ls -A "$small")"
+
+    # A file that is no store, under a store's name.
+    "$SHMKV" "${here[@]}" set a b
+    for file in "$small"/*; do
+        head -c 65536 /dev/urandom >"$file"
+    done
+    run "${here[@]}" get a
+    holds "a scribbled store is an error, not a crash" test "$status" = 3 -a -n "$err"
+    umount "$small"
+else
+    skip "a full file system: cannot mount"
+    skip "a scribbled store: cannot mount"
+fi
+
+# ---- permissions ---------------------------------------------------------------------------------
+
+other=(setpriv --reuid=65534 --clear-groups)
+if is_root && "${other[@]}" true 2>/dev/null; then
+    "$SHMKV" set a kept
+    "${other[@]}" "$SHMKV" get a 2>"$work/err"
+    holds "another user's store" test $? = 3 -a -n "$(grep -i 'permission' "$work/err")"
+    "$SHMKV" destroy
+    "$SHMKV" create --size 64M --mode 644
+    "$SHMKV" set a kept
+    "${other[@]}" "$SHMKV" set a stolen 2>"$work/err"
+    holds "a store that is read-only for others" test $? = 3 -a -s "$work/err"
+    holds "can be read" test "$("${other[@]}" "$SHMKV" get a 2>&1)" = kept
+    expect "and is unchanged" 0 "kept" get a
+    "$SHMKV" destroy
+else
+    skip "another user's store: needs root and setpriv"
+    skip "a read-only store: needs root and setpriv"
+fi
+finish

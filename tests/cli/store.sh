@@ -1,0 +1,51 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# store.sh - the commands that concern whole stores.
+. "$(dirname "$0")/common.bash"
+
+expect "create" 0 "" create --size 64M --reserve 100000 --mode 640
+holds "it is empty" test "$("$SHMKV" count)" = 0
+holds "with the limit asked for" grep -qx $'size\t67108864' <("$SHMKV" info)
+holds "and its name" grep -qx $'store\t'"$SHMKV_STORE" <("$SHMKV" info)
+slots=$("$SHMKV" info | sed -n 's/^slots\t//p')
+holds "and an index for the keys reserved" test "${slots:-0}" -ge 100000
+objects=$(find /dev/shm -name "shmkv*${SHMKV_STORE#shm:}*" ! -name '*.sync' -perm 640)
+holds "in the mode asked for" test -n "$objects"
+holds "ls lists it" grep -q "^$SHMKV_STORE"$'\t67108864\t[0-9]*\t0\tusable$' <("$SHMKV" ls)
+holds "ls --json, too" grep -q "{\"name\": \"$SHMKV_STORE\", \"size\": 67108864, " \
+    <("$SHMKV" ls --json)
+refuse "create again" 3 'exists' create
+
+"$SHMKV" set a b
+expect "check of a sound store" 0 "" check
+expect "clear" 0 "" clear
+expect "cleared" 0 "0" count
+
+# Memory comes back.
+awk 'BEGIN { for (i = 0; i < 20000; i++) printf "k%d\t%01000d\n", i, i }' >"$work/fill.tsv"
+"$SHMKV" load "$work/fill.tsv"
+expect "a store of 20000 pairs is sound" 0 "" check
+full=$("$SHMKV" stat | sed -n 's/^memory\t//p')
+"$SHMKV" clear
+expect "compact" 0 "" compact
+empty=$("$SHMKV" stat | sed -n 's/^memory\t//p')
+holds "compact of an emptied store frees memory" test "$empty" -lt $((full / 2))
+expect "check after compact" 0 "" check
+
+# Somebody is attached.
+"$SHMKV" watch --timeout 20s >/dev/null 2>&1 &
+watcher=$!
+for _ in $(seq 50); do
+    "$SHMKV" ls | grep -q "^$SHMKV_STORE"$'\t.*\t1\tusable' && break
+    sleep 0.1
+done
+refuse "destroy of a store in use" 3 'force' destroy
+expect "which is still there" 0 "" set a b
+expect "destroy --force" 0 "" destroy --force
+refuse "gone" 3 'no such store|does not exist' get a
+kill $watcher 2>/dev/null
+wait $watcher 2>/dev/null
+holds "nothing of it is left" test -z "$(find /dev/shm -name "shmkv*${SHMKV_STORE#shm:}*")"
+run gc
+holds "gc prints a number" test "$status" = 0 -a -n "$out" -a -z "${out//[0-9]/}"
+finish
