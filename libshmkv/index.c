@@ -180,12 +180,16 @@ static enum find find_place(const struct participant *p, const struct index_key 
 
 /* ---- publish ------------------------------------------------------------------------------- */
 
-static int test_condition(const struct index_change *c, const struct record *old)
+static int test_condition(const struct arena *a, const struct index_change *c,
+                          const struct record *old)
 {
-    bool absent = record_is_absent(old, c->now);
+    bool removes = c->spec.type == RECORD_TOMBSTONE;
+    if (c->condition == INDEX_ALWAYS && !removes)
+        return 0;
+    bool absent = index_is_absent(a, old);
     switch (c->condition) {
     case INDEX_ALWAYS:
-        return 0;
+        return absent ? SHMKV_ENOTFOUND : 0;
     case INDEX_IF_ABSENT:
         return absent ? 0 : SHMKV_EEXISTS;
     case INDEX_IF_PRESENT:
@@ -252,9 +256,7 @@ static int publish(struct writer *w, struct append *l, struct index_change *c, s
         enum find found = find_place(p, &k, &at);
         if (unlikely(found != FIND_PLACE))
             return SHMKV_ECORRUPT;
-        int rc = test_condition(c, at.old);
-        if (rc == 0 && c->spec.type == RECORD_TOMBSTONE && record_is_absent(at.old, c->now))
-            rc = SHMKV_ENOTFOUND;
+        int rc = test_condition(a, c, at.old);
         if (rc == 0)
             rc = need_ticket(w, &at);
         if (rc != 0)
@@ -269,7 +271,8 @@ static int publish(struct writer *w, struct append *l, struct index_change *c, s
         if (cas_acq_rel(at.slot, &at.word, mine)) { /* release: shows the record [I1] */
             POINT("put.cas");
             mark_published(r);
-            w->resizer.tickets.count -= at.old == NULL;
+            if (at.old == NULL)
+                w->resizer.low = --w->resizer.tickets.count == 0;
             if (at.old != NULL)
                 segment_add_dead(a, slot_offset(at.word), record_size(at.old));
             count_change(w, c, at.old);
@@ -394,9 +397,8 @@ int index_relocate(struct writer *w, uint64_t from, uint64_t word)
 
 /* ---- decide -------------------------------------------------------------------------------- */
 
-bool index_decide(const struct participant *p, uint64_t at)
+bool index_decide(const struct arena *a, uint64_t at)
 {
-    const struct arena *a = p->arena;
     if (!index_in_log(a, at))
         return false;
     uint64_t id = arena_segment_of(a, at);

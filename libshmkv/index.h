@@ -54,7 +54,6 @@ struct index_change {
     uint64_t hash;
     enum index_condition condition;
     uint64_t expected; /* INDEX_IF_VERSION: 0 is absent */
-    uint64_t now;      /* store clock, ms; an older record that expired by then is absent */
     uint64_t version;  /* out: of what was written */
 };
 
@@ -108,8 +107,11 @@ int index_publish_reserved(struct writer *w, struct append *l, struct index_chan
  */
 int index_relocate(struct writer *w, uint64_t from, uint64_t word);
 
-/* What became of a dead writer's record at offset @at (R10): true if it was published. */
-bool index_decide(const struct participant *p, uint64_t at);
+/*
+ * What became of a writer's record at offset @at (R10): true if it was published.  The section that
+ * the writer died in, still in its entry, keeps memory from being reused meanwhile.
+ */
+bool index_decide(const struct arena *a, uint64_t at);
 
 /* Is @offset where a record can be, and does the record end inside the log? */
 static inline bool index_in_log(const struct arena *a, uint64_t offset)
@@ -118,10 +120,11 @@ static inline bool index_in_log(const struct arena *a, uint64_t offset)
     return offset - a->log_offset <= high - sizeof(struct record);
 }
 
-static inline bool record_is_absent(const struct record *r, uint64_t now)
+/* Nothing, a tombstone, or expired: what users see as no key. */
+static inline bool index_is_absent(const struct arena *a, const struct record *r)
 {
     return r == NULL || r->type == RECORD_TOMBSTONE
-           || (record_expires(r) && record_expiry(r) <= now);
+           || (unlikely(record_expires(r)) && record_expiry(r) <= arena_clock(a));
 }
 
 #endif

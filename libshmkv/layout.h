@@ -139,6 +139,7 @@ _Static_assert(sizeof(struct record) == 24, "24 bytes, as the budget per key say
 /* Bytes of the sync object that serve as locks; none of them is data, see arena.h, process.h. */
 #define LOCK_CREATE 0u
 #define LOCK_ATTACHED 1u
+#define LOCK_KEEPER 2u
 #define LOCK_PROCESS(p) (1ull << 40 | (p))
 
 struct sync_header {

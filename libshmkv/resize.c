@@ -373,9 +373,8 @@ void resize_help(const struct participant *p, struct resizer *z, uint64_t bucket
     }
 }
 
-void resize_finish(const struct participant *p, struct resizer *z)
+void resize_finish(const struct participant *p)
 {
-    (void)z;
     const struct arena *a = p->arena;
     uint64_t outer = epoch_enter(p);
     uint64_t root = table_root(a);

@@ -40,6 +40,7 @@
 /* What one writer contributes to the running and the next resize. */
 struct resizer {
     struct tickets tickets;
+    bool low;               /* the last ticket of a batch was used: time for resize_prepare() */
     struct table *prepared; /* claimed by us for the next resize; NULL: none */
     bool ready;             /* its memory is taken */
     uint64_t chunk_ref;     /* table of the chunk we are moving; 0: none */
@@ -61,7 +62,7 @@ int resize_grow(const struct participant *p, struct resizer *z, uint64_t ref);
 /* Move about @buckets buckets of a running resize.  Inside a section. */
 void resize_help(const struct participant *p, struct resizer *z, uint64_t buckets);
 /* Do all that is left of a running resize. */
-void resize_finish(const struct participant *p, struct resizer *z);
+void resize_finish(const struct participant *p);
 /* Prepare the next table in small steps once tickets run low.  Outside of a write section. */
 void resize_prepare(const struct participant *p, struct resizer *z, uint64_t bytes);
 /* Start a resize of the same or a smaller size if tombstones make it worth while. */
@@ -69,11 +70,10 @@ void resize_purge(const struct participant *p, struct resizer *z);
 /* Give tickets, chunk and prepared table back. */
 void resize_leave(const struct participant *p, struct resizer *z);
 
-/* True if a resize is running. */
-static inline bool resize_running(const struct arena *a, const struct table *t)
+/* True if a resize is running.  Inside a section. */
+static inline bool resize_running(const struct arena *a)
 {
-    (void)a;
-    return load_acquire(&t->next) != 0;
+    return load_acquire(&table_of(a, table_root(a))->next) != 0;
 }
 
 #endif

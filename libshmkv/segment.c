@@ -9,8 +9,8 @@
 /* Less room than this is not worth an owner's while: 1/32 of a segment. */
 #define PARTIAL_SHIFT 5
 #define RESERVE_MIN 4u
-#define RESERVE_SHIFT 6 /* a 64th of the segments is kept for the cleaner */
 #define TOMBSTONE_RESERVE 2u
+#define RESERVE_SHIFT 6 /* a 64th of the segments is kept for the cleaner */
 #define CROWDED_SHIFT 3 /* at most an eighth of the segments is owned for longer than a write */
 
 static uint64_t segment_bytes(const struct arena *a)
@@ -152,7 +152,7 @@ static void begin_life(const struct participant *p, struct segment_hold *hold)
     POINT("segment.opened");
 }
 
-static bool allowed(const struct segment_census *c, enum segment_purpose purpose)
+bool segment_allowed(const struct segment_census *c, enum segment_purpose purpose)
 {
     uint64_t keep = 0;
     if (purpose != SEGMENT_FOR_CLEANING)
@@ -176,7 +176,7 @@ int segment_open(const struct participant *p, enum segment_purpose purpose, uint
         segment_count(a, &c);
     }
     hold->crowded = c.kinds[SEGMENT_OPEN] > c.capacity >> CROWDED_SHIFT;
-    if (!allowed(&c, purpose))
+    if (!segment_allowed(&c, purpose))
         return purpose == SEGMENT_FOR_CLEANING && adopt_partial(p, need, hold) ? 0 : SHMKV_ENOSPC;
     if (!claim_unused(p, SEGMENT_FREE, &hold->id) && !fill_hole(p, &hold->id))
         return SHMKV_ENOSPC;

@@ -76,6 +76,8 @@ struct segment_census {
 };
 
 void segment_count(const struct arena *a, struct segment_census *census);
+/* May a segment be opened for @purpose? */
+bool segment_allowed(const struct segment_census *census, enum segment_purpose purpose);
 /* Bytes in use: fixed tables, index areas, segments. */
 uint64_t segment_memory(const struct arena *a);
 

@@ -27,11 +27,11 @@ struct store {
     bool wants_keeper;
     struct context *contexts;  /* of this process; under the registry lock */
     struct store *next;        /* in the registry */
-    uint64_t clock_base;       /* store clock = clock_boot_ms() + clock_base */
 };
 
 struct shmkv {
     struct store *_Atomic store; /* NULL: closed */
+    struct shmkv *next;          /* of the closed ones */
 };
 
 /* One thread's, or one reader's, side of a store. */
@@ -41,6 +41,7 @@ struct context {
     uint64_t fork_word;
     bool reserved;           /* a reservation is open */
     struct append reservation;
+    uint32_t writes; /* until the keeper is started */
     struct context *next;    /* of the store */
     struct context *sibling; /* of the thread */
 };
@@ -56,19 +57,23 @@ static inline int store_context(struct shmkv *db, struct context **c)
     struct store *s = load_relaxed(&db->store); /* closing beside a call is the caller's error */
     *c = store_current;
     if (likely(*c != NULL && (*c)->store == s && s != NULL
-               && (*c)->fork_word == process_fork_word()))
+               && (*c)->fork_word == fork_word()))
         return 0;
     return store_find_context(db, c);
 }
 
-/* The same for a writer: also refuses read-only handles and defunct stores. */
-int store_writer(struct shmkv *db, struct context **c);
+/* The slow half of store_writer(): may this context write?  Starts the keeper in time. */
+int store_check_writable(struct context *c);
 
-/* Store clock, ms since 1970, unmoved by steps of the wall clock. */
-uint64_t store_now(const struct store *s);
+/* The same for a writer: also refuses read-only handles and stores that were destroyed. */
+static inline int store_writer(struct shmkv *db, struct context **c)
+{
+    int rc = store_context(db, c);
+    return unlikely(rc != 0) ? rc : store_check_writable(*c);
+}
 
 /* Make and end a context that no thread owns. */
-int store_make_context(struct store *s, struct context **c);
-void store_end_context(struct context *c);
+int store_add_reader(struct store *s, struct context **c);
+void store_remove_reader(struct context *c);
 
 #endif

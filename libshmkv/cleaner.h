@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cleaner.h - moves live records out of sparse segments, so that overwriting for ever does not fill
+ * a store that has room.  Greedy: the segment with the fewest live bytes goes first.
+ *
+ *   SEALED or PARTIAL -> CLEANING(p) -> walk: relocate what is live -> LIMBO(e) -> FREE
+ *
+ * A walk covers [0, used) completely or the segment goes back to SEALED.  It trusts no counter: a
+ * record is live if the index points to it, which index_relocate() asks in a section of its own.
+ *
+ *   INV-C1  A segment goes to LIMBO only after a complete walk by its claimer left no slot pointing
+ *           into it; nobody can make a slot point into it later, since only an owner's appended
+ *           record is ever published and `used` is final.        relocate.pml, test_cleaner, torture_kv
+ *
+ * Death: while walking: CLEANING(p) -> SEALED by the reaper; copies made so far are current, the
+ * rest is where it was.
+ */
+#ifndef SHMKV_CLEANER_H
+#define SHMKV_CLEANER_H
+
+#include "index.h"
+
+/* Clean the best victim.  1: done, 0: none is worth it, or a negative code. */
+int cleaner_step(struct writer *w);
+
+/* What is short. */
+struct cleaner_need {
+    enum segment_purpose purpose;
+    uint64_t index_bytes; /* memory that a new table needs; 0: it is a segment that is missing */
+    uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: not set yet */
+};
+
+/*
+ * cleaner_make_room() - help until there is room, or give up.
+ * 0: try again.  SHMKV_ENOSPC or SHMKV_EHELD with a text: after 100 ms, or at once if nothing can
+ * be gained inside the caller's own read section.
+ */
+int cleaner_make_room(struct writer *w, uint32_t process, struct cleaner_need *need);
+
+/* True if the keeper should clean ahead of need. */
+bool cleaner_wanted(const struct arena *a);
+
+#endif

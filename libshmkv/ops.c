@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/* ops.c - what the public write calls share: room, tickets, retries, waking. */
+#include "ops.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cleaner.h"
+#include "error.h"
+#include "notify.h"
+#include "point.h"
+
+#define PREPARE_BYTES (64u << 10)
+
+int ops_check_key(const void *key, size_t klen)
+{
+    if (unlikely(klen == 0 || klen > SHMKV_KEY_MAX))
+        return error_set(SHMKV_EKEY, "a key must have 1 to %u bytes, not %zu", SHMKV_KEY_MAX, klen);
+    if (unlikely(key == NULL))
+        return error_set(SHMKV_EINVAL, "the key is NULL");
+    return 0;
+}
+
+int ops_check_size(const struct arena *a, size_t klen, size_t vlen)
+{
+    uint64_t room = a->segment_mask + 1;
+    if (likely(vlen < room && record_bytes(klen, vlen, true) <= room))
+        return 0;
+    return error_set(SHMKV_ETOOBIG,
+                     "%s: a value of %zu bytes is too large: this store takes at most %llu with "
+                     "this key; make a store with a larger size",
+                     a->name, vlen,
+                     (unsigned long long)(room - record_bytes(klen, 0, true)) & ~7ull);
+}
+
+uint64_t ops_expiry(const struct store *s, uint64_t ttl_ms)
+{
+    if (ttl_ms == 0)
+        return 0;
+    uint64_t now = arena_clock(&s->arena);
+    return ttl_ms > (uint64_t)INT64_MAX - now ? (uint64_t)INT64_MAX : now + ttl_ms;
+}
+
+/* ---- room ---------------------------------------------------------------------------------- */
+
+static int make_room(struct context *c, struct cleaner_need *need)
+{
+    return cleaner_make_room(&c->writer, c->store->process.index, need);
+}
+
+static int reserve(struct context *c, struct append *l, struct cleaner_need *need, uint64_t bytes)
+{
+    for (;;) { /* cleaner_make_room() ends it */
+        int rc = append_reserve(l, &c->writer.self, need->purpose, bytes);
+        if (likely(rc != SHMKV_ENOSPC))
+            return rc;
+        need->index_bytes = 0;
+        rc = make_room(c, need);
+        if (rc != 0)
+            return rc;
+    }
+}
+
+int ops_reserve(struct context *c, struct append *l, enum segment_purpose purpose, uint64_t bytes)
+{
+    struct cleaner_need need = {.purpose = purpose};
+    return reserve(c, l, &need, bytes);
+}
+
+/* Tickets ran out: help the resize, or start one; if that lacks memory, make some. */
+static int grow(struct context *c, struct cleaner_need *need)
+{
+    const struct arena *a = &c->store->arena;
+    const struct participant *p = &c->writer.self;
+    uint64_t outer = epoch_enter(p);
+    uint64_t root = table_root(a);
+    uint64_t bytes = table_bytes(table_of(a, root)->slots * 2);
+    epoch_exit(p, outer);
+    int rc = resize_grow(p, &c->writer.resizer, root);
+    if (rc != SHMKV_ENOSPC)
+        return rc;
+    need->index_bytes = bytes;
+    return make_room(c, need);
+}
+
+/* ---- change -------------------------------------------------------------------------------- */
+
+static struct index_change change_of(const struct ops_write *w)
+{
+    return (struct index_change){
+        .spec = {.key = w->key,
+                 .klen = (uint32_t)w->klen,
+                 .value = w->vlen == 0 ? "" : w->val,
+                 .vlen = (uint32_t)w->vlen,
+                 .expiry = w->expiry,
+                 .type = w->type},
+        .hash = w->hash,
+        .condition = w->condition,
+        .expected = w->expected,
+    };
+}
+
+/* What comes after a publication, outside of its section. */
+static void published(struct context *c, const struct ops_write *w)
+{
+    struct writer *wr = &c->writer;
+    notify_change(&wr->self, w->hash);
+    if (unlikely(wr->puts.hold.crowded)) /* an eighth of the segments is owned: lease per write */
+        append_close(&wr->puts, &c->store->arena);
+    if (unlikely(wr->resizer.low)) {
+        wr->resizer.low = false;
+        resize_prepare(&wr->self, &wr->resizer, PREPARE_BYTES);
+    }
+}
+
+static int change(struct context *c, const struct ops_write *w, struct index_change *ch,
+                  bool reserved)
+{
+    struct writer *wr = &c->writer;
+    bool removes = w->type == RECORD_TOMBSTONE;
+    struct cleaner_need need = {.purpose = removes ? SEGMENT_FOR_TOMBSTONE : SEGMENT_FOR_PUT};
+    uint64_t bytes = record_bytes(w->klen, w->vlen, w->expiry != 0);
+    for (;;) { /* make_room() ends it when nothing helps */
+        int rc = 0;
+        if (!reserved)
+            rc = reserve(c, &wr->puts, &need, bytes);
+        if (likely(rc == 0))
+            rc = reserved ? index_publish_reserved(wr, &c->reservation, ch) : index_write(wr, ch);
+        if (likely(rc == 0))
+            published(c, w);
+        if (rc == INDEX_NEED_TICKET)
+            rc = grow(c, &need);
+        else if (rc != INDEX_AGAIN)
+            return rc;
+        if (rc < 0)
+            return rc;
+    }
+}
+
+/* Errors on which a program decides are frequent: they get their code's text only. */
+static int explain(const struct context *c, int rc)
+{
+    if (likely(rc == 0))
+        return 0;
+    if (rc == SHMKV_ECORRUPT)
+        return error_set(rc, "%s: the index is damaged; shmkv check lists where", 
+                         c->store->arena.name);
+    if (rc == SHMKV_ENOTFOUND || rc == SHMKV_EEXISTS || rc == SHMKV_EMISMATCH)
+        return error_code(rc);
+    return rc;
+}
+
+static int guarded_change(struct context *c, const struct ops_write *w, uint64_t *version,
+                          bool reserved)
+{
+    struct writer *wr = &c->writer;
+    if (unlikely(wr->busy))
+        return error_set(SHMKV_EBUSY, "%s: a write was called by a signal handler that interrupted "
+                         "a write of the same thread", c->store->arena.name);
+    wr->busy = true;
+    barrier_compiler(); /* a handler sees it before anything of the write is begun [B1] */
+    struct index_change ch = change_of(w);
+    int rc = change(c, w, &ch, reserved);
+    barrier_compiler(); /* and until everything is ended [B1] */
+    wr->busy = false;
+    if (rc == 0 && version != NULL)
+        *version = ch.version;
+    return explain(c, rc);
+}
+
+int ops_change(struct context *c, const struct ops_write *w, uint64_t *version)
+{
+    return guarded_change(c, w, version, false);
+}
+
+int ops_change_reserved(struct context *c, const struct ops_write *w, uint64_t *version)
+{
+    return guarded_change(c, w, version, true);
+}
+
+int ops_copy(struct context *c, const struct ops_write *w, size_t spare, struct ops_copy *copy)
+{
+    *copy = (struct ops_copy){.value = NULL};
+    uint64_t outer = epoch_enter(&c->writer.self);
+    int rc;
+    const struct record *r = ops_find(c, w->key, w->klen, w->hash, &rc);
+    if (r != NULL) {
+        copy->size = r->vlen;
+        copy->version = r->version;
+        copy->expiry = record_expiry(r);
+        copy->value = malloc(r->vlen + spare + 1);
+        if (copy->value != NULL)
+            memcpy(copy->value, record_value(r), r->vlen);
+        else
+            rc = error_set(SHMKV_ESYSTEM, "%s: no memory for a copy of %u bytes",
+                           c->store->arena.name, r->vlen);
+    }
+    epoch_exit(&c->writer.self, outer);
+    return rc;
+}

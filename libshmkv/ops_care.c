@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_care.c - the public calls that look after a store. */
+#include <string.h>
+
+#include "cleaner.h"
+#include "error.h"
+#include "ops.h"
+
+static void index_stats(struct context *c, struct shmkv_stats *out)
+{
+    const struct arena *a = &c->store->arena;
+    uint64_t outer = epoch_enter(&c->writer.self);
+    const struct table *t = table_of(a, table_root(a));
+    uint64_t word = load_acquire(&t->tickets);
+    out->slots = t->slots;
+    out->tickets = (word & TICKETS_CLOSED) != 0 ? 0 : word & TICKETS_COUNT;
+    epoch_exit(&c->writer.self, outer);
+    for (unsigned i = 0; i < TABLE_AREAS; i++)
+        out->index_bytes += load_relaxed(&a->tables[i].taken);
+}
+
+static void memory_stats(const struct arena *a, struct shmkv_stats *out)
+{
+    struct segment_census census;
+    segment_count(a, &census);
+    out->size = load_relaxed(&a->sb->size);
+    out->table_bytes = arena_fixed_bytes(a);
+    out->log_bytes = census.taken;
+    out->memory = out->table_bytes + out->index_bytes + out->log_bytes;
+    out->live_bytes = census.live;
+    out->segment_size = a->segment_mask + 1;
+    for (unsigned k = SEGMENT_FREE; k < SEGMENT_KINDS; k++)
+        out->segments += census.kinds[k];
+    out->segments_free = census.kinds[SEGMENT_FREE];
+    out->segments_limbo = census.kinds[SEGMENT_LIMBO];
+}
+
+static void people_stats(const struct arena *a, struct shmkv_stats *out)
+{
+    uint32_t high = load_acquire(&a->sync->participant_high);
+    for (uint32_t i = 0; i < high; i++)
+        out->participants += load_relaxed(&a->participants[i].owner) != 0;
+    high = load_acquire(&a->sync->process_high);
+    for (uint32_t i = 0; i < high; i++)
+        out->processes += load_relaxed(&a->processes[i].used) != 0;
+}
+
+int shmkv_get_stats(struct shmkv *db, struct shmkv_stats *stats)
+{
+    struct context *c;
+    int rc = store_context(db, &c);
+    if (rc != 0)
+        return rc;
+    const struct arena *a = &c->store->arena;
+    uint64_t sums[STAT_COUNT];
+    *stats = (struct shmkv_stats){.epoch = epoch_now(a)};
+    stats_sum(a, sums);
+#define STAT_COPY(name, text) stats->name = sums[STAT_##name];
+    SHMKV_STATS(STAT_COPY)
+#undef STAT_COPY
+    stats->keys = sums[STAT_keys_added] - sums[STAT_keys_removed];
+    stats->tombstones = sums[STAT_tombstones_added] - sums[STAT_tombstones_dropped];
+    index_stats(c, stats);
+    memory_stats(a, stats);
+    people_stats(a, stats);
+    return 0;
+}
+
+/* Bytes in limbo that the end of a section in epoch @e would let go. */
+static uint64_t bytes_held(const struct arena *a, uint64_t e)
+{
+    uint64_t bytes = 0;
+    for (uint64_t id = 0, n = load_acquire(&a->sb->segment_high); e != 0 && id < n; id++) {
+        uint64_t word = load_acquire(&segment_at(a, id)->state);
+        if (claim_kind(word) == SEGMENT_LIMBO && claim_epoch(word) >= e)
+            bytes += a->segment_mask + 1;
+    }
+    return bytes;
+}
+
+static void describe(const struct arena *a, const struct participant_entry *entry, uint64_t owner,
+                     struct shmkv_participant *p)
+{
+    const struct process_entry *process = &a->processes[(owner - 1) % PROCESS_MAX];
+    uint64_t name[2] = {load_relaxed(&process->name[0]), load_relaxed(&process->name[1])};
+    *p = (struct shmkv_participant){
+        .pid = (int64_t)load_relaxed(&process->pid),
+        .reading = load_relaxed(&entry->reading),
+        .writing = load_relaxed(&entry->writing),
+    };
+    memcpy(p->name, name, sizeof(p->name) - 1);
+    uint64_t oldest = p->reading != 0 && p->writing != 0 ? min_u64(p->reading, p->writing)
+                                                         : p->reading | p->writing;
+    p->bytes_held = bytes_held(a, oldest);
+    p->operations = load_relaxed(&entry->counters[STAT_gets])
+                    + load_relaxed(&entry->counters[STAT_puts])
+                    + load_relaxed(&entry->counters[STAT_deletes]);
+}
+
+int shmkv_readers(struct shmkv *db, int (*fn)(void *arg, const struct shmkv_participant *p),
+                  void *arg)
+{
+    struct context *c;
+    int rc = store_context(db, &c);
+    if (rc == 0 && fn == NULL)
+        rc = error_set(SHMKV_EINVAL, "readers: the callback is NULL");
+    if (rc != 0)
+        return rc;
+    const struct arena *a = &c->store->arena;
+    uint32_t high = load_acquire(&a->sync->participant_high);
+    for (uint32_t i = 0; rc == 0 && i < high; i++) {
+        struct shmkv_participant p;
+        uint64_t owner = load_acquire(&a->participants[i].owner);
+        if (owner == 0)
+            continue;
+        describe(a, &a->participants[i], owner, &p);
+        rc = fn(arg, &p);
+    }
+    return rc;
+}
+
+int shmkv_compact(struct shmkv *db)
+{
+    struct context *c;
+    int rc = store_writer(db, &c);
+    if (rc != 0)
+        return rc;
+    struct writer *w = &c->writer;
+    if (w->busy)
+        return error_set(SHMKV_EBUSY, "compact: called from a signal handler inside a write");
+    w->busy = true;
+    resize_purge(&w->self, &w->resizer);
+    resize_finish(&w->self);
+    do {
+        epoch_poll(&c->store->arena);
+        segment_reclaim(&c->store->arena);
+        rc = cleaner_step(w);
+    } while (rc > 0);
+    append_close(&w->moves, &c->store->arena);
+    w->busy = false;
+    return rc == SHMKV_ENOSPC ? 0 : rc; /* as far as there was room to move records to */
+}
+
+int shmkv_destroy(const char *name, const char *shm_dir, int force)
+{
+    if (name == NULL)
+        return error_set(SHMKV_EINVAL, "destroy: the name is NULL");
+    return arena_destroy(name, shm_dir, force != 0);
+}
+
+int shmkv_list(const char *shm_dir, int (*fn)(void *arg, const struct shmkv_store_info *info),
+               void *arg)
+{
+    if (fn == NULL)
+        return error_set(SHMKV_EINVAL, "list: the callback is NULL");
+    return arena_list(shm_dir, fn, arg);
+}
+
+int shmkv_gc(const char *shm_dir, size_t *removed)
+{
+    size_t count = 0;
+    int rc = arena_gc(shm_dir, &count);
+    if (removed != NULL)
+        *removed = count;
+    return rc;
+}

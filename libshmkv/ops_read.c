@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_read.c - the public read calls. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "ops.h"
+
+#define BATCH 32u
+
+struct shmkv_reader {
+    struct context *context;
+};
+
+static void begin(struct context *c, struct shmkv_section *section)
+{
+    section->context = c;
+    section->birth = c->fork_word;
+    section->outer = epoch_enter(&c->writer.self);
+}
+
+int shmkv_begin(struct shmkv *db, struct shmkv_section *section)
+{
+    struct context *c;
+    int rc = store_context(db, &c);
+    if (likely(rc == 0))
+        begin(c, section);
+    else
+        section->context = NULL;
+    return rc;
+}
+
+void shmkv_end(struct shmkv_section *section)
+{
+    struct context *c = section->context;
+    if (likely(c != NULL && section->birth == fork_word()))
+        epoch_exit(&c->writer.self, section->outer);
+    section->context = NULL;
+}
+
+static void fill(const struct record *r, struct shmkv_item *item)
+{
+    item->value = record_value(r);
+    item->size = r->vlen;
+    item->version = r->version;
+    item->expires_ms = (int64_t)record_expiry(r);
+}
+
+static int damaged(const struct context *c)
+{
+    return error_set(SHMKV_ECORRUPT, "%s: the index is damaged; shmkv check lists where",
+                     c->store->arena.name);
+}
+
+static int no_section(void)
+{
+    return error_set(SHMKV_EINVAL, "the section is not open; call shmkv_begin() first");
+}
+
+int shmkv_get(const struct shmkv_section *section, const void *key, size_t klen,
+              struct shmkv_item *item)
+{
+    struct context *c = section->context;
+    if (unlikely(c == NULL))
+        return no_section();
+    int rc = ops_check_key(key, klen);
+    if (unlikely(rc != 0))
+        return rc;
+    uint64_t hash = hash_key(key, klen, c->store->arena.hash_seed);
+    const struct record *r = ops_find(c, key, klen, hash, &rc);
+    stat_add(&c->writer.self, STAT_gets, 1);
+    if (unlikely(r == NULL))
+        return rc == 0 ? error_code(SHMKV_ENOTFOUND) : damaged(c);
+    stat_add(&c->writer.self, STAT_hits, 1);
+    fill(r, item);
+    return 0;
+}
+
+/* Three passes, so that the cache misses of each overlap: buckets, records, results. */
+static int get_batch(struct context *c, const struct shmkv_bytes *keys, size_t n,
+                     struct shmkv_item *items)
+{
+    const struct arena *a = &c->store->arena;
+    uint64_t hash[BATCH];
+    int found = 0;
+    for (size_t i = 0; i < n; i++) {
+        int rc = ops_check_key(keys[i].data, keys[i].size);
+        if (unlikely(rc != 0))
+            return rc;
+        hash[i] = hash_key(keys[i].data, keys[i].size, a->hash_seed);
+        index_prefetch(a, hash[i]);
+    }
+    for (size_t i = 0; i < n; i++)
+        index_prefetch_record(a, hash[i]);
+    for (size_t i = 0; i < n; i++) {
+        int rc;
+        const struct record *r = ops_find(c, keys[i].data, keys[i].size, hash[i], &rc);
+        items[i] = (struct shmkv_item){.value = NULL};
+        if (unlikely(rc != 0))
+            return damaged(c);
+        if (r != NULL) {
+            fill(r, &items[i]);
+            found++;
+        }
+    }
+    return found;
+}
+
+int shmkv_get_many(const struct shmkv_section *section, const struct shmkv_bytes *keys, size_t n,
+                   struct shmkv_item *items)
+{
+    struct context *c = section->context;
+    if (unlikely(c == NULL))
+        return no_section();
+    if (unlikely(n > INT32_MAX || (n != 0 && (keys == NULL || items == NULL))))
+        return error_set(SHMKV_EINVAL, "get_many: a NULL array, or more than 2^31-1 keys");
+    int found = 0;
+    for (size_t i = 0; i < n; i += BATCH) {
+        int rc = get_batch(c, keys + i, min_u64(BATCH, n - i), items + i);
+        if (unlikely(rc < 0))
+            return rc;
+        found += rc;
+    }
+    stat_add(&c->writer.self, STAT_gets, n);
+    stat_add(&c->writer.self, STAT_hits, (uint64_t)found);
+    return found;
+}
+
+int shmkv_read(struct shmkv *db, const void *key, size_t klen, void *buf, size_t cap,
+               struct shmkv_item *item)
+{
+    struct shmkv_section section;
+    struct shmkv_item it;
+    if (unlikely(buf == NULL && cap != 0))
+        return error_set(SHMKV_EINVAL, "read: the buffer is NULL");
+    int rc = shmkv_begin(db, &section);
+    if (unlikely(rc != 0))
+        return rc;
+    rc = shmkv_get(&section, key, klen, &it);
+    if (rc == 0) {
+        if (cap != 0)
+            memcpy(buf, it.value, min_u64(it.size, cap));
+        it.value = buf;
+        if (item != NULL)
+            *item = it;
+        if (it.size > cap)
+            rc = error_set(SHMKV_EBUFFER, "the value has %zu bytes, the buffer %zu", it.size, cap);
+    }
+    shmkv_end(&section);
+    return rc;
+}
+
+int shmkv_exists(struct shmkv *db, const void *key, size_t klen)
+{
+    struct shmkv_section section;
+    struct shmkv_item item;
+    int rc = shmkv_begin(db, &section);
+    if (rc == 0)
+        rc = shmkv_get(&section, key, klen, &item);
+    shmkv_end(&section);
+    return rc;
+}
+
+/* ---- explicit readers ---------------------------------------------------------------------- */
+
+int shmkv_reader_open(struct shmkv *db, struct shmkv_reader **reader)
+{
+    struct context *c;
+    *reader = NULL;
+    int rc = store_context(db, &c);
+    if (rc != 0)
+        return rc;
+    struct shmkv_reader *r = malloc(sizeof(*r));
+    if (r == NULL)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for a reader", c->store->arena.name);
+    rc = store_add_reader(c->store, &r->context);
+    if (rc != 0) {
+        free(r);
+        return rc;
+    }
+    *reader = r;
+    return 0;
+}
+
+int shmkv_reader_begin(struct shmkv_reader *reader, struct shmkv_section *section)
+{
+    section->context = NULL;
+    if (reader->context->fork_word != fork_word())
+        return error_set(SHMKV_EINVAL, "the reader was opened before a fork; open one in the child");
+    if (reader->context->store == NULL)
+        return error_set(SHMKV_ECLOSED, "the reader's handle was closed");
+    begin(reader->context, section);
+    return 0;
+}
+
+void shmkv_reader_close(struct shmkv_reader *reader)
+{
+    if (reader == NULL)
+        return;
+    store_remove_reader(reader->context);
+    free(reader);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/* ops_write.c - the public calls that store or remove what the caller gives. */
+#include <string.h>
+
+#include "error.h"
+#include "ops.h"
+
+#define BATCH 16u
+
+static const struct shmkv_put_options no_options;
+
+/* The hash of a key that is yet to be checked; its bucket is fetched meanwhile. */
+static uint64_t prefetch_one(struct context *c, const struct shmkv_bytes *key)
+{
+    const struct arena *a = &c->store->arena;
+    bool sound = key->data != NULL && key->size <= SHMKV_KEY_MAX;
+    uint64_t hash = hash_key(key->data, sound ? key->size : 0, a->hash_seed);
+    index_prefetch(a, hash);
+    return hash;
+}
+
+static int check_value(const struct arena *a, const struct ops_write *w)
+{
+    if (unlikely(w->val == NULL && w->vlen != 0))
+        return error_set(SHMKV_EINVAL, "the value is NULL but has %zu bytes", w->vlen);
+    return ops_check_size(a, w->klen, w->vlen);
+}
+
+static int check_flags(const struct shmkv_put_options *o)
+{
+    const unsigned known = SHMKV_IF_ABSENT | SHMKV_IF_PRESENT | SHMKV_KEEP_TTL;
+    const unsigned both = SHMKV_IF_ABSENT | SHMKV_IF_PRESENT;
+    if (unlikely((o->flags & ~known) != 0 || (o->flags & both) == both
+                 || ((o->flags & SHMKV_KEEP_TTL) != 0 && o->ttl_ms != 0)))
+        return error_set(SHMKV_EINVAL, "put: unknown flags %#x, or flags that exclude each other",
+                         o->flags);
+    return 0;
+}
+
+static enum index_condition condition_of(const struct shmkv_put_options *o)
+{
+    if (likely(o->flags == 0))
+        return INDEX_ALWAYS;
+    if ((o->flags & SHMKV_IF_ABSENT) != 0)
+        return INDEX_IF_ABSENT;
+    return (o->flags & SHMKV_IF_PRESENT) != 0 ? INDEX_IF_PRESENT : INDEX_ALWAYS;
+}
+
+/* The old expiry must be that of the version replaced: a conditional write, until it succeeds. */
+static int put_keeping_ttl(struct context *c, struct ops_write *w,
+                           const struct shmkv_put_options *o)
+{
+    enum index_condition asked = condition_of(o);
+    for (;;) { /* a mismatch: somebody else's write succeeded */
+        uint64_t outer = epoch_enter(&c->writer.self);
+        int rc;
+        const struct record *r = ops_find(c, w->key, w->klen, w->hash, &rc);
+        w->expected = r != NULL ? r->version : 0;
+        w->expiry = r != NULL ? record_expiry(r) : 0;
+        epoch_exit(&c->writer.self, outer);
+        if (rc == 0 && asked == INDEX_IF_ABSENT && w->expected != 0)
+            rc = error_code(SHMKV_EEXISTS);
+        if (rc == 0 && asked == INDEX_IF_PRESENT && w->expected == 0)
+            rc = error_code(SHMKV_ENOTFOUND);
+        if (rc != 0)
+            return rc;
+        w->condition = INDEX_IF_VERSION;
+        rc = ops_change(c, w, o->version);
+        if (rc != SHMKV_EMISMATCH)
+            return rc;
+    }
+}
+
+/* @w holds key, value and hash; all but the condition of a cas is in @o. */
+static int put(struct context *c, struct ops_write *w, const struct shmkv_put_options *o)
+{
+    int rc = ops_check_key(w->key, w->klen);
+    if (likely(rc == 0))
+        rc = check_value(&c->store->arena, w);
+    if (unlikely(rc != 0))
+        return rc;
+    w->type = RECORD_PAIR;
+    w->expiry = ops_expiry(c->store, o->ttl_ms);
+    if (unlikely((o->flags & SHMKV_KEEP_TTL) != 0) && w->condition != INDEX_IF_VERSION)
+        return put_keeping_ttl(c, w, o);
+    return ops_change(c, w, o->version);
+}
+
+int shmkv_put(struct shmkv *db, const void *key, size_t klen, const void *val, size_t vlen,
+              const struct shmkv_put_options *opt)
+{
+    const struct shmkv_put_options *o = opt != NULL ? opt : &no_options;
+    struct context *c;
+    int rc = store_writer(db, &c);
+    if (likely(rc == 0))
+        rc = check_flags(o);
+    if (unlikely(rc != 0))
+        return rc;
+    struct ops_write w = {.key = key, .klen = klen, .val = val, .vlen = vlen};
+    w.condition = condition_of(o);
+    w.hash = prefetch_one(c, &(struct shmkv_bytes){.data = key, .size = klen});
+    return put(c, &w, o);
+}
+
+int shmkv_cas(struct shmkv *db, const void *key, size_t klen, uint64_t expected, const void *val,
+              size_t vlen, const struct shmkv_put_options *opt)
+{
+    const struct shmkv_put_options *o = opt != NULL ? opt : &no_options;
+    struct context *c;
+    int rc = store_writer(db, &c);
+    if (rc == 0 && o->flags != 0)
+        rc = error_set(SHMKV_EINVAL, "cas: takes no flags; its condition is the version");
+    if (rc != 0)
+        return rc;
+    struct ops_write w = {.key = key, .klen = klen, .val = val, .vlen = vlen};
+    w.condition = INDEX_IF_VERSION;
+    w.expected = expected;
+    w.hash = prefetch_one(c, &(struct shmkv_bytes){.data = key, .size = klen});
+    return put(c, &w, o);
+}
+
+static int delete(struct context *c, const void *key, size_t klen, uint64_t hash)
+{
+    struct ops_write w = {.key = key, .klen = klen, .type = RECORD_TOMBSTONE, .hash = hash};
+    int rc = ops_check_key(key, klen);
+    return likely(rc == 0) ? ops_change(c, &w, NULL) : rc;
+}
+
+int shmkv_delete(struct shmkv *db, const void *key, size_t klen)
+{
+    struct context *c;
+    int rc = store_writer(db, &c);
+    if (unlikely(rc != 0))
+        return rc;
+    uint64_t hash = prefetch_one(c, &(struct shmkv_bytes){.data = key, .size = klen});
+    return delete(c, key, klen, hash);
+}
+
+/* ---- batches ------------------------------------------------------------------------------- */
+
+/* Hash and fetch ahead what the next writes will touch: buckets, then the records they replace. */
+static void prefetch(struct context *c, const struct shmkv_bytes *keys, size_t n, uint64_t *hash)
+{
+    const struct arena *a = &c->store->arena;
+    for (size_t i = 0; i < n; i++) {
+        hash[i] = prefetch_one(c, &keys[i]);
+    }
+    uint64_t outer = epoch_enter(&c->writer.self);
+    for (size_t i = 0; i < n; i++)
+        index_prefetch_record(a, hash[i]);
+    epoch_exit(&c->writer.self, outer);
+}
+
+int shmkv_put_many(struct shmkv *db, const struct shmkv_bytes *keys,
+                   const struct shmkv_bytes *values, size_t n,
+                   const struct shmkv_put_options *opt, size_t *done)
+{
+    const struct shmkv_put_options *o = opt != NULL ? opt : &no_options;
+    struct context *c;
+    size_t stored = 0;
+    int rc = store_writer(db, &c);
+    if (rc == 0)
+        rc = check_flags(o);
+    if (rc == 0 && n != 0 && (keys == NULL || values == NULL))
+        rc = error_set(SHMKV_EINVAL, "put_many: an array is NULL");
+    for (size_t i = 0; rc == 0 && i < n; i += BATCH) {
+        uint64_t hash[BATCH];
+        size_t m = min_u64(BATCH, n - i);
+        prefetch(c, keys + i, m, hash);
+        for (size_t k = 0; rc == 0 && k < m; k++) {
+            struct ops_write w = {.key = keys[i + k].data, .klen = keys[i + k].size};
+            w.val = values[i + k].data;
+            w.vlen = values[i + k].size;
+            w.condition = condition_of(o);
+            w.hash = hash[k];
+            rc = put(c, &w, o);
+            stored += rc == 0;
+        }
+    }
+    if (done != NULL)
+        *done = stored;
+    return rc;
+}
+
+int shmkv_delete_many(struct shmkv *db, const struct shmkv_bytes *keys, size_t n, size_t *removed)
+{
+    struct context *c;
+    size_t gone = 0;
+    int rc = store_writer(db, &c);
+    if (rc == 0 && n != 0 && keys == NULL)
+        rc = error_set(SHMKV_EINVAL, "delete_many: the array is NULL");
+    for (size_t i = 0; rc == 0 && i < n; i += BATCH) {
+        uint64_t hash[BATCH];
+        size_t m = min_u64(BATCH, n - i);
+        prefetch(c, keys + i, m, hash);
+        for (size_t k = 0; rc == 0 && k < m; k++) {
+            rc = delete(c, keys[i + k].data, keys[i + k].size, hash[k]);
+            gone += rc == 0;
+            rc = rc == SHMKV_ENOTFOUND ? 0 : rc;
+        }
+    }
+    if (removed != NULL)
+        *removed = gone;
+    return rc;
+}

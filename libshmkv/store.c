@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store.c - opening and closing; the registry of this process' stores; contexts of its threads.
+ *
+ * The registry lock is a word that holds the fork word of the process whose thread has it: a child
+ * made while another thread of its parent had the lock finds a foreign word, and takes it.  The
+ * lists it guards are only spliced by single stores, so the child finds them whole.
+ */
+#define _GNU_SOURCE
+#include "store.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "error.h"
+#include "reap.h"
+
+#define CLOSED_KEPT 64u     /* closed handles that still say SHMKV_ECLOSED */
+#define KEEPER_AFTER 64u    /* writes of a thread after which a keeper is worth while */
+
+_Thread_local struct context *store_current;
+static _Thread_local struct context *thread_contexts;
+
+static struct store *stores;
+static struct context *inherited; /* the parent's; a section may still name one */
+static struct shmkv *closed_first, *closed_last;
+static unsigned closed_count;
+static pthread_key_t exit_key;
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+static _Atomic uint64_t registry_word;
+
+static void registry_lock(void)
+{
+    if (fork_word() == 0)
+        fork_renew();
+    uint64_t mine = fork_word();
+    for (;;) {
+        uint64_t holder = load_relaxed(&registry_word);
+        if (holder != mine && cas_acq_rel(&registry_word, &holder, mine))
+            return; /* pairs with registry_unlock [F1] */
+        sched_yield();
+    }
+}
+
+static void registry_unlock(void)
+{
+    store_release(&registry_word, 0); /* pairs with registry_lock [F1] */
+}
+
+/* ---- contexts ------------------------------------------------------------------------------ */
+
+static int make_context(struct store *s, struct context **out)
+{
+    struct context *c = aligned_alloc(CACHE_LINE, align_up(sizeof(*c), CACHE_LINE));
+    if (c == NULL)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for a thread's context", s->arena.name);
+    *c = (struct context){.store = s, .fork_word = fork_word()};
+    c->writer.puts = c->writer.moves = c->reservation = (struct append)APPEND_INIT;
+    int rc = epoch_join(&c->writer.self, &s->arena, s->process.index);
+    if (rc != 0) {
+        free(c);
+        return rc;
+    }
+    c->next = s->contexts;
+    s->contexts = c;
+    *out = c;
+    return 0;
+}
+
+static void end_context(struct context *c)
+{
+    struct context **at = &c->store->contexts;
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
+    if (!c->store->arena.readonly) {
+        append_close(&c->reservation, &c->store->arena);
+        keeper_retire_writer(&c->writer);
+    } else {
+        epoch_leave(&c->writer.self);
+    }
+    c->store = NULL;
+}
+
+static void end_thread(void *unused)
+{
+    (void)unused;
+    registry_lock();
+    while (thread_contexts != NULL) {
+        struct context *c = thread_contexts;
+        thread_contexts = c->sibling;
+        if (c->fork_word != fork_word())
+            continue; /* of the parent; kept in `inherited` */
+        if (c->store != NULL)
+            end_context(c);
+        free(c);
+    }
+    store_current = NULL;
+    registry_unlock();
+}
+
+static void make_exit_key(void)
+{
+    pthread_key_create(&exit_key, end_thread);
+}
+
+/* ---- after fork ---------------------------------------------------------------------------- */
+
+/* The contexts stay readable: a section that was open at the fork is ended through one. */
+static void inherit_contexts(struct store *s)
+{
+    while (s->contexts != NULL) {
+        struct context *c = s->contexts;
+        s->contexts = c->next;
+        c->next = inherited;
+        inherited = c;
+    }
+}
+
+static reap_fn *reaper_of(const struct store *s)
+{
+    return s->arena.readonly ? NULL : reap_process; /* whose mapping cannot be written mends nothing */
+}
+
+/* First use in a child: everything of the parent's is left alone, our own is made. */
+static int renew(struct store *s)
+{
+    if (s->fork_word == fork_word())
+        return 0;
+    inherit_contexts(s);
+    s->keeper.running = false; /* the thread is the parent's */
+    epoch_register_process();
+    int rc = arena_after_fork(&s->arena);
+    if (rc == 0)
+        rc = process_join(&s->process, &s->arena, reaper_of(s), &s->arena);
+    if (rc == 0)
+        s->fork_word = fork_word();
+    return rc;
+}
+
+static void forget_foreign_contexts(void)
+{
+    struct context **at = &thread_contexts;
+    while (*at != NULL) {
+        struct context *c = *at;
+        bool dead = c->store == NULL && c->fork_word == fork_word();
+        if (c->fork_word != fork_word() || dead)
+            *at = c->sibling;
+        else
+            at = &c->sibling;
+        if (dead)
+            free(c);
+    }
+}
+
+static int find_context_locked(struct store *s, struct context **out)
+{
+    int rc = renew(s);
+    if (rc != 0)
+        return rc;
+    forget_foreign_contexts();
+    for (struct context *c = thread_contexts; c != NULL; c = c->sibling) {
+        if (c->store == s) {
+            *out = c;
+            return 0;
+        }
+    }
+    rc = make_context(s, out);
+    if (rc != 0)
+        return rc;
+    (*out)->sibling = thread_contexts;
+    thread_contexts = *out;
+    pthread_setspecific(exit_key, *out);
+    return 0;
+}
+
+int store_find_context(struct shmkv *db, struct context **c)
+{
+    if (db == NULL)
+        return error_set(SHMKV_EINVAL, "the handle is NULL");
+    pthread_once(&exit_once, make_exit_key);
+    store_current = NULL; /* a signal handler comes back here rather than use half of it */
+    registry_lock();
+    struct store *s = load_relaxed(&db->store);
+    int rc = s != NULL ? find_context_locked(s, c)
+                       : error_set(SHMKV_ECLOSED, "the handle was closed before this call");
+    registry_unlock();
+    if (rc == 0)
+        store_current = *c;
+    return rc;
+}
+
+int store_check_writable(struct context *c)
+{
+    struct store *s = c->store;
+    if (s->arena.readonly)
+        return error_set(SHMKV_EREADONLY, "%s: opened with SHMKV_READONLY", s->arena.name);
+    if (load_relaxed(&s->arena.sb->state) == STORE_DEFUNCT) /* relaxed: final, and no order needed */
+        return error_set(SHMKV_EDEFUNCT,
+                         "%s: the store was destroyed while it was open; close it and make it anew",
+                         s->arena.name);
+    if (s->wants_keeper && c->writes <= KEEPER_AFTER && c->writes++ == KEEPER_AFTER) {
+        registry_lock();
+        keeper_start(&s->keeper, &s->arena, &s->process);
+        registry_unlock();
+    }
+    return 0;
+}
+
+/* ---- explicit readers ---------------------------------------------------------------------- */
+
+int store_add_reader(struct store *s, struct context **c)
+{
+    registry_lock();
+    int rc = make_context(s, c);
+    registry_unlock();
+    return rc;
+}
+
+void store_remove_reader(struct context *c)
+{
+    registry_lock();
+    if (c->store != NULL && c->fork_word == fork_word())
+        end_context(c);
+    if (c->fork_word == fork_word())
+        free(c);
+    registry_unlock();
+}
+
+/* ---- open ---------------------------------------------------------------------------------- */
+
+static uint64_t first_slots(const struct arena *a, uint64_t keys)
+{
+    uint64_t slots = pow2_up(max_u64(keys / 7 * 8 + 8, TABLE_MIN_SLOTS));
+    return min_u64(slots, table_max_slots(a));
+}
+
+/* The first table, in a store that nobody else sees yet. */
+static int build_index(const struct participant *p, uint64_t keys)
+{
+    const struct arena *a = p->arena;
+    struct table *t;
+    bool complete;
+    int rc = table_claim(p, first_slots(a, keys), &t);
+    if (rc == SHMKV_ENOSPC)
+        return error_set(rc, "%s: the size is too small for an index of %llu keys", a->name,
+                         (unsigned long long)keys);
+    if (rc == 0)
+        rc = table_take(a, t, UINT64_MAX, &complete);
+    if (rc != 0)
+        return rc;
+    uint64_t quota = table_quota(t->slots);
+    store_relaxed(&t->tickets, quota | TICKETS_TOPPED); /* relaxed: shown by arena_ready() */
+    store_relaxed(&t->topped, quota);
+    table_enliven(a, table_ref(a, t));
+    store_relaxed(&a->sb->root, table_ref(a, t));
+    return 0;
+}
+
+static int build(struct store *s, uint64_t keys)
+{
+    struct participant p;
+    store_relaxed(&s->arena.sb->epoch, 1); /* 0 in an entry means: in no section */
+    int rc = epoch_join(&p, &s->arena, s->process.index);
+    if (rc != 0)
+        return rc;
+    rc = build_index(&p, keys);
+    epoch_leave(&p);
+    return rc != 0 ? rc : arena_ready(&s->arena);
+}
+
+static int open_store(const char *name, const struct shmkv_options *o, struct store **out)
+{
+    struct store *s = calloc(1, sizeof(*s));
+    if (s == NULL)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", name);
+    struct arena_options ao = {
+        .create = (o->flags & SHMKV_CREATE) != 0,
+        .exclusive = (o->flags & SHMKV_EXCLUSIVE) != 0,
+        .readonly = (o->flags & SHMKV_READONLY) != 0,
+        .mode = o->mode,
+        .size = o->size,
+        .shm_dir = o->shm_dir,
+    };
+    bool created;
+    int rc = arena_open(&s->arena, name, &ao, &created);
+    if (rc != 0) {
+        free(s);
+        return rc;
+    }
+    rc = process_join(&s->process, &s->arena, reaper_of(s), &s->arena);
+    if (rc == 0 && created) {
+        rc = build(s, o->reserve);
+        if (rc != 0)
+            process_leave(&s->process);
+    }
+    if (rc != 0) {
+        arena_close(&s->arena);
+        free(s);
+        return rc;
+    }
+    s->fork_word = fork_word();
+    s->wants_keeper = (o->flags & (SHMKV_NO_KEEPER | SHMKV_READONLY)) == 0;
+    *out = s;
+    return 0;
+}
+
+/* A store of this process that the same open would give; NULL if there is none. */
+static struct store *registered(const char *name, const struct shmkv_options *o)
+{
+    bool readonly = (o->flags & SHMKV_READONLY) != 0;
+    const char *dir = o->shm_dir != NULL ? o->shm_dir : "/dev/shm";
+    size_t n = strlen(dir);
+    for (struct store *s = stores; s != NULL; s = s->next) {
+        if (s->arena.readonly == readonly && strcmp(s->arena.name, name) == 0
+            && strncmp(s->arena.path, dir, n) == 0 && s->arena.path[n] == '/'
+            && arena_current(&s->arena))
+            return s;
+    }
+    return NULL;
+}
+
+static int open_locked(const char *name, const struct shmkv_options *o, struct store **out)
+{
+    struct store *s = registered(name, o);
+    if (s == NULL) {
+        int rc = open_store(name, o, &s);
+        if (rc != 0)
+            return rc;
+        s->next = stores;
+        stores = s;
+    } else if ((o->flags & SHMKV_EXCLUSIVE) != 0) {
+        return error_set(SHMKV_ESTOREEXISTS, "%s: exists, and is open in this process", name);
+    }
+    s->handles++;
+    *out = s;
+    return renew(s);
+}
+
+static void preload(const struct arena *a)
+{
+    madvise(a->base, a->log_offset, MADV_POPULATE_READ);
+    uint64_t high = load_acquire(&a->sb->segment_high);
+    madvise(a->base + a->log_offset, high << a->segment_shift, MADV_POPULATE_READ);
+}
+
+static int check_options(const char *name, const struct shmkv_options *o)
+{
+    const unsigned known = SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_READONLY | SHMKV_PRELOAD
+                           | SHMKV_NO_KEEPER;
+    if (name == NULL || (o->flags & ~known) != 0)
+        return error_set(SHMKV_EINVAL, "open: %s", name == NULL ? "the name is NULL"
+                                                                : "unknown flags");
+    if ((o->flags & SHMKV_EXCLUSIVE) != 0 && (o->flags & SHMKV_CREATE) == 0)
+        return error_set(SHMKV_EINVAL, "%s: SHMKV_EXCLUSIVE needs SHMKV_CREATE", name);
+    if ((o->flags & SHMKV_CREATE) != 0 && (o->flags & SHMKV_READONLY) != 0)
+        return error_set(SHMKV_EINVAL, "%s: SHMKV_CREATE and SHMKV_READONLY exclude each other",
+                         name);
+    return 0;
+}
+
+int shmkv_open(const char *name, const struct shmkv_options *opt, struct shmkv **db)
+{
+    static const struct shmkv_options defaults;
+    const struct shmkv_options *o = opt != NULL ? opt : &defaults;
+    *db = NULL;
+    int rc = check_options(name, o);
+    if (rc == 0)
+        rc = fork_init();
+    if (rc != 0)
+        return rc;
+    struct shmkv *handle = calloc(1, sizeof(*handle));
+    if (handle == NULL)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", name);
+    epoch_register_process();
+    struct store *s = NULL;
+    registry_lock();
+    rc = open_locked(name, o, &s);
+    registry_unlock();
+    if (rc != 0) {
+        free(handle);
+        return rc;
+    }
+    if ((o->flags & SHMKV_PRELOAD) != 0)
+        preload(&s->arena);
+    store_relaxed(&handle->store, s); /* relaxed: not shared yet */
+    *db = handle;
+    return 0;
+}
+
+/* ---- close --------------------------------------------------------------------------------- */
+
+/* Contexts of other threads stay allocated until those threads look again, or end. */
+static void close_store(struct store *s)
+{
+    struct store **at = &stores;
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    if (s->fork_word == fork_word()) {
+        keeper_stop(&s->keeper);
+        while (s->contexts != NULL)
+            end_context(s->contexts);
+        process_leave(&s->process);
+    } else {
+        inherit_contexts(s);
+    }
+    arena_close(&s->arena);
+    free(s);
+}
+
+/* Keep the last few closed handles, so that a call on one is told what is wrong. */
+static void bury(struct shmkv *db)
+{
+    db->next = NULL;
+    *(closed_last == NULL ? &closed_first : &closed_last->next) = db;
+    closed_last = db;
+    if (closed_count++ < CLOSED_KEPT)
+        return;
+    struct shmkv *oldest = closed_first;
+    closed_first = oldest->next;
+    closed_count--;
+    free(oldest);
+}
+
+int shmkv_close(struct shmkv *db)
+{
+    if (db == NULL)
+        return 0;
+    registry_lock();
+    struct store *s = load_relaxed(&db->store);
+    if (s != NULL) {
+        store_relaxed(&db->store, NULL);
+        store_current = NULL;
+        if (--s->handles == 0)
+            close_store(s);
+        bury(db);
+    }
+    registry_unlock();
+    return s != NULL ? 0 : error_set(SHMKV_ECLOSED, "the handle was closed before");
+}
