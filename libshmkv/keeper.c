@@ -15,6 +15,7 @@
 #define LEASE_RETRY_NS 200000000ull
 #define REAP_NS 500000000ull
 #define PREPARE_BYTES (1u << 20)
+#define PREFILL_SHIFT 6
 
 static bool have_lease(struct keeper *k, uint64_t now)
 {
@@ -41,6 +42,22 @@ static bool resize_some(struct writer *w)
     return running || before != load_relaxed(&a->sb->root) || w->resizer.prepared != NULL;
 }
 
+/*
+ * Memory ahead of the writers: as many free segments as were opened since the last tick, and as
+ * many again, at most a 64th of the store.  A store that does not grow takes none.
+ */
+static bool prefill(struct keeper *k)
+{
+    struct segment_census c;
+    segment_count(k->arena, &c);
+    uint64_t backed = load_relaxed(&k->arena->sb->segment_high) - c.kinds[SEGMENT_HOLE];
+    uint64_t opened = backed - min_u64(backed, c.kinds[SEGMENT_FREE]);
+    uint64_t grown = opened - min_u64(opened, k->opened); /* 0 at the first tick */
+    k->opened = opened;
+    uint64_t want = min_u64(2 * grown, max_u64(c.capacity >> PREFILL_SHIFT, 1));
+    return c.kinds[SEGMENT_FREE] < want && c.available > c.reserve && segment_prefill(&k->writer.self);
+}
+
 /* One round of everything; true if there is more to do. */
 static bool tick(struct keeper *k)
 {
@@ -55,7 +72,7 @@ static bool tick(struct keeper *k)
     epoch_poll(k->arena);
     segment_reclaim(k->arena);
     table_reclaim(&w->self);
-    bool more = resize_some(w);
+    bool more = resize_some(w) | prefill(k);
     if (cleaner_wanted(k->arena))
         more |= cleaner_step(w) > 0;
     else
@@ -81,7 +98,7 @@ void keeper_start(struct keeper *k, const struct arena *a, const struct process 
 {
     if (k->running)
         return;
-    *k = (struct keeper){.arena = a, .process = p};
+    *k = (struct keeper){.arena = a, .process = p, .opened = UINT64_MAX};
     k->writer.puts = k->writer.moves = (struct append)APPEND_INIT;
     if (epoch_join(&k->writer.self, a, p->index) != 0)
         return;

@@ -25,6 +25,7 @@ struct keeper {
     void *lease;           /* NULL: not ours */
     uint64_t next_lease_ns; /* when to ask for it again */
     uint64_t next_reap_ns;
+    uint64_t opened; /* segments in use at the last tick: shows how fast the store grows */
 };
 
 /* Start the thread; does nothing if it runs already.  Without a thread nothing is lost. */

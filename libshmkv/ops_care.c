@@ -58,6 +58,7 @@ int shmkv_get_stats(struct shmkv *db, struct shmkv_stats *stats)
 #define STAT_COPY(name, text) stats->name = sums[STAT_##name];
     SHMKV_STATS(STAT_COPY)
 #undef STAT_COPY
+    stats->graces = load_relaxed(&a->sb->safe); /* one for each epoch that is over */
     stats->keys = sums[STAT_keys_added] - sums[STAT_keys_removed];
     stats->tombstones = sums[STAT_tombstones_added] - sums[STAT_tombstones_dropped];
     index_stats(c, stats);

@@ -11,6 +11,7 @@
 #include "shmkv.h"
 
 #define PREFETCH_AHEAD 16u
+#define TAKE_STEP (1u << 20)
 #define CHUNK_BUCKETS (TABLE_CHUNK_SLOTS / BUCKET_SLOTS)
 
 /* ---- one slot ------------------------------------------------------------------------------ */
@@ -287,6 +288,7 @@ static bool close_tickets(const struct arena *a, struct table *t, struct table *
     return false;
 }
 
+/* A table with its memory; or without, if somebody else has started meanwhile. */
 static int get_prepared(const struct participant *p, struct resizer *z, const struct table *t)
 {
     if (z->prepared != NULL && z->prepared->slots < t->slots) {
@@ -302,9 +304,9 @@ static int get_prepared(const struct participant *p, struct resizer *z, const st
         if (rc != 0)
             return rc;
     }
-    if (z->ready)
-        return 0;
-    int rc = table_take(p->arena, z->prepared, UINT64_MAX, &z->ready);
+    int rc = 0;
+    while (rc == 0 && !z->ready && (load_acquire(&t->tickets) & TICKETS_CLOSED) == 0)
+        rc = table_take(p->arena, z->prepared, TAKE_STEP, &z->ready);
     if (rc != 0) {
         table_unclaim_owner(p, z->prepared);
         z->prepared = NULL;
@@ -324,7 +326,7 @@ static int start(const struct participant *p, struct resizer *z, uint64_t ref)
     if (table_ref(a, to) < ref)
         table_restamp_owner(p, to);
     z->prepared = NULL;
-    if (close_tickets(a, t, to))
+    if (z->ready && close_tickets(a, t, to))
         POINT("resize.started");
     else
         table_unclaim_owner(p, to); /* somebody else started, or it is too small */

@@ -11,6 +11,7 @@
 #define RESERVE_MIN 4u
 #define TOMBSTONE_RESERVE 2u
 #define RESERVE_SHIFT 6 /* a 64th of the segments is kept for the cleaner */
+#define PREFILL_STEP (256ull << 10)
 #define CROWDED_SHIFT 3 /* at most an eighth of the segments is owned for longer than a write */
 
 static uint64_t segment_bytes(const struct arena *a)
@@ -135,6 +136,29 @@ static bool fill_hole(const struct participant *p, uint64_t *id)
     /* Too much, INV-S2: two that fill the last hole at once may both step back and try again. */
     change(segment_at(a, *id), claim_word(SEGMENT_OPENING, p->index, 0), SEGMENT_HOLE);
     return false;
+}
+
+/* In steps, so that the process' memory map is never locked for long. */
+static bool take_all(const struct arena *a, uint64_t id)
+{
+    struct segment *s = segment_at(a, id);
+    uint64_t step = min_u64(PREFILL_STEP, segment_bytes(a));
+    for (uint64_t at = load_relaxed(&s->taken); at < segment_bytes(a); at += step) {
+        if (arena_take(a, arena_segment_start(a, id) + at, step) != 0)
+            return false;
+        store_relaxed(&s->taken, at + step); /* relaxed: ours until the CAS that follows */
+    }
+    return true;
+}
+
+bool segment_prefill(const struct participant *p)
+{
+    uint64_t id;
+    if (!fill_hole(p, &id))
+        return false;
+    bool taken = take_all(p->arena, id);
+    change(segment_at(p->arena, id), claim_word(SEGMENT_OPENING, p->index, 0), SEGMENT_FREE);
+    return taken;
 }
 
 /* OPENING(p) -> OPEN(p): a new incarnation begins. */

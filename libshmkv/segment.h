@@ -15,6 +15,7 @@
  * Every arrow is one CAS on segment.state (claim.h).  Who may take it:
  *
  *   HOLE, FREE -> OPENING(p)   any p, for itself; then sets used = 0, dead, birth, incarnation
+ *   OPENING(p) -> FREE         p, which only took memory for it ahead of need
  *   OPENING(p) -> OPEN(p)      p; the word's epoch field holds a stamp that is given once, so that
  *                              p never takes a segment that it lost and got again for the old one
  *   OPEN(p) -> PARTIAL/SEALED  p outside of a write section; or SEALING first, by anyone
@@ -110,6 +111,8 @@ bool segment_claim_victim(const struct participant *p, uint64_t id, uint64_t exp
 void segment_retire_owner(const struct participant *p, uint64_t id);
 /* The walk was not completed. */
 void segment_unclaim_owner(const struct participant *p, uint64_t id);
+/* HOLE -> FREE with all its memory, ahead of need; false if there is none or the limit is reached. */
+bool segment_prefill(const struct participant *p);
 /* FREE -> HOLE until @bytes were given back; returns how many bytes were. */
 uint64_t segment_punch(const struct participant *p, uint64_t bytes);
 /* What @dead_participant had claimed becomes usable again; its process is dead, or leaves. */
