@@ -5,6 +5,7 @@
 #ifndef SHMKV_ARENA_H
 #define SHMKV_ARENA_H
 
+#include "clock.h"
 #include "layout.h"
 
 /* A mapping of a store in this process.  Immutable once attached, but for the descriptors. */
@@ -23,19 +24,22 @@ struct arena {
     bool readonly;
     uint64_t hash_seed;
     size_t reserve;
-    int fd;            /* of the arena object; -1: none.  Never trusted: see arena_take() */
-    int sync_fd;       /* of the sync object, likewise */
+    int fd;      /* of the arena object; -1: none.  Never trusted: see arena_take() */
+    int sync_fd; /* of the sync object, likewise */
     uint64_t device, inode, sync_device, sync_inode;
-    char *name;        /* "shm:NAME" */
-    char *path;        /* of the arena object */
+    char *name; /* "shm:NAME" */
+    char *path; /* of the arena object */
     char *sync_path;
-    void *attach_page; /* holds the attached lock, see process.h */
+    void *attach_page;  /* holds the lock LOCK_ATTACHED, see lockpage.h */
+    void *create_page;  /* holds the lock LOCK_CREATE while the store is looked at or made */
+    uint64_t fork_word; /* fork_word() of the process to which these two belong */
+    bool building;      /* we are making it: until arena_ready() it goes when we go */
 };
 
 struct arena_options {
     bool create, exclusive, readonly;
-    uint32_t mode;    /* 0: 0600 */
-    uint64_t size;    /* 0: half of the machine's memory */
+    uint32_t mode; /* 0: 0600 */
+    uint64_t size; /* 0: half of the machine's memory */
     const char *shm_dir;
 };
 
@@ -50,11 +54,19 @@ int arena_open(struct arena *a, const char *name, const struct arena_options *op
 int arena_ready(struct arena *a);
 /* Unmap, give up the locks.  A store left in STORE_BUILDING is unlinked. */
 void arena_close(struct arena *a);
+/*
+ * arena_after_fork() - take an attached lock for a forked child; the parent's is not inherited.
+ * Once per child, after fork_renew() and before the child touches the store.
+ * Return: 0, SHMKV_EDEFUNCT (the store was removed meanwhile), SHMKV_ESYSTEM.
+ */
+int arena_after_fork(struct arena *a);
 
 /*
  * arena_take() - give [@offset, @offset + @bytes) of the arena memory, so that touching it cannot
- * raise SIGBUS.  Idempotent; contents stay.  Looks at MemAvailable and the cgroup's limit first.
- * Return: 0, SHMKV_ENOSPC (tmpfs, cgroup or machine is full), SHMKV_EDEFUNCT, SHMKV_ESYSTEM.
+ * raise SIGBUS.  Idempotent; contents stay.  Looks at MemAvailable and the cgroup's limit first
+ * (from time to time: usually it is one system call).
+ * Return: 0, SHMKV_ENOSPC (tmpfs, cgroup or machine is full), SHMKV_EDEFUNCT, SHMKV_ECORRUPT (not
+ *         inside the arena), SHMKV_ESYSTEM.
  */
 int arena_take(const struct arena *a, uint64_t offset, uint64_t bytes);
 /* The same in the sync object. */
@@ -73,6 +85,12 @@ int arena_gc(const char *shm_dir, size_t *removed);
 
 /* Memory in use by what is neither index nor log. */
 uint64_t arena_fixed_bytes(const struct arena *a);
+
+/* The store's clock: ms since 1970, unmoved by steps of the wall clock. */
+static inline uint64_t arena_clock(const struct arena *a)
+{
+    return a->sb->clock_real_ms + (clock_boot_ms() - a->sb->clock_boot_ms);
+}
 
 /* ---- offsets ------------------------------------------------------------------------------- */
 

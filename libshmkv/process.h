@@ -6,25 +6,34 @@
 #define SHMKV_PROCESS_H
 
 #include "arena.h"
+#include "fork.h"
 
 /* This process' membership in one store. */
 struct process {
     const struct arena *arena;
-    uint32_t index;    /* of its process entry */
-    void *lock_page;   /* the mapping that keeps the lock byte; see process.c */
+    uint32_t index;     /* of its process entry */
+    void *lock_page;    /* the mapping that keeps the lock byte; see process.c */
     uint64_t fork_word; /* process_fork_word() at registration */
 };
 
-/* A word that is never 0 and differs in every child made by fork, _Fork or clone. */
-extern const volatile uint64_t *process_fork_page;
+/*
+ * A word that is never 0 in a process that has called process_init() or process_fork_renew(), and
+ * 0 in a child made by fork, _Fork or clone that has not: differs from those of all ancestors.
+ */
 static inline uint64_t process_fork_word(void)
 {
-    return *process_fork_page;
+    return fork_word();
 }
 /* Called after a mismatch was seen: gives this process a fresh word.  Thread-safe. */
-int process_fork_renew(void);
-/* Makes the fork page; once per process, thread-safe. */
-int process_init(void);
+static inline int process_fork_renew(void)
+{
+    return fork_renew();
+}
+/* Makes the fork page; any number of times, thread-safe. */
+static inline int process_init(void)
+{
+    return fork_init();
+}
 
 /*
  * process_join() - take a process entry: its lock byte, then the entry.  An entry whose owner died

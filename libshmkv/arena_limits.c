@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * arena_limits.c - how much memory may still be taken before the machine or a cgroup is out of it.
+ *
+ * tmpfs itself gives a page as long as its own limit allows, and leaves it to the OOM killer to
+ * find room.  So before memory is taken we look at MemAvailable and at the limits of the memory
+ * cgroups that we are in (v1 and v2, each level), less a margin.
+ *
+ * Looking costs some twenty system calls, taking costs one, so one look admits many: until a
+ * 64th of the headroom it found, at most 64 MiB, has been taken by this process, or ten seconds
+ * (one, if there was less than 1 GiB) are over.  So 64 processes that look at the same moment do
+ * not exceed the headroom together.  Which cgroups have limits is found out once a minute.
+ *
+ * One thread of a process looks at a time; others are let through meanwhile, they take a step of
+ * some MiB each.  The turn is a time stamp, and is void after a minute: a fork may have left the
+ * looking thread behind in the parent.
+ */
+#define _GNU_SOURCE
+#include "arena_parts.h"
+
+#include "clock.h"
+#include "error.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SECOND_NS 1000000000ull
+#define MINUTE_NS (60 * SECOND_NS)
+#define MIB (1ull << 20)
+#define PLENTY (1ull << 30)
+#define BUDGET_MOST (64 * MIB)
+#define BUDGET_SHARE 64u
+#define MARGIN_MOST (64 * MIB)
+#define MARGIN_SHARE 32u
+#define LEVELS_MOST 8u
+#define UNLIMITED (1ull << 60) /* cgroup v1 writes a huge number for "none" */
+
+/* One cgroup that has a limit. */
+struct level {
+    char dir[256];
+    bool v2;
+    uint64_t limit;
+};
+
+static struct {
+    _Atomic uint64_t budget;     /* bytes that may be taken without looking */
+    _Atomic uint64_t expires_ns; /* of the budget */
+    _Atomic uint64_t turn_ns;    /* since when somebody has been looking; 0: nobody is */
+    /* Below: of who has the turn. */
+    uint64_t levels_ns; /* when they were found */
+    unsigned level_count;
+    struct level levels[LEVELS_MOST];
+} limits;
+
+/* Read the small file @path as a string. */
+static bool read_text(const char *path, char *text, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n > 0 ? n : 0] = 0;
+    return n > 0;
+}
+
+static bool read_number(const char *dir, const char *file, uint64_t *value)
+{
+    char path[320], text[64];
+    snprintf(path, sizeof(path), "%s/%s", dir, file);
+    if (!read_text(path, text, sizeof(text)))
+        return false;
+    char *end;
+    *value = strtoull(text, &end, 10);
+    return end != text; /* "max" is no number */
+}
+
+/* The number after @label, which begins a line of @text; 0 if there is none. */
+static uint64_t labelled(const char *text, const char *label)
+{
+    size_t length = strlen(label);
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, label, length) == 0)
+            return strtoull(line + length, NULL, 10);
+    }
+    return 0;
+}
+
+static uint64_t meminfo(const char *label)
+{
+    char text[4096];
+    return read_text("/proc/meminfo", text, sizeof(text)) ? labelled(text, label) * 1024 : 0;
+}
+
+/* Does the cgroup @dir limit memory? */
+static bool read_limit(const char *dir, bool v2, uint64_t *limit)
+{
+    uint64_t high;
+    bool found = read_number(dir, v2 ? "memory.max" : "memory.limit_in_bytes", limit);
+    if (v2 && read_number(dir, "memory.high", &high)) { /* beyond it we would crawl */
+        *limit = found ? min_u64(*limit, high) : high;
+        found = true;
+    }
+    return found && *limit < UNLIMITED;
+}
+
+/* Enter the limited ones of the cgroup @path under @mount and its ancestors into the table. */
+static void find_levels(const char *mount, const char *path, bool v2)
+{
+    char dir[256];
+    int n = snprintf(dir, sizeof(dir), "%s%s", mount, strcmp(path, "/") == 0 ? "" : path);
+    /* A container may show paths of the host: there the mount itself is our cgroup. */
+    if (n >= (int)sizeof(dir) || access(dir, F_OK) != 0)
+        n = snprintf(dir, sizeof(dir), "%s", mount);
+    while (n >= (int)strlen(mount)) {
+        struct level *level = &limits.levels[limits.level_count];
+        if (limits.level_count < LEVELS_MOST && read_limit(dir, v2, &level->limit)) {
+            memcpy(level->dir, dir, sizeof(dir));
+            level->v2 = v2;
+            limits.level_count++;
+        }
+        char *slash = strrchr(dir, '/');
+        n = (int)(slash - dir);
+        *slash = 0;
+    }
+}
+
+/* A line of /proc/self/cgroup: "0::PATH" is v2, "N:...,memory,...:PATH" is v1. */
+static void find_line(char *line)
+{
+    char *controllers = strchr(line, ':');
+    char *path = controllers ? strchr(controllers + 1, ':') : NULL;
+    if (!path)
+        return;
+    *controllers++ = 0;
+    *path++ = 0;
+    if (*controllers == 0) {
+        find_levels("/sys/fs/cgroup", path, true);
+        find_levels("/sys/fs/cgroup/unified", path, true);
+    }
+    char *save = NULL;
+    for (char *c = strtok_r(controllers, ",", &save); c; c = strtok_r(NULL, ",", &save)) {
+        if (strcmp(c, "memory") == 0)
+            find_levels("/sys/fs/cgroup/memory", path, false);
+    }
+}
+
+static void find_all_levels(uint64_t now)
+{
+    char text[4096];
+    char *save = NULL;
+    if (limits.levels_ns != 0 && now - limits.levels_ns < MINUTE_NS)
+        return;
+    limits.levels_ns = now;
+    limits.level_count = 0;
+    if (!read_text("/proc/self/cgroup", text, sizeof(text)))
+        return;
+    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+        find_line(line);
+}
+
+/* @available less a margin, which is for everybody else and for page tables. */
+static uint64_t less_margin(uint64_t available, uint64_t total)
+{
+    uint64_t margin = min_u64(total / MARGIN_SHARE, MARGIN_MOST);
+    return available > margin ? available - margin : 0;
+}
+
+/* What a cgroup has left; file pages that it could drop are looked at only when it is tight. */
+static uint64_t level_headroom(const struct level *level)
+{
+    char path[320], text[4096];
+    uint64_t used = 0;
+    if (!read_number(level->dir, level->v2 ? "memory.current" : "memory.usage_in_bytes", &used))
+        return UINT64_MAX;
+    if (used > level->limit / 2) {
+        snprintf(path, sizeof(path), "%s/memory.stat", level->dir);
+        if (read_text(path, text, sizeof(text))) {
+            const char *label = level->v2 ? "inactive_file " : "total_inactive_file ";
+            used -= min_u64(used, labelled(text, label));
+        }
+    }
+    return less_margin(level->limit > used ? level->limit - used : 0, level->limit);
+}
+
+/* The least that anybody has left; @where: whose limit that is. */
+static uint64_t headroom(uint64_t now, const char **where)
+{
+    char text[4096];
+    uint64_t least = UINT64_MAX;
+    *where = NULL;
+    if (read_text("/proc/meminfo", text, sizeof(text)))
+        least =
+            less_margin(labelled(text, "MemAvailable:") * 1024, labelled(text, "MemTotal:") * 1024);
+    find_all_levels(now);
+    for (unsigned i = 0; i < limits.level_count; i++) {
+        uint64_t left = level_headroom(&limits.levels[i]);
+        if (left < least) {
+            least = left;
+            *where = limits.levels[i].dir;
+        }
+    }
+    return least;
+}
+
+static int refuse(const char *name, uint64_t bytes, uint64_t left, const char *where)
+{
+    if (where)
+        return error_set(SHMKV_ENOSPC,
+                         "%s: %" PRIu64 " KiB more would bring the memory cgroup %s to its limit "
+                         "(%" PRIu64 " KiB are left to use); raise the limit or make the store "
+                         "smaller",
+                         name, bytes / 1024, where, left / 1024);
+    return error_set(SHMKV_ENOSPC,
+                     "%s: %" PRIu64 " KiB more would leave the machine without memory (%" PRIu64
+                     " KiB are left to use); free some or make the store smaller",
+                     name, bytes / 1024, left / 1024);
+}
+
+/* Spend from the budget.  Relaxed: it is a count of its own, of this process. */
+static bool spend(uint64_t bytes)
+{
+    uint64_t left = load_relaxed(&limits.budget);
+    while (left >= bytes) { /* a failed CAS saw another thread get on */
+        if (cas_relaxed(&limits.budget, &left, left - bytes))
+            return true;
+    }
+    return false;
+}
+
+static int look(const char *name, uint64_t bytes, uint64_t now)
+{
+    const char *where;
+    uint64_t left = headroom(now, &where);
+    if (bytes > left)
+        return refuse(name, bytes, left, where);
+    uint64_t budget = min_u64((left - bytes) / BUDGET_SHARE, BUDGET_MOST);
+    store_relaxed(&limits.budget, budget);
+    store_relaxed(&limits.expires_ns, now + (left < PLENTY ? 1 : 10) * SECOND_NS);
+    return 0;
+}
+
+int arena_limits_admit(const char *name, uint64_t bytes)
+{
+    uint64_t now = clock_mono_ns();
+    uint64_t turn = load_relaxed(&limits.turn_ns);
+    if (now < load_relaxed(&limits.expires_ns) && spend(bytes))
+        return 0;
+    if (turn != 0 && now - turn < MINUTE_NS)
+        return 0;
+    /* Acquire and release: the next looker sees the levels that the last one found. */
+    if (!cas_acq_rel(&limits.turn_ns, &turn, now))
+        return 0;
+    int rc = look(name, bytes, now);
+    store_release(&limits.turn_ns, 0);
+    return rc;
+}
+
+uint64_t arena_limits_total(void)
+{
+    uint64_t total = meminfo("MemTotal:");
+    uint64_t now = clock_mono_ns(), turn = 0;
+    if (!cas_acq_rel(&limits.turn_ns, &turn, now)) /* as above */
+        return total;
+    find_all_levels(now);
+    for (unsigned i = 0; i < limits.level_count; i++)
+        total = min_u64(total, limits.levels[i].limit);
+    store_release(&limits.turn_ns, 0);
+    return total;
+}

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * arena_memory.c - take memory for parts of the two objects before they are touched, and give it
+ * back.
+ *
+ * A store into a page that tmpfs cannot supply is SIGBUS; so each page is supplied by a call that
+ * can fail instead: MADV_POPULATE_WRITE on our mapping (Linux 5.14; no descriptor needed, and the
+ * pages are mapped into this process at once), else fallocate(2).  Pages once taken stay until
+ * released, whoever took them, so a taker that dies in the middle leaves memory that is in use but
+ * not counted by the store; taking the range again finds it there.
+ *
+ * The descriptors are used for fallocate and fstat only, and are not trusted: closefrom(3) in the
+ * program may have closed them, and their numbers may now be somebody else's files.
+ */
+#define _GNU_SOURCE
+#include "arena_parts.h"
+
+#include "error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/* A range of one of the two objects, in whole pages. */
+struct range {
+    char *base;
+    uint64_t offset, bytes;
+    int fd;
+    const char *path;
+    uint64_t device, inode;
+};
+
+static struct range range_of(const struct arena *a, bool sync, uint64_t offset, uint64_t bytes)
+{
+    uint64_t start = offset & ~(uint64_t)(PAGE_BYTES - 1);
+    uint64_t length = align_up(offset + bytes, PAGE_BYTES) - start;
+    if (sync)
+        return (struct range){(char *)a->sync, start,          length,       a->sync_fd,
+                              a->sync_path,    a->sync_device, a->sync_inode};
+    return (struct range){a->base, start, length, a->fd, a->path, a->device, a->inode};
+}
+
+static int populate(const struct range *r)
+{
+    int rc;
+    do {
+        rc = madvise(r->base + r->offset, r->bytes, MADV_POPULATE_WRITE);
+    } while (rc != 0 && (errno == EINTR || errno == EAGAIN));
+    return rc;
+}
+
+/* The system call itself: the C library's posix_fallocate() would emulate it by writing. */
+static int allocate(const struct range *r)
+{
+    int fd = arena_name_fd(r->fd, r->path, r->device, r->inode);
+    int rc;
+    if (fd < 0) {
+        errno = ESTALE;
+        return -1;
+    }
+    do {
+        rc = fallocate(fd, 0, (off_t)r->offset, (off_t)r->bytes);
+    } while (rc != 0 && errno == EINTR);
+    if (fd != r->fd) {
+        int saved = errno;
+        close(fd);
+        errno = saved;
+    }
+    return rc;
+}
+
+/* tmpfs had no page for us: is it the tmpfs, or was the object cut short? */
+static int explain_fault(const struct arena *a, const struct range *r)
+{
+    struct stat st;
+    struct statfs fs;
+    int fd = arena_name_fd(r->fd, r->path, r->device, r->inode);
+    bool cut = fd >= 0 && fstat(fd, &st) == 0 && (uint64_t)st.st_size < r->offset + r->bytes;
+    bool full = fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_blocks != 0;
+    uint64_t total = full ? (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize >> 10 : 0;
+
+    if (fd >= 0 && fd != r->fd)
+        close(fd);
+    if (cut)
+        return error_set(SHMKV_EDEFUNCT,
+                         "%s: %s was cut short; close the store, remove it and "
+                         "create it anew",
+                         a->name, r->path);
+    const char *slash = strrchr(r->path, '/');
+    int length = (int)(slash - r->path);
+    if (full)
+        return error_set(SHMKV_ENOSPC,
+                         "%s: %.*s is full (%llu KiB): remove something there, make it larger with "
+                         "mount -o remount,size=SIZE %.*s, or make the store smaller",
+                         a->name, length, r->path, (unsigned long long)total, length, r->path);
+    return error_set(SHMKV_ENOSPC, "%s: there is no memory left for %s", a->name, r->path);
+}
+
+static int explain(const struct arena *a, const struct range *r)
+{
+    switch (errno) {
+    case EFAULT: /* populate: the page fault would have been a SIGBUS */
+    case ENOSPC: /* fallocate */
+        return explain_fault(a, r);
+    case ENOMEM:
+        return error_set(SHMKV_ENOSPC,
+                         "%s: the kernel refuses memory; is a cgroup's limit reached?", a->name);
+    case ESTALE:
+        return error_set(SHMKV_EDEFUNCT,
+                         "%s: %s was removed, it cannot grow; close the store and open it again",
+                         a->name, r->path);
+    default:
+        return error_errno(SHMKV_ESYSTEM, "%s: taking %llu bytes of memory", a->name,
+                           (unsigned long long)r->bytes);
+    }
+}
+
+static int take(const struct arena *a, const struct range *r)
+{
+    int rc = arena_limits_admit(a->name, r->bytes);
+    if (rc != 0)
+        return rc;
+    if (populate(r) == 0 || (errno == EINVAL && allocate(r) == 0))
+        return 0;
+    return explain(a, r);
+}
+
+static int check_range(const struct arena *a, uint64_t offset, uint64_t bytes, uint64_t end)
+{
+    if (offset > end || bytes > end - offset)
+        return error_set(SHMKV_ECORRUPT, "%s is damaged: bytes %llu to %llu lie outside of it",
+                         a->name, (unsigned long long)offset, (unsigned long long)(offset + bytes));
+    if (load_relaxed(&a->sb->state) == STORE_DEFUNCT) /* a hint; who misses it finds out later */
+        return error_set(SHMKV_EDEFUNCT, "%s was removed; close it and open it again", a->name);
+    return 0;
+}
+
+int arena_take(const struct arena *a, uint64_t offset, uint64_t bytes)
+{
+    struct range r = range_of(a, false, offset, bytes);
+    int rc = check_range(a, offset, bytes, a->reserve);
+    if (rc == 0 && a->readonly)
+        return error_set(SHMKV_EREADONLY, "%s is open for reading only", a->name);
+    return rc ? rc : take(a, &r);
+}
+
+int arena_take_sync(const struct arena *a, uint64_t offset, uint64_t bytes)
+{
+    struct range r = range_of(a, true, offset, bytes);
+    int rc = check_range(a, offset, bytes, SYNC_BYTES);
+    return rc ? rc : take(a, &r);
+}
+
+int arena_release(const struct arena *a, uint64_t offset, uint64_t bytes)
+{
+    struct range r = range_of(a, false, offset, bytes);
+    int rc = check_range(a, offset, bytes, a->reserve);
+    if (rc != 0)
+        return rc;
+    do {
+        rc = madvise(r.base + r.offset, r.bytes, MADV_REMOVE);
+    } while (rc != 0 && errno == EINTR);
+    return rc == 0 ? 0
+                   : error_errno(SHMKV_ESYSTEM, "%s: giving %llu bytes of memory back", a->name,
+                                 (unsigned long long)bytes);
+}
+
+bool arena_current(const struct arena *a)
+{
+    return arena_name_is(a->path, a->device, a->inode) &&
+           arena_name_is(a->sync_path, a->sync_device, a->sync_inode);
+}
+
+static uint64_t object_bytes(int fd, const char *path, uint64_t device, uint64_t inode)
+{
+    struct stat st;
+    int found = arena_name_fd(fd, path, device, inode);
+    uint64_t bytes = found >= 0 && fstat(found, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+    if (found >= 0 && found != fd)
+        close(found);
+    return bytes;
+}
+
+uint64_t arena_allocated(const struct arena *a)
+{
+    return object_bytes(a->fd, a->path, a->device, a->inode) +
+           object_bytes(a->sync_fd, a->sync_path, a->sync_device, a->sync_inode);
+}
+
+/* Pages of a table in the sync object whose first @count entries of @size bytes are in use. */
+static uint64_t entry_bytes(uint64_t count, uint64_t size)
+{
+    return align_up(count * size, PAGE_BYTES);
+}
+
+uint64_t arena_fixed_bytes(const struct arena *a)
+{
+    /* Relaxed: marks that only grow, for an account. */
+    uint64_t processes = max_u64(load_relaxed(&a->sync->process_high), 1);
+    uint64_t participants = max_u64(load_relaxed(&a->sync->participant_high), ARENA_PARTICIPANTS);
+    uint64_t segments = entry_bytes(a->sb->segment_count, sizeof(struct segment));
+    return 2 * PAGE_BYTES + segments + SYNC_PROCESS_OFFSET +
+           entry_bytes(min_u64(processes, PROCESS_MAX), sizeof(struct process_entry)) +
+           entry_bytes(min_u64(participants, PARTICIPANT_MAX), sizeof(struct participant_entry));
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+/* arena_name.c - names of stores, paths of their objects, and what can be wrong with either. */
+#define _GNU_SOURCE
+#include "arena_parts.h"
+
+#include "error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define NAME_SCHEME "shm:"
+#define NAME_MAX_LENGTH 200u
+#define NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+#define DEFAULT_DIRECTORY "/dev/shm"
+
+bool arena_name_valid(const char *name, size_t length)
+{
+    size_t suffix = strlen(ARENA_SYNC_SUFFIX);
+    if (length < 1 || length > NAME_MAX_LENGTH || strspn(name, NAME_CHARACTERS) < length)
+        return false;
+    return length < suffix || strncmp(name + length - suffix, ARENA_SYNC_SUFFIX, suffix) != 0;
+}
+
+static int check_name(const char *name)
+{
+    size_t scheme = strlen(NAME_SCHEME);
+    if (!name || !*name)
+        return error_set(SHMKV_EINVAL, "a store needs a name: shm:NAME");
+    if (strncmp(name, NAME_SCHEME, scheme) != 0)
+        return error_set(SHMKV_ENOTSUP,
+                         "%s: stores with an image file come with a later version; use shm:NAME",
+                         name);
+    if (!arena_name_valid(name + scheme, strlen(name + scheme)))
+        return error_set(SHMKV_EINVAL,
+                         "%.220s: a name is shm: and 1 to %u of A-Z a-z 0-9 . _ - and does not end "
+                         "in " ARENA_SYNC_SUFFIX,
+                         name, NAME_MAX_LENGTH);
+    return 0;
+}
+
+int arena_name_directory(const char *shm_dir, char *dir, size_t size)
+{
+    char *real = realpath(shm_dir ? shm_dir : DEFAULT_DIRECTORY, NULL);
+    struct statfs fs;
+    int rc = 0;
+
+    if (!shm_dir)
+        shm_dir = DEFAULT_DIRECTORY;
+    if (!real || statfs(real, &fs) != 0)
+        rc = error_errno(errno == EACCES ? SHMKV_EACCESS : SHMKV_EINVAL,
+                         "directory %s for shared memory", shm_dir);
+    else if (fs.f_type != TMPFS_MAGIC)
+        rc = error_set(SHMKV_EINVAL,
+                       "%s is not a tmpfs, so it cannot hold shared memory; choose one that is, or "
+                       "mount -t tmpfs tmpfs %s",
+                       shm_dir, shm_dir);
+    else if ((size_t)snprintf(dir, size, "%s", real) >= size)
+        rc = error_set(SHMKV_EINVAL, "the path of directory %s is too long", shm_dir);
+    free(real);
+    return rc;
+}
+
+int arena_name_set(struct arena *a, const char *name, const char *shm_dir)
+{
+    char dir[PATH_MAX];
+    memset(a, 0, sizeof(*a));
+    a->fd = a->sync_fd = -1;
+    int rc = check_name(name);
+    if (rc == 0)
+        rc = arena_name_directory(shm_dir, dir, sizeof(dir));
+    if (rc != 0)
+        return rc;
+    const char *bare = name + strlen(NAME_SCHEME);
+    a->name = strdup(name);
+    if (asprintf(&a->path, "%s/" ARENA_PREFIX "%s", dir, bare) < 0)
+        a->path = NULL;
+    if (asprintf(&a->sync_path, "%s/" ARENA_PREFIX "%s" ARENA_SYNC_SUFFIX, dir, bare) < 0)
+        a->sync_path = NULL;
+    if (a->name && a->path && a->sync_path)
+        return 0;
+    arena_name_free(a);
+    return error_set(SHMKV_ESYSTEM, "%s: out of memory", name);
+}
+
+void arena_name_free(struct arena *a)
+{
+    free(a->name);
+    free(a->path);
+    free(a->sync_path);
+    a->name = a->path = a->sync_path = NULL;
+}
+
+int arena_name_denied(const struct arena *a, const char *path)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0)
+        return error_set(SHMKV_EACCESS, "%s: you (uid %u) may not use %s", a->name, geteuid(),
+                         path);
+    return error_set(SHMKV_EACCESS, "%s: you (uid %u) may not use %s (owner uid %u, mode %04o)",
+                     a->name, geteuid(), path, st.st_uid, st.st_mode & 07777u);
+}
+
+int arena_name_error(const struct arena *a, const char *doing, const char *path)
+{
+    switch (errno) {
+    case EACCES:
+    case EPERM:
+        return arena_name_denied(a, path);
+    case ELOOP:
+    case EISDIR:
+    case ENXIO:
+        return error_set(SHMKV_EFORMAT,
+                         "%s: %s is not a regular file, so not a store; remove it or "
+                         "choose another name",
+                         a->name, path);
+    case ENOSPC:
+        return error_errno(SHMKV_ENOSPC, "%s: %s %s", a->name, doing, path);
+    default:
+        return error_errno(SHMKV_ESYSTEM, "%s: %s %s", a->name, doing, path);
+    }
+}
+
+bool arena_name_is(const char *path, uint64_t device, uint64_t inode)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 && st.st_dev == device && st.st_ino == inode;
+}
+
+int arena_name_fd(int fd, const char *path, uint64_t device, uint64_t inode)
+{
+    struct stat st;
+    if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == inode)
+        return fd;
+    int fresh = open(path, O_RDWR | ARENA_OPEN_FLAGS);
+    if (fresh < 0 && errno == EACCES)
+        fresh = open(path, O_RDONLY | ARENA_OPEN_FLAGS);
+    if (fresh >= 0 && fstat(fresh, &st) == 0 && st.st_dev == device && st.st_ino == inode)
+        return fresh;
+    if (fresh >= 0)
+        close(fresh);
+    return -1;
+}
+
+struct lockpage_file arena_name_sync(const struct arena *a)
+{
+    return (struct lockpage_file){a->sync_path, a->sync_device, a->sync_inode};
+}

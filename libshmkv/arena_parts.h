@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* arena_parts.h - what the arena_*.c files share; nobody else includes it. */
+#ifndef SHMKV_ARENA_PARTS_H
+#define SHMKV_ARENA_PARTS_H
+
+#include "arena.h"
+#include "lockpage.h"
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#define ARENA_SIZE_MIN (1ull << 20)
+#define ARENA_SIZE_MAX (1ull << 44)
+#define ARENA_FEATURES 0u      /* superblock.features that this version knows */
+#define ARENA_PARTICIPANTS 64u /* entries that have memory from the start */
+#define ARENA_LOCK_SECONDS 10u
+
+/* Not now, try again; a result inside arena*.c. */
+#define ARENA_AGAIN SHMKV_EBUSY
+
+/* How objects are opened: no symbolic links, and no waiting for the other end of a pipe. */
+#define ARENA_OPEN_FLAGS (O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+
+/* ---- arena_name.c: names, paths, objects --------------------------------------------------- */
+
+#define ARENA_PREFIX "shmkv."
+#define ARENA_SYNC_SUFFIX ".sync"
+
+/* The tmpfs @shm_dir (NULL: /dev/shm) as an absolute path of at most @size bytes. */
+int arena_name_directory(const char *shm_dir, char *dir, size_t size);
+/* Check "shm:NAME" and set name, path and sync_path of @a, whose other members become "none". */
+int arena_name_set(struct arena *a, const char *name, const char *shm_dir);
+void arena_name_free(struct arena *a);
+bool arena_name_valid(const char *name, size_t length);
+/* SHMKV_EACCESS with a text that names the owner and mode of @path, and us. */
+int arena_name_denied(const struct arena *a, const char *path);
+/* The error for errno after opening, making or removing @path. */
+int arena_name_error(const struct arena *a, const char *doing, const char *path);
+/* Is the file under @path the one with this device and inode? */
+bool arena_name_is(const char *path, uint64_t device, uint64_t inode);
+/* A descriptor of object @path that is certainly that file, or -1.  Close it if it is not @fd. */
+int arena_name_fd(int fd, const char *path, uint64_t device, uint64_t inode);
+struct lockpage_file arena_name_sync(const struct arena *a);
+
+/* ---- arena_look.c: what stands under a name ------------------------------------------------- */
+
+/* What opening a store would find; see arena_look(). */
+struct arena_look {
+    int rc;        /* 0: a usable store; else what opening it gives, the error text is set */
+    bool leftover; /* nothing that anybody uses or will use: may be removed and made anew */
+    bool fresh;    /* the leftover is a new, empty sync object: a store may be made right here */
+    bool attached; /* somebody holds LOCK_ATTACHED */
+    bool arena_there, sync_there;
+    bool arena_blank, sync_blank; /* first page all zero */
+    struct stat arena, sync;
+    struct superblock sb;
+    struct sync_header header;
+};
+
+/*
+ * arena_look() - judge what is under the names of @a.  Changes nothing.  Certain only under
+ * LOCK_CREATE; without it a hint that may be outdated or see a store half made.
+ * @creating:  root then trusts nobody else's objects, see arena_look.c.
+ */
+void arena_look(const struct arena *a, bool creating, struct arena_look *look);
+/* Remove both objects; those attached find the store defunct.  The caller holds LOCK_CREATE
+ * exclusively, or there is no sync object. */
+int arena_look_remove(const struct arena *a);
+/* The id of this boot; all 0 where it cannot be read. */
+void arena_look_boot_id(uint8_t id[16]);
+
+/* ---- arena_geometry.c: sizes and mappings --------------------------------------------------- */
+
+/* Check @size, or choose it if 0. */
+int arena_geometry_size(const char *name, uint64_t *size);
+/* The address range wanted for a store of @size, and the least that will do. */
+uint64_t arena_geometry_reserve(uint64_t size);
+uint64_t arena_geometry_reserve_min(uint64_t size);
+/* Fill the geometry of @sb for a store of @size in an address range of @reserve bytes. */
+void arena_geometry_choose(struct superblock *sb, uint64_t size, uint64_t reserve);
+bool arena_geometry_valid(const struct superblock *sb);
+/* Map @length bytes of @fd at a 2 MiB boundary; NULL with errno set. */
+void *arena_geometry_map(int fd, uint64_t length, int prot);
+/* Map both objects, open in @a, and set the pointers; @sb holds the geometry. */
+int arena_geometry_attach(struct arena *a, const struct superblock *sb);
+/* The error for errno after mapping @bytes failed. */
+int arena_geometry_refused(const struct arena *a, uint64_t bytes);
+
+/* ---- arena_create.c: make a store ----------------------------------------------------------- */
+
+/* Make the sync object and open it in @a.  ARENA_AGAIN: somebody else was faster. */
+int arena_create_sync(struct arena *a, const struct arena_options *opt);
+/* Make the arena and fill in both; the caller holds LOCK_CREATE exclusively, nothing else is
+ * there but the fresh sync object. */
+int arena_create(struct arena *a, const struct arena_options *opt);
+
+/* ---- arena_limits.c: how much memory the machine has left ----------------------------------- */
+
+/* Memory of the machine, or of our cgroup if that has less. */
+uint64_t arena_limits_total(void);
+/* May @bytes more be taken?  0 or SHMKV_ENOSPC with the remedy.  Cheap, see arena_limits.c. */
+int arena_limits_admit(const char *name, uint64_t bytes);
+
+#endif

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * process.c - which processes are attached, and which of them live.
+ *
+ * Process p is alive as long as byte LOCK_PROCESS(p) of the sync object is locked: lockpage.h says
+ * why such a lock ends with the process and with nothing else.  No pid is ever looked at: they are
+ * reused, and mean nothing in another pid namespace.
+ *
+ *   entry.used   lock byte     meaning                       who may change it
+ *   ----------   ---------     -------                       -----------------
+ *   0            free          nobody                        who takes the byte
+ *   0            held          joining or leaving            the holder
+ *   1            held          attached                      the holder
+ *   1            free          died                          who takes the byte: reap, then 0
+ *   1            held          (also:) being reaped          the holder
+ *
+ * So everything that concerns p is done by the holder of its byte, and there is no other rule:
+ * joining over a dead one's entry is reaping it first.
+ *
+ * Joining:  byte, [reap if used], pid and name, used = 1, high-water mark.
+ * Leaving:  used = 0, byte.  Nothing of ours may be claimed in the store by then.
+ *
+ * Death while joining before used = 1: a free entry.  After it: an entry in use with nothing
+ * claimed yet, reaped like any other; if the mark was not raised, then the next to join finds it.
+ * Death while leaving: nothing, or a free entry.  Death of a reaper: used is still 1 and the byte is
+ * free, so the next one reaps again from the start; hence @reap must be idempotent.
+ *
+ * INV-P1  A living process is never reaped: its byte is held.    test_process: only_the_dead
+ * INV-P2  A dead process' entry is reaped before it is reused.   test_process: join_reaps
+ * INV-P3  Two never reap one process at the same time: the byte is held exclusively, through a
+ *         description of its own, which also excludes threads.   test_process: one_reaper
+ *
+ * Memory for the entries is taken a page at a time, by who holds a byte in that page.
+ */
+#define _GNU_SOURCE
+#include "process.h"
+
+#include "error.h"
+#include "lockpage.h"
+#include "point.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ENTRIES_PER_PAGE (PAGE_BYTES / sizeof(struct process_entry))
+
+static struct lockpage_file sync_file(const struct arena *a)
+{
+    return (struct lockpage_file){a->sync_path, a->sync_device, a->sync_inode};
+}
+
+void *process_lock_page(const struct arena *a, uint64_t byte, bool exclusive, int *rc)
+{
+    struct lockpage_file file = sync_file(a);
+    void *page = NULL;
+    *rc = lockpage_take(&file, byte, exclusive, &page);
+    return *rc == 0 ? page : NULL;
+}
+
+void process_unlock_page(void *page)
+{
+    lockpage_release(page);
+}
+
+/* For people: the program's name, cut to 15 bytes. */
+static void set_identity(struct process_entry *entry)
+{
+    char name[16] = "";
+    uint64_t words[2];
+    strncpy(name, program_invocation_short_name, sizeof(name) - 1);
+    memcpy(words, name, sizeof(words));
+    store_relaxed(&entry->pid, (uint32_t)getpid()); /* shown by the release of `used` [P1] */
+    store_relaxed(&entry->name[0], words[0]);
+    store_relaxed(&entry->name[1], words[1]);
+}
+
+static void raise_high(const struct arena *a, uint32_t count)
+{
+    uint32_t high = load_relaxed(&a->sync->process_high);
+    while (high < count) { /* a failed CAS saw a higher mark: at most PROCESS_MAX rounds */
+        if (cas_acq_rel(&a->sync->process_high, &high, count)) /* [P1] */
+            break;
+    }
+}
+
+/* We hold the byte of @entry: finish what its dead owner left. */
+static void reap_entry(struct process_entry *entry, uint32_t index,
+                       void (*reap)(void *arg, uint32_t process), void *arg)
+{
+    POINT("reap.locked");
+    reap(arg, index);
+    POINT("reap.done");
+    store_release(&entry->used, 0); /* [P1]; a death before repeats the reaping */
+    POINT("reap.freed");
+}
+
+int process_join(struct process *p, const struct arena *a,
+                 void (*reap)(void *arg, uint32_t process), void *arg)
+{
+    struct lockpage_file file = sync_file(a);
+    uint64_t byte = 0;
+    void *page;
+    int rc = lockpage_take_first(&file, LOCK_PROCESS(0), PROCESS_MAX, &byte, &page);
+    if (rc == SHMKV_EBUSY)
+        return error_set(SHMKV_ELIMIT, "%s: %u processes have it open already, no more can",
+                         a->name, PROCESS_MAX);
+    if (rc != 0)
+        return rc;
+    POINT("process.locked");
+    uint32_t index = (uint32_t)(byte - LOCK_PROCESS(0));
+    rc =
+        arena_take_sync(a, SYNC_PROCESS_OFFSET + index / ENTRIES_PER_PAGE * PAGE_BYTES, PAGE_BYTES);
+    if (rc != 0) {
+        lockpage_release(page);
+        return rc;
+    }
+    struct process_entry *entry = &a->processes[index];
+    if (load_acquire(&entry->used)) /* [P1] */
+        reap_entry(entry, index, reap, arg);
+    set_identity(entry);
+    POINT("process.named");
+    store_release(&entry->used, 1); /* [P1] who sees it sees pid and name */
+    POINT("process.used");
+    raise_high(a, index + 1);
+    POINT("process.joined");
+    *p = (struct process){a, index, page, process_fork_word()};
+    return 0;
+}
+
+void process_leave(struct process *p)
+{
+    if (p->fork_word == process_fork_word()) { /* a child holds nothing of its parent's */
+        store_release(&p->arena->processes[p->index].used, 0); /* [P1] */
+        POINT("process.left");
+        lockpage_release(p->lock_page);
+    }
+    p->lock_page = NULL;
+}
+
+/* Entries that may be in use.  Acquire: their memory was taken before the mark was raised [P1]. */
+static uint32_t entry_count(const struct arena *a)
+{
+    uint32_t high = load_acquire(&a->sync->process_high);
+    return high < PROCESS_MAX ? high : PROCESS_MAX;
+}
+
+/* Reap @index if it is dead indeed; whoever else has its byte deals with it. */
+static bool reap_one(const struct arena *a, uint32_t index,
+                     void (*reap)(void *arg, uint32_t process), void *arg)
+{
+    struct process_entry *entry = &a->processes[index];
+    int rc;
+    void *page = process_lock_page(a, LOCK_PROCESS(index), true, &rc);
+    if (!page)
+        return false;
+    bool dead = load_acquire(&entry->used) != 0; /* [P1] no longer, if it was reaped meanwhile */
+    if (dead)
+        reap_entry(entry, index, reap, arg);
+    process_unlock_page(page);
+    return dead;
+}
+
+unsigned process_reap_dead(const struct arena *a, uint32_t self,
+                           void (*reap)(void *arg, uint32_t process), void *arg)
+{
+    struct lockpage_file file = sync_file(a);
+    uint32_t count = entry_count(a);
+    unsigned reaped = 0;
+    int fd = lockpage_open(&file);
+    if (fd < 0) /* the store is defunct, or we are out of descriptors: somebody will do it later */
+        return 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (i == self || !load_acquire(&a->processes[i].used)) /* [P1] */
+            continue;
+        if (!lockpage_held(fd, LOCK_PROCESS(i)) && reap_one(a, i, reap, arg))
+            reaped++;
+    }
+    close(fd);
+    return reaped;
+}
+
+bool process_alive(const struct arena *a, uint32_t self, uint32_t process)
+{
+    struct lockpage_file file = sync_file(a);
+    if (process == self)
+        return true;
+    int fd = lockpage_open(&file);
+    if (fd < 0) /* unknown; alive is the answer that harms nobody */
+        return true;
+    bool held = lockpage_held(fd, LOCK_PROCESS(process));
+    close(fd);
+    return held;
+}
