@@ -289,6 +289,8 @@ void arena_close(struct arena *a)
 
 int arena_after_fork(struct arena *a)
 {
+    if (ours(a) && a->attach_page)
+        return 0;
     a->attach_page = a->create_page = NULL; /* not mapped here */
     a->building = false;
     a->fork_word = fork_word();

@@ -56,7 +56,7 @@ int arena_ready(struct arena *a);
 void arena_close(struct arena *a);
 /*
  * arena_after_fork() - take an attached lock for a forked child; the parent's is not inherited.
- * Once per child, after fork_renew() and before the child touches the store.
+ * After fork_renew() and before the child touches the store; repeated it does nothing.
  * Return: 0, SHMKV_EDEFUNCT (the store was removed meanwhile), SHMKV_ESYSTEM.
  */
 int arena_after_fork(struct arena *a);

@@ -22,7 +22,7 @@
  *
  * Death while joining before used = 1: a free entry.  After it: an entry in use with nothing
  * claimed yet, reaped like any other; if the mark was not raised, then the next to join finds it.
- * Death while leaving: nothing, or a free entry.  Death of a reaper: used is still 1 and the byte is
+ * Death while leaving: nothing, or a free entry.  Death of a reaper: used is still 1, the byte is
  * free, so the next one reaps again from the start; hence @reap must be idempotent.
  *
  * INV-P1  A living process is never reaped: its byte is held.    test_process: only_the_dead
@@ -95,26 +95,41 @@ static void reap_entry(struct process_entry *entry, uint32_t index,
     POINT("reap.freed");
 }
 
-int process_join(struct process *p, const struct arena *a,
-                 void (*reap)(void *arg, uint32_t process), void *arg)
+/* Take the first free byte from that of *@index on, and memory for its entry. */
+static int take_entry(const struct arena *a, uint32_t *index, void **page)
 {
     struct lockpage_file file = sync_file(a);
     uint64_t byte = 0;
-    void *page;
-    int rc = lockpage_take_first(&file, LOCK_PROCESS(0), PROCESS_MAX, &byte, &page);
+    int rc = lockpage_take_first(&file, LOCK_PROCESS(*index), PROCESS_MAX - *index, &byte, page);
     if (rc == SHMKV_EBUSY)
-        return error_set(SHMKV_ELIMIT, "%s: %u processes have it open already, no more can",
-                         a->name, PROCESS_MAX);
+        return error_set(SHMKV_ELIMIT,
+                         "%s: all %u entries for processes that have it open are in use", a->name,
+                         PROCESS_MAX);
+    if (rc != 0)
+        return rc;
+    *index = (uint32_t)(byte - LOCK_PROCESS(0));
+    uint64_t offset = SYNC_PROCESS_OFFSET + *index / ENTRIES_PER_PAGE * PAGE_BYTES;
+    rc = arena_take_sync(a, offset, PAGE_BYTES);
+    if (rc != 0)
+        lockpage_release(*page);
+    return rc;
+}
+
+int process_join(struct process *p, const struct arena *a,
+                 void (*reap)(void *arg, uint32_t process), void *arg)
+{
+    uint32_t index = 0;
+    void *page;
+    int rc = take_entry(a, &index, &page);
+    /* Who cannot reap passes over the entries of the dead. */
+    while (rc == 0 && !reap && load_acquire(&a->processes[index].used)) { /* [P1] */
+        lockpage_release(page);
+        index++;
+        rc = take_entry(a, &index, &page);
+    }
     if (rc != 0)
         return rc;
     POINT("process.locked");
-    uint32_t index = (uint32_t)(byte - LOCK_PROCESS(0));
-    rc =
-        arena_take_sync(a, SYNC_PROCESS_OFFSET + index / ENTRIES_PER_PAGE * PAGE_BYTES, PAGE_BYTES);
-    if (rc != 0) {
-        lockpage_release(page);
-        return rc;
-    }
     struct process_entry *entry = &a->processes[index];
     if (load_acquire(&entry->used)) /* [P1] */
         reap_entry(entry, index, reap, arg);

@@ -37,7 +37,9 @@ static inline int process_init(void)
 
 /*
  * process_join() - take a process entry: its lock byte, then the entry.  An entry whose owner died
- * is first given to @reap (which must clear all that the dead process claimed), then reused.
+ * is first given to @reap (which must clear all that the dead process claimed), then reused; if
+ * @reap is NULL it is passed over.
+ * Return: 0, SHMKV_ELIMIT, SHMKV_EDEFUNCT (the store was removed), SHMKV_ENOSPC, SHMKV_ESYSTEM.
  */
 int process_join(struct process *p, const struct arena *a,
                  void (*reap)(void *arg, uint32_t process), void *arg);
