@@ -340,11 +340,16 @@ static int open_locked(const char *name, const struct shmkv_options *o, struct s
     return renew(s);
 }
 
+/* Map what has memory; the rest is holes, which even reading would fill. */
 static void preload(const struct arena *a)
 {
-    madvise(a->base, a->log_offset, MADV_POPULATE_READ);
-    uint64_t high = load_acquire(&a->sb->segment_high);
-    madvise(a->base + a->log_offset, high << a->segment_shift, MADV_POPULATE_READ);
+    for (unsigned i = 0; i < TABLE_AREAS; i++) {
+        const struct table *t = &a->tables[i];
+        madvise(arena_at(a, t->slots_offset), load_relaxed(&t->taken), MADV_POPULATE_READ);
+    }
+    for (uint64_t id = 0, n = load_acquire(&a->sb->segment_high); id < n; id++)
+        madvise(arena_at(a, arena_segment_start(a, id)), load_relaxed(&segment_at(a, id)->taken),
+                MADV_POPULATE_READ);
 }
 
 static int check_options(const char *name, const struct shmkv_options *o)
