@@ -28,8 +28,7 @@ bool child_ended(pid_t pid, int *status);
 /* kill -9, and wait for the end. */
 void child_kill(pid_t pid);
 
-#define child_assert(condition)                                                                    \
-    child_check((condition), #condition, __FILE__, __LINE__)
+#define child_assert(condition) child_check((condition), #condition, __FILE__, __LINE__)
 void child_check(bool holds, const char *condition, const char *file, int line);
 
 #endif
