@@ -100,14 +100,19 @@ int shmkv_wait(struct shmkv *db, const void *key, size_t klen, uint64_t seen, in
 
 /* What the new ticket counts must be visible to the caller: the fence makes each writer's CAS, which
  * comes before its counter, as visible as the counter was; x86 alone would not need it. */
+static uint64_t take_ticket(const struct arena *a)
+{
+    uint64_t ticket = notify_ticket(a);
+    epoch_fence_all(a);
+    return ticket;
+}
+
 static int look_at_ticket(struct target *t)
 {
     const struct arena *a = &t->c->store->arena;
-    uint64_t ticket = notify_ticket(a);
-    if (ticket == t->seen)
+    if (notify_ticket(a) == t->seen)
         return 0;
-    epoch_fence_all(a);
-    t->seen = ticket;
+    t->seen = take_ticket(a);
     return 1;
 }
 
@@ -120,7 +125,7 @@ int shmkv_wait_any(struct shmkv *db, uint64_t *ticket, int64_t timeout_ms)
         rc = check_waitable(t.c);
     if (rc != 0)
         return rc;
-    t.seen = *ticket != 0 ? *ticket : notify_ticket(&t.c->store->arena);
+    t.seen = *ticket != 0 ? *ticket : take_ticket(&t.c->store->arena);
     rc = wait_until(&t, NOTIFY_ANY, look_at_ticket, timeout_ms);
     *ticket = t.seen;
     return rc;
