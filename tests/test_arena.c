@@ -9,10 +9,10 @@
 
 #include "arena.h"
 #include "arena_parts.h"
-#include "child.h"
 #include "clock.h"
 #include "error.h"
 #include "fork.h"
+#include "peer.h"
 #include "scratch.h"
 
 #include <errno.h>
@@ -130,7 +130,7 @@ static void a_new_store_is_empty(void **state)
     arena_close(&a);
 }
 
-static int reads_what_was_written(struct child *parent, void *arg)
+static int reads_what_was_written(struct peer *parent, void *arg)
 {
     struct arena a;
     (void)parent;
@@ -152,7 +152,7 @@ static void processes_share_it(void **state)
     assert_int_equal(scratch_open(&a, "shm:a", false), SHMKV_ENOSTORE);
     assert_int_equal(scratch_open(&a, "shm:a", true), 0);
     store_relaxed(&a.sb->root, 4711);
-    assert_int_equal(child_run(reads_what_was_written, a.sb->uuid), 0);
+    assert_int_equal(peer_run(reads_what_was_written, a.sb->uuid), 0);
     assert_int_equal(load_relaxed(&a.sb->root), 4712);
     assert_int_equal(scratch_open(&b, "shm:a", false), 0);
     assert_int_equal(load_relaxed(&b.sb->root), 4712);
@@ -166,13 +166,13 @@ static void processes_share_it(void **state)
     arena_close(&b);
 }
 
-static int opens_and_tells(struct child *parent, void *arg)
+static int opens_and_tells(struct peer *parent, void *arg)
 {
     struct arena_options options = scratch_options(true);
     struct arena a;
     bool created;
     (void)arg;
-    child_receive(parent);
+    peer_receive(parent);
     CHECK(arena_open(&a, "shm:a", &options, &created) == 0);
     if (created) {
         usleep(20000);
@@ -181,8 +181,8 @@ static int opens_and_tells(struct child *parent, void *arg)
     }
     CHECK(load_relaxed(&a.sb->root) == 1);
     CHECK(memcmp(a.sb->uuid, a.sync->uuid, 16) == 0);
-    child_send(parent, created);
-    child_receive(parent);
+    peer_send(parent, created);
+    peer_receive(parent);
     CHECK(arena_current(&a));
     arena_close(&a);
     return 0;
@@ -190,22 +190,22 @@ static int opens_and_tells(struct child *parent, void *arg)
 
 static void two_hundred(void **state)
 {
-    static struct child crowd[CROWD];
+    static struct peer crowd[CROWD];
     int creators = 0, failures = 0;
 
     (void)state;
     for (int i = 0; i < CROWD; i++)
-        child_start(&crowd[i], opens_and_tells, NULL);
+        peer_start(&crowd[i], opens_and_tells, NULL);
     for (int i = 0; i < CROWD; i++)
-        child_send(&crowd[i], 0);
+        peer_send(&crowd[i], 0);
     for (int i = 0; i < CROWD; i++) {
-        int32_t created = child_receive(&crowd[i]);
+        int32_t created = peer_receive(&crowd[i]);
         creators += created == 1;
         failures += created != 0 && created != 1;
     }
     for (int i = 0; i < CROWD; i++) {
-        child_send(&crowd[i], 0);
-        failures += child_wait(&crowd[i]) != 0;
+        peer_send(&crowd[i], 0);
+        failures += peer_wait(&crowd[i]) != 0;
     }
     assert_int_equal(creators, 1);
     assert_int_equal(failures, 0);
@@ -225,11 +225,11 @@ static void an_abandoned_creation_leaves_nothing(void **state)
     assert_int_equal(scratch_count(), 0);
 }
 
-static int waits_for_the_creator(struct child *parent, void *arg)
+static int waits_for_the_creator(struct peer *parent, void *arg)
 {
     struct arena a;
     (void)arg;
-    child_send(parent, 0);
+    peer_send(parent, 0);
     CHECK(scratch_open(&a, "shm:a", false) == 0);
     CHECK(load_relaxed(&a.sb->root) == 1);
     arena_close(&a);
@@ -240,17 +240,17 @@ static void openers_wait_for_the_creator(void **state)
 {
     struct arena_options options = scratch_options(true);
     struct arena a;
-    struct child c;
+    struct peer c;
     bool created;
 
     (void)state;
     assert_int_equal(arena_open(&a, "shm:a", &options, &created), 0);
-    child_start(&c, waits_for_the_creator, NULL);
-    child_receive(&c);
+    peer_start(&c, waits_for_the_creator, NULL);
+    peer_receive(&c);
     usleep(100000);
     store_relaxed(&a.sb->root, 1);
     assert_int_equal(arena_ready(&a), 0);
-    assert_int_equal(child_wait(&c), 0);
+    assert_int_equal(peer_wait(&c), 0);
     arena_close(&a);
 }
 
@@ -271,7 +271,7 @@ static void a_stopped_creator_is_named_after_ten_seconds(void **state)
     arena_close(&a);
 }
 
-static int writes_to_the_arena(struct child *parent, void *arg)
+static int writes_to_the_arena(struct peer *parent, void *arg)
 {
     struct arena *a = arg;
     (void)parent;
@@ -290,7 +290,7 @@ static void readers_cannot_write(void **state)
     assert_int_equal(scratch_open(&a, "shm:a", true), 0);
     options.readonly = true;
     assert_int_equal(arena_open(&b, "shm:a", &options, &created), 0);
-    assert_int_equal(child_run(writes_to_the_arena, &b), 128 + SIGSEGV);
+    assert_int_equal(peer_run(writes_to_the_arena, &b), 128 + SIGSEGV);
     assert_int_equal(load_relaxed(&a.sync->waiting), 7);
     assert_int_equal(arena_take(&b, b.log_offset, 1), SHMKV_EREADONLY);
     assert_int_equal(arena_take_sync(&b, SYNC_PARTICIPANT_OFFSET + 64 * PAGE_BYTES, 1), 0);
@@ -298,15 +298,15 @@ static void readers_cannot_write(void **state)
     arena_close(&a);
 }
 
-static int goes_on_with_it(struct child *parent, void *arg)
+static int goes_on_with_it(struct peer *parent, void *arg)
 {
     struct arena *a = arg;
     CHECK(fork_word() != a->fork_word);
     CHECK(fork_renew() == 0);
     CHECK(arena_after_fork(a) == 0);
     CHECK(arena_after_fork(a) == 0);
-    child_send(parent, 0);
-    child_receive(parent);
+    peer_send(parent, 0);
+    peer_receive(parent);
     CHECK(arena_current(a));
     arena_close(a);
     return 0;
@@ -315,20 +315,20 @@ static int goes_on_with_it(struct child *parent, void *arg)
 static void a_forked_child_is_attached_too(void **state)
 {
     struct arena a;
-    struct child c;
+    struct peer c;
 
     (void)state;
     assert_int_equal(scratch_open(&a, "shm:a", true), 0);
-    child_start(&c, goes_on_with_it, &a);
-    assert_int_equal(child_receive(&c), 0);
+    peer_start(&c, goes_on_with_it, &a);
+    assert_int_equal(peer_receive(&c), 0);
     arena_close(&a);
     assert_int_equal(arena_destroy("shm:a", scratch_dir(), false), SHMKV_EINUSE);
-    child_send(&c, 0);
-    assert_int_equal(child_wait(&c), 0);
+    peer_send(&c, 0);
+    assert_int_equal(peer_wait(&c), 0);
     assert_int_equal(arena_destroy("shm:a", scratch_dir(), false), 0);
 }
 
-static int closes_it(struct child *parent, void *arg)
+static int closes_it(struct peer *parent, void *arg)
 {
     (void)parent;
     arena_close(arg);
@@ -343,15 +343,15 @@ static void a_child_that_closes_takes_nothing_from_its_parent(void **state)
 
     (void)state;
     assert_int_equal(arena_open(&a, "shm:a", &options, &created), 0);
-    assert_int_equal(child_run(closes_it, &a), 0);
+    assert_int_equal(peer_run(closes_it, &a), 0);
     assert_int_equal(scratch_count(), 2);
     assert_int_equal(arena_ready(&a), 0);
-    assert_int_equal(child_run(closes_it, &a), 0);
+    assert_int_equal(peer_run(closes_it, &a), 0);
     assert_int_equal(arena_destroy("shm:a", scratch_dir(), false), SHMKV_EINUSE);
     arena_close(&a);
 }
 
-static int opens_with_little_address_space(struct child *parent, void *arg)
+static int opens_with_little_address_space(struct peer *parent, void *arg)
 {
     struct rlimit limit = {.rlim_cur = 8ull << 30, .rlim_max = RLIM_INFINITY};
     struct arena a, b;
@@ -380,11 +380,11 @@ static void less_address_space_makes_a_smaller_range(void **state)
 #endif
     assert_int_equal(scratch_open(&a, "shm:a", true), 0);
     assert_int_equal(a.reserve, 64ull << 30);
-    assert_int_equal(child_run(opens_with_little_address_space, &a), 0);
+    assert_int_equal(peer_run(opens_with_little_address_space, &a), 0);
     arena_close(&a);
 }
 
-static int creates_with_small_files(struct child *parent, void *arg)
+static int creates_with_small_files(struct peer *parent, void *arg)
 {
     struct rlimit limit = {.rlim_cur = 1 << 20, .rlim_max = RLIM_INFINITY};
     struct arena a;
@@ -400,7 +400,7 @@ static int creates_with_small_files(struct child *parent, void *arg)
 static void a_file_size_limit_is_an_error_not_a_signal(void **state)
 {
     (void)state;
-    assert_int_equal(child_run(creates_with_small_files, NULL), 0);
+    assert_int_equal(peer_run(creates_with_small_files, NULL), 0);
 }
 
 int main(void)
