@@ -250,16 +250,18 @@ unsigned segment_reclaim(const struct arena *a)
     return reclaimed;
 }
 
-/* Second half of a taking: the owner is seen outside, or in a section that began after it. */
+/*
+ * Second half of a taking: the owner was seen outside of its write section after SEALING was set, so
+ * from its next section on it sees that the segment is gone.  A section with a younger epoch than
+ * that of the taking proves nothing: G may be raised, and the section entered, between the taker's
+ * last look and its CAS.
+ */
 static bool finish_sealing(const struct arena *a, struct segment *s, uint64_t word)
 {
-    uint64_t e = claim_epoch(word);
-    epoch_raise_above(a, e);
     if (!epoch_fence_all(a)) /* [S1] */
         return false;
     const struct participant_entry *owner = &a->participants[claim_participant(word)];
-    uint64_t writing = load_acquire(&owner->writing);
-    if (writing != 0 && writing <= e)
+    if (load_acquire(&owner->writing) != 0) /* acquire: `used` as the last write left it [S1] */
         return false;
     POINT("handover.seen");
     return change(s, word, resting_state(a, s));
@@ -272,9 +274,11 @@ unsigned segment_take_idle(const struct arena *a)
         struct segment *s = segment_at(a, id);
         uint64_t word = load_acquire(&s->state);
         if (claim_kind(word) == SEGMENT_OPEN) {
-            uint32_t owner = claim_participant(word);
-            uint64_t sealing = claim_word(SEGMENT_SEALING, owner, load_seq_cst(&a->sb->epoch));
-            if (load_relaxed(&a->participants[owner].writing) != 0 || !change(s, word, sealing))
+            uint64_t sealing = (word & ~15ull) | SEGMENT_SEALING;
+            if (load_relaxed(&a->participants[claim_participant(word)].writing) != 0)
+                continue;
+            POINT("handover.idle");
+            if (!change(s, word, sealing))
                 continue;
             POINT("handover.sealing");
             word = sealing;

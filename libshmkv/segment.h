@@ -4,7 +4,7 @@
  *
  *                    +--------------------------- idle, exit, reap ------------------+
  *                    v                                                               |
- *   HOLE --> OPENING(p) --> OPEN(p) --> PARTIAL --> OPEN(p)        SEALING(p,e) --> PARTIAL, SEALED
+ *   HOLE --> OPENING(p) --> OPEN(p) --> PARTIAL --> OPEN(p)        SEALING(p,x) --> PARTIAL, SEALED
  *    ^  FREE -->^             |  |         |                           ^
  *    |   ^                    |  +---------|--- taken from idle p -----+
  *    |   |                    v            v
@@ -16,10 +16,10 @@
  *
  *   HOLE, FREE -> OPENING(p)   any p, for itself; then sets used = 0, dead, birth, incarnation
  *   OPENING(p) -> FREE         p, which only took memory for it ahead of need
- *   OPENING(p) -> OPEN(p)      p; the word's epoch field holds a stamp that is given once, so that
+ *   OPENING(p) -> OPEN(p, x)   p; the word's epoch field holds a stamp x that is given once, so that
  *                              p never takes a segment that it lost and got again for the old one
  *   OPEN(p) -> PARTIAL/SEALED  p outside of a write section; or SEALING first, by anyone
- *   OPEN(p) -> SEALING(p, e)   anyone who needs it, e = G; finished by anyone   [S1]
+ *   OPEN(p, x) -> SEALING(p, x)    anyone who needs it; finished by anyone      [S1]
  *   OPEN(p) <-> PINNED(p)      p
  *   PARTIAL -> OPEN(p)         any p, for itself
  *   SEALED, PARTIAL -> CLEANING(p)      any p; -> LIMBO(e) when a complete walk found no live
@@ -30,16 +30,17 @@
  * HOLE and FREE are never read.  Only the owner appends, `used` only passes decided records.
  *
  *   INV-S1  A live process' segment is never taken while it writes: it stores `writing`, then checks
- *           OPEN(p); the taker CASes SEALING, raises G past e, fences all, and only then looks at
- *           `writing`.  Either it sees the write (and leaves SEALING to be finished later), or the
- *           owner sees SEALING and drops the segment.   handover.pml, test_segment: handover_*
+ *           OPEN(p, x); the taker CASes SEALING(p, x), fences all, and only then looks at `writing`.
+ *           Either it sees a write, whatever its epoch (and leaves SEALING to be finished later), or
+ *           the owner sees SEALING and drops the segment.  x is never given again, so who stalls
+ *           before the last CAS cannot end a later taking.   handover.pml, test_segment: handover_*
  *   INV-S2  Memory in use is counted from the states, so no death can leak any of it: whoever makes
  *           a segment non-HOLE counts afterwards and steps back if that is too much.
  *                                                       test_segment: limit
  *   INV-S3  An incarnation number is given once.        test_segment: incarnation
  *
  * Death: OPENING(p) -> FREE, OPEN(p), PINNED(p) -> PARTIAL or SEALED, CLEANING(p) -> SEALED,
- * PUNCHING(p) -> HOLE by the reaper; SEALING(p, e) by anybody.
+ * PUNCHING(p) -> HOLE by the reaper; SEALING(p, x) by it, or by anybody once p writes no more.
  */
 #ifndef SHMKV_SEGMENT_H
 #define SHMKV_SEGMENT_H
