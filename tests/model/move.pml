@@ -5,7 +5,7 @@
  * Three tables of three slots, resized T0 -> T1 -> T2 by a keeper each.  Two workers each do one
  * operation of any kind on one of two keys that share a home slot: get, put, put if absent,
  * delete, relocate.  Workers help to move the slot of their key and may stall at any step, so one
- * that stalls in T0 wakes up in the middle of the second resize.  A death is a stall without end.
+ * that stalls in T0 wakes up in the middle of the second resize.  A death is an endless stall.
  *
  * design.md's find() is the label probe, put() and relocate() are act, move() is the inline of
  * that name, finish() is keeper.  One step is one access to shared memory, but for
@@ -19,7 +19,7 @@
  *
  * Ghost: cur[k] is the record that the index holds for key k, 0 once there is none.
  *   - a successful CAS supersedes cur[k] and nothing else:  no lost key, no duplicate
- *   - a mover fills a slot only with cur[k]:                no resurrection, no use of a dead record
+ *   - a mover fills a slot only with cur[k]:                no resurrection, no dead record used
  *   - a table never holds a key twice
  *   - what an operation reports was so at some time while it ran (seen[])
  *   - versions of a key strictly grow, over a dropped tombstone too (R7, R18's t.epoch < G)
@@ -196,8 +196,13 @@ inline move(t, i)
     od;
     atomic {
         if
-        :: SLOT(t, i) == w -> SLOT(t, i) = MOVED(rkey[REC(w)]); u = 0; d = 0; x = 0; w = 0; goto moved
-        :: else -> u = 0; d = 0; x = 0; w = 0; goto moving
+        :: SLOT(t, i) == w ->
+            SLOT(t, i) = MOVED(rkey[REC(w)]);
+            u = 0; d = 0; x = 0; w = 0;
+            goto moved
+        :: else ->
+            u = 0; d = 0; x = 0; w = 0;
+            goto moving
         fi
     }
 }
