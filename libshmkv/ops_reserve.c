@@ -56,8 +56,12 @@ int shmkv_reserve(struct shmkv *db, const void *key, size_t klen, size_t vlen,
     struct ops_write w = {.key = key, .klen = klen, .vlen = vlen};
     w.hash = hash_key(key, klen, c->store->arena.hash_seed);
     w.expiry = ops_expiry(c->store, r->options.ttl_ms);
+    c->writer.busy = true;
+    barrier_compiler(); /* finding room may clean, as a write does: no write in a handler [B1] */
     rc = begin(c, &w, r);
     c->reserved = rc == 0;
+    barrier_compiler(); /* [B1] */
+    c->writer.busy = false;
     return rc;
 }
 

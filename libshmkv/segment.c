@@ -229,8 +229,10 @@ void segment_close_owner(const struct arena *a, struct segment_hold *hold)
 bool segment_pin_owner(const struct arena *a, struct segment_hold *hold)
 {
     uint64_t pinned = (hold->word & ~15ull) | SEGMENT_PINNED;
-    if (!change(segment_at(a, hold->id), hold->word, pinned))
+    if (!change(segment_at(a, hold->id), hold->word, pinned)) {
+        hold->id = SEGMENT_NONE; /* else the next reservation would be made in it again */
         return false;
+    }
     hold->word = pinned;
     return true;
 }

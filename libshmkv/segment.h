@@ -99,7 +99,8 @@ int segment_open(const struct participant *p, enum segment_purpose purpose, uint
                  struct segment_hold *hold);
 /* Give it back; not inside a write section.  Harmless if it was taken away. */
 void segment_close_owner(const struct arena *a, struct segment_hold *hold);
-/* OPEN(p) -> PINNED(p), so that it is not taken between writes; false if it was taken before. */
+/* OPEN(p) -> PINNED(p), so that it is not taken between writes; false, and nothing is held any
+ * more, if it was taken before. */
 bool segment_pin_owner(const struct arena *a, struct segment_hold *hold);
 
 /* LIMBO(e) -> FREE for each e <= safe; returns how many. */
