@@ -12,14 +12,15 @@
  * not exceed the headroom together.  Which cgroups have limits is found out once a minute.
  *
  * One thread of a process looks at a time; others are let through meanwhile, they take a step of
- * some MiB each.  The turn is a time stamp, and is void after a minute: a fork may have left the
- * looking thread behind in the parent.
+ * some MiB each.  Whose turn it is, and whose findings these are, is told by the fork word: a child
+ * finds its parent's, which count for nothing.
  */
 #define _GNU_SOURCE
 #include "arena_parts.h"
 
 #include "clock.h"
 #include "error.h"
+#include "fork.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -50,12 +51,19 @@ struct level {
 static struct {
     _Atomic uint64_t budget;     /* bytes that may be taken without looking */
     _Atomic uint64_t expires_ns; /* of the budget */
-    _Atomic uint64_t turn_ns;    /* since when somebody has been looking; 0: nobody is */
+    _Atomic uint64_t owner;      /* the process to which budget and levels belong */
+    _Atomic uint64_t turn;       /* the process of which a thread is looking; 0: nobody is */
     /* Below: of who has the turn. */
     uint64_t levels_ns; /* when they were found */
     unsigned level_count;
     struct level levels[LEVELS_MOST];
 } limits;
+
+/* This process; never 0, not even in a child that has no word yet. */
+static uint64_t self(void)
+{
+    return fork_word() | 1;
+}
 
 /* Read the small file @path as a string. */
 static bool read_text(const char *path, char *text, size_t size)
@@ -154,7 +162,7 @@ static void find_all_levels(uint64_t now)
 {
     char text[4096];
     char *save = NULL;
-    if (limits.levels_ns != 0 && now - limits.levels_ns < MINUTE_NS)
+    if (load_relaxed(&limits.owner) == self() && now - limits.levels_ns < MINUTE_NS)
         return;
     limits.levels_ns = now;
     limits.level_count = 0;
@@ -245,31 +253,43 @@ static int look(const char *name, uint64_t bytes, uint64_t now)
     return 0;
 }
 
+/* May this thread look?  Not while another one of the process does. */
+static bool turn_take(void)
+{
+    uint64_t holder = load_relaxed(&limits.turn); /* the CAS decides */
+    /* Acquire: the levels as the last looker left them [L1].  Lost: another thread looks. */
+    return holder != self() && cas_acq_rel(&limits.turn, &holder, self());
+}
+
+static void turn_end(void)
+{
+    store_relaxed(&limits.owner, self());
+    store_release(&limits.turn, 0); /* [L1] */
+}
+
 int arena_limits_admit(const char *name, uint64_t bytes)
 {
     uint64_t now = clock_mono_ns();
-    uint64_t turn = load_relaxed(&limits.turn_ns);
-    if (now < load_relaxed(&limits.expires_ns) && spend(bytes))
+    bool ours = load_relaxed(&limits.owner) == self(); /* changes only by a fork, or at first */
+    if (ours && now < load_relaxed(&limits.expires_ns) && spend(bytes))
         return 0;
-    if (turn != 0 && now - turn < MINUTE_NS)
-        return 0;
-    /* Acquire and release: the next looker sees the levels that the last one found. */
-    if (!cas_acq_rel(&limits.turn_ns, &turn, now))
+    if (!turn_take())
         return 0;
     int rc = look(name, bytes, now);
-    store_release(&limits.turn_ns, 0);
+    turn_end();
     return rc;
 }
 
 uint64_t arena_limits_total(void)
 {
     uint64_t total = meminfo("MemTotal:");
-    uint64_t now = clock_mono_ns(), turn = 0;
-    if (!cas_acq_rel(&limits.turn_ns, &turn, now)) /* as above */
+    if (!turn_take())
         return total;
-    find_all_levels(now);
+    if (load_relaxed(&limits.owner) != self())
+        store_relaxed(&limits.expires_ns, 0); /* a parent's budget */
+    find_all_levels(clock_mono_ns());
     for (unsigned i = 0; i < limits.level_count; i++)
         total = min_u64(total, limits.levels[i].limit);
-    store_release(&limits.turn_ns, 0);
+    turn_end();
     return total;
 }
