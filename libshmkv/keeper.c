@@ -39,7 +39,8 @@ static bool resize_some(struct writer *w)
     epoch_exit(&w->self, outer);
     resize_purge(&w->self, &w->resizer);
     resize_prepare(&w->self, &w->resizer, PREPARE_BYTES);
-    return running || before != load_relaxed(&a->sb->root) || w->resizer.prepared != NULL;
+    bool preparing = w->resizer.prepared != NULL && !w->resizer.ready;
+    return running || before != load_relaxed(&a->sb->root) || preparing;
 }
 
 /*

@@ -420,7 +420,7 @@ void resize_prepare(const struct participant *p, struct resizer *z, uint64_t byt
         }
         if (z->prepared != NULL && z->ready && left < table_quota(t->slots) / 16)
             start(p, z, root);
-    } else if (closed && z->prepared != NULL) {
+    } else if (z->prepared != NULL) { /* somebody else started, maybe has finished since */
         table_unclaim_owner(p, z->prepared);
         z->prepared = NULL;
     }
