@@ -51,7 +51,7 @@ static int parse_number(const char *text, size_t n, int64_t *number)
     long long value = strtoll(buf, &end, 10);
     bool overflow = errno != 0;
     errno = saved;
-    if (*end != '\0' || overflow)
+    if (end != buf + n || overflow) /* a 0 byte inside ends strtoll() too early */
         return SHMKV_ENOTNUM;
     *number = value;
     return 0;

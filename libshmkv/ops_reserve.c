@@ -46,7 +46,8 @@ int shmkv_reserve(struct shmkv *db, const void *key, size_t klen, size_t vlen,
         rc = ops_check_key(key, klen);
     if (rc == 0)
         rc = ops_check_size(&c->store->arena, klen, vlen);
-    if (rc == 0 && (r->options.flags & ~(unsigned)(SHMKV_IF_ABSENT | SHMKV_IF_PRESENT)) != 0)
+    const unsigned both = SHMKV_IF_ABSENT | SHMKV_IF_PRESENT;
+    if (rc == 0 && ((r->options.flags & ~both) != 0 || r->options.flags == both))
         rc = error_set(SHMKV_EINVAL, "reserve: takes SHMKV_IF_ABSENT or SHMKV_IF_PRESENT only");
     if (rc == 0 && (c->reserved || c->writer.busy))
         rc = error_set(SHMKV_EBUSY, "%s: this thread has an open reservation; commit or cancel it",
