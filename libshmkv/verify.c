@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/* verify.c - see verify.h; here: reporting, superblock, participants, what holds at rest. */
+#include "verify.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "notify.h"
+#include "process.h"
+#include "stats.h"
+#include "table.h"
+#include "verify_parts.h"
+
+#define LINES_MOST 1000u /* of a store that is damaged all over the first ones tell enough */
+#define LINE_BYTES 400u
+#define KEY_BYTES 24u /* of a key that are shown */
+
+/* ---- report -------------------------------------------------------------------------------- */
+
+static void say(const struct verify *v, const char *prefix, const char *fmt, va_list args)
+{
+    char line[LINE_BYTES];
+    int n = snprintf(line, sizeof(line), "%s", prefix);
+    vsnprintf(line + n, sizeof(line) - (size_t)n, fmt, args);
+    if (v->sink.report != NULL)
+        v->sink.report(v->sink.arg, line);
+}
+
+void verify_finding(struct verify *v, const char *fmt, ...)
+{
+    va_list args;
+    if (v->findings++ >= LINES_MOST)
+        return;
+    va_start(args, fmt);
+    say(v, "", fmt, args);
+    va_end(args);
+}
+
+void verify_note(struct verify *v, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    say(v, "note: ", fmt, args);
+    va_end(args);
+}
+
+void verify_key_text(const struct record *r, uint64_t room, char *text)
+{
+    uint64_t shown = room < sizeof(*r) ? 0 : min_u64(r->klen, KEY_BYTES);
+    if (shown == 0 || (uint64_t)(record_key(r) - (const char *)r) + shown > room) {
+        snprintf(text, VERIFY_KEY_TEXT, "no key");
+        return;
+    }
+    int n = snprintf(text, VERIFY_KEY_TEXT, "key ");
+    for (uint64_t i = 0; i < shown; i++)
+        n += snprintf(text + n, VERIFY_KEY_TEXT - (size_t)n, "%02x",
+                      (unsigned char)record_key(r)[i]);
+    snprintf(text + n, VERIFY_KEY_TEXT - (size_t)n, "%s (%u bytes)", shown < r->klen ? "..." : "",
+             r->klen);
+}
+
+/* ---- superblock ---------------------------------------------------------------------------- */
+
+/* The mapping was made by a geometry that was sound; it is written once. */
+static bool check_geometry(struct verify *v)
+{
+    const struct arena *a = v->a;
+    const struct superblock *sb = a->sb;
+    bool sound = sb->magic == LAYOUT_MAGIC && sb->version == LAYOUT_VERSION &&
+                 sb->reserve == a->reserve && sb->log_offset == a->log_offset &&
+                 sb->segment_bytes == a->segment_mask + 1 &&
+                 sb->segment_shift == a->segment_shift && sb->hash_seed == a->hash_seed &&
+                 sb->segment_count <= (a->reserve - a->log_offset) >> a->segment_shift &&
+                 sb->area_bytes <= a->log_offset / TABLE_AREAS &&
+                 sb->areas_offset + TABLE_AREAS * sb->area_bytes == a->log_offset;
+    if (!sound) {
+        verify_finding(v, "superblock: its geometry was written over; nothing else can be checked");
+        return false;
+    }
+    v->segments = load_acquire(&sb->segment_high);
+    if (v->segments > sb->segment_count) {
+        verify_finding(v,
+                       "superblock: %" PRIu64 " segments were used, there are only %" PRIu64
+                       "; nothing else can be checked",
+                       v->segments, sb->segment_count);
+        return false;
+    }
+    return true;
+}
+
+/* Words that grow: the smaller side first. */
+static void check_epochs(struct verify *v)
+{
+    const struct superblock *sb = v->a->sb;
+    uint64_t safe = load_acquire(&sb->safe);
+    uint64_t root = load_acquire(&sb->root);
+    uint64_t g = load_acquire(&sb->epoch);
+    uint64_t generations = load_acquire(&sb->generations);
+    if (g == 0 || safe >= g)
+        verify_finding(v, "superblock: epoch %" PRIu64 " is not above the safe epoch %" PRIu64, g,
+                       safe);
+    if (root / TABLE_AREAS > generations)
+        verify_finding(v, "superblock: the root has generation %" PRIu64 ", the last is %" PRIu64,
+                       root / TABLE_AREAS, generations);
+}
+
+/* ---- participants -------------------------------------------------------------------------- */
+
+bool verify_somebody(const struct verify *v, uint32_t participant)
+{
+    return participant < load_acquire(&v->a->sync->participant_high) &&
+           load_acquire(&v->a->participants[participant].owner) != 0;
+}
+
+static void check_participant(struct verify *v, uint32_t i)
+{
+    const struct participant_entry *entry = &v->a->participants[i];
+    uint64_t owner = load_acquire(&entry->owner);
+    uint64_t reading = load_acquire(&entry->reading);
+    uint64_t writing = load_acquire(&entry->writing);
+    uint64_t g = load_acquire(&v->a->sb->epoch); /* last: sections are not younger */
+    if (owner > PROCESS_MAX)
+        verify_finding(v, "participant %u: belongs to process entry %" PRIu64 ", of %u", i,
+                       owner - 1, PROCESS_MAX);
+    if (reading > g || writing > g)
+        verify_finding(v, "participant %u: is in a section of epoch %" PRIu64 ", now is %" PRIu64,
+                       i, max_u64(reading, writing), g);
+}
+
+static void check_people(struct verify *v, uint32_t self)
+{
+    const struct arena *a = v->a;
+    uint32_t high = load_acquire(&a->sync->participant_high);
+    if (high > PARTICIPANT_MAX) {
+        verify_finding(v, "sync object: %u participants, at most %u are possible", high,
+                       PARTICIPANT_MAX);
+        high = 0;
+    }
+    for (uint32_t i = 0; i < high; i++)
+        check_participant(v, i);
+    uint32_t processes = (uint32_t)min_u64(load_acquire(&a->sync->process_high), PROCESS_MAX);
+    for (uint32_t i = 0; i < processes; i++) {
+        if (load_acquire(&a->processes[i].used) == 1 && !process_alive(a, self, i))
+            verify_note(v, "process entry %u (pid %u): has died, and is not cleaned up after yet",
+                        i, load_relaxed(&a->processes[i].pid));
+    }
+}
+
+/* ---- at rest ------------------------------------------------------------------------------- */
+
+/* Changes with every write, relocation and resize. */
+static uint64_t activity(const struct arena *a)
+{
+    uint64_t sums[STAT_COUNT];
+    stats_sum(a, sums);
+    return notify_ticket(a) + sums[STAT_relocations] + sums[STAT_tombstones_dropped] +
+           sums[STAT_slots_moved] + load_relaxed(&a->sb->root);
+}
+
+static void compare_counters(struct verify *v)
+{
+    const struct arena *a = v->a;
+    uint64_t sums[STAT_COUNT];
+    stats_sum(a, sums);
+    uint64_t keys = sums[STAT_keys_added] - sums[STAT_keys_removed];
+    if (keys != v->pairs)
+        verify_note(v,
+                    "the counters say %" PRIu64 " keys, the index has %" PRIu64
+                    "; processes that were killed may have miscounted",
+                    keys, v->pairs);
+    uint64_t off = 0;
+    for (uint64_t id = 0; id < v->segments; id++) {
+        const struct segment *s = segment_at(a, id);
+        uint64_t sum = v->live[id] + load_relaxed(&s->dead);
+        off += verify_readable(load_acquire(&s->state)) && sum != load_relaxed(&s->used);
+    }
+    if (off != 0)
+        verify_note(v,
+                    "%" PRIu64 " of %" PRIu64 " segments have counters of dead bytes that are "
+                    "off; they only steer the cleaner",
+                    off, v->segments);
+}
+
+uint64_t verify_store(const struct participant *p, uint32_t self, const struct verify_sink *sink)
+{
+    struct verify v = {.p = p, .a = p->arena, .sink = *sink};
+    uint64_t before = activity(v.a);
+    if (!check_geometry(&v))
+        return v.findings;
+    v.live = calloc(v.segments + 1, sizeof(*v.live));
+    check_epochs(&v);
+    check_people(&v, self);
+    verify_log(&v);
+    verify_index(&v);
+    if (v.findings == 0 && v.complete && v.live != NULL && activity(v.a) == before)
+        compare_counters(&v);
+    if (v.findings > LINES_MOST)
+        verify_note(&v, "%" PRIu64 " findings more are not listed", v.findings - LINES_MOST);
+    free(v.live);
+    return v.findings;
+}

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: MIT */
+/* verify_index.c - areas, table headers, tickets, and every slot of the tables that are current. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "index.h"
+#include "verify_parts.h"
+
+#define BUCKETS_PER_SECTION 64u
+#define RESTARTS 8u   /* each is a resize that ended meanwhile; the table grows faster than that */
+#define PATIENCE 100u /* looks at one slot that changes all the time */
+
+/* A pass over the slots of one table. */
+struct pass {
+    struct verify *v;
+    uint64_t ref;
+    const struct table *t;
+    uint64_t filled;   /* slots that were ever filled */
+    uint64_t resizing; /* table.next, when last looked at */
+};
+
+/* ---- one slot ------------------------------------------------------------------------------ */
+
+/* A slot's record, as far as it can be followed. */
+struct target {
+    uint64_t id;     /* of the segment */
+    uint64_t offset; /* in it */
+    const struct record *r;
+    uint64_t room;
+};
+
+/* Has its owner published the record, but not moved `used` yet? */
+static bool in_flight(const struct verify *v, const struct target *g, uint64_t state)
+{
+    const struct arena *a = v->a;
+    const struct segment *s = segment_at(a, g->id);
+    uint32_t owner = claim_participant(state);
+    uint64_t at = arena_segment_start(a, g->id) + g->offset;
+    if (owner < PARTICIPANT_MAX && verify_somebody(v, owner) &&
+        load_acquire(&a->participants[owner].inflight) == at)
+        return true;
+    return load_acquire(&s->used) > g->offset; /* by now it has */
+}
+
+/* What is wrong with where the word leads, NULL if nothing; then @g is set. */
+static const char *follow(const struct verify *v, uint64_t word, struct target *g)
+{
+    const struct arena *a = v->a;
+    uint64_t offset = slot_offset(word);
+    if (!index_in_log(a, offset))
+        return "leads out of the log";
+    g->id = arena_segment_of(a, offset);
+    g->offset = offset - arena_segment_start(a, g->id);
+    const struct segment *s = segment_at(a, g->id);
+    uint64_t state = load_acquire(&s->state);
+    if (!verify_readable(state))
+        return "leads into a segment without records";
+    uint64_t taken = min_u64(load_acquire(&s->taken), a->segment_mask + 1);
+    if (g->offset + sizeof(struct record) > taken)
+        return "leads to where no memory is";
+    g->room = taken - g->offset;
+    g->r = arena_at(a, offset);
+    if (g->offset >= load_acquire(&s->used) && !in_flight(v, g, state))
+        return "leads behind the end of a segment's records";
+    return NULL;
+}
+
+/* The same, and with the record itself. */
+static const char *examine(const struct verify *v, uint64_t word, struct target *g)
+{
+    const struct arena *a = v->a;
+    g->room = 0;
+    const char *wrong = follow(v, word, g);
+    if (wrong != NULL)
+        return wrong;
+    uint64_t seed = record_seed(g->id, load_relaxed(&segment_at(a, g->id)->incarnation));
+    if (!record_valid(g->r, g->room, seed))
+        return "leads to what is no record, or fails its checksum";
+    struct index_key k = {.data = record_key(g->r), .size = g->r->klen};
+    k.hash = hash_key(k.data, k.size, a->hash_seed);
+    if (slot_tag(k.hash) != slot_tag_of(word))
+        return "has the tag of another key";
+    bool damaged = false;
+    const struct record *found = index_lookup(a, &k, &damaged);
+    if (found == g->r)
+        return NULL;
+    if (damaged)
+        return "cannot be found, since a damaged slot stands before it";
+    return found == NULL ? "cannot be found by its key"
+                         : "has a key for which another slot is found";
+}
+
+static void report_slot(struct pass *p, uint64_t index, uint64_t word, const struct target *g,
+                        const char *wrong)
+{
+    char key[VERIFY_KEY_TEXT] = "no key";
+    if (g->room != 0)
+        verify_key_text(g->r, g->room, key);
+    verify_finding(p->v,
+                   "index table %" PRIu64 ", slot %" PRIu64 " (%#018" PRIx64 ", segment %" PRIi64
+                   ", offset %" PRIu64 "): %s; %s",
+                   p->ref / TABLE_AREAS, index, word, g->room != 0 ? (int64_t)g->id : -1,
+                   g->room != 0 ? g->offset : 0, wrong, key);
+}
+
+static void count_target(struct verify *v, const struct target *g)
+{
+    v->pairs += g->r->type == RECORD_PAIR;
+    if (v->live != NULL && g->id < v->segments)
+        v->live[g->id] += record_size(g->r);
+}
+
+/* Wrong is what is wrong about a word that stands there before and after. */
+static void check_slot(struct pass *p, uint64_t index)
+{
+    const _Atomic uint64_t *slot = table_slots(p->v->a, p->t) + index;
+    for (unsigned i = 0; i < PATIENCE; i++) {
+        struct target g = {.room = 0};
+        uint64_t word = load_acquire(slot); /* shows the record behind it [I1] */
+        if (!slot_is_record(word)) {
+            p->filled += word != SLOT_EMPTY && word != SLOT_MOVED_EMPTY;
+            return;
+        }
+        const char *wrong = examine(p->v, word, &g);
+        if (wrong != NULL && ((load_acquire(slot) ^ word) & ~SLOT_FROZEN) != 0)
+            continue;
+        p->filled++;
+        if (wrong != NULL)
+            report_slot(p, index, word, &g, wrong);
+        else
+            count_target(p->v, &g);
+        return;
+    }
+    p->filled++;
+}
+
+/* ---- one table ----------------------------------------------------------------------------- */
+
+/* Is the table of the pass still the root or the next one?  Inside a section, so that it stays. */
+static bool is_current(struct pass *p)
+{
+    const struct arena *a = p->v->a;
+    uint64_t root = table_root(a);
+    p->resizing = load_acquire(&table_of(a, root)->next);
+    return root == p->ref || p->resizing == p->ref;
+}
+
+/* Of a table that is root or next: may its slots be followed? */
+static bool check_header(struct pass *p)
+{
+    const struct arena *a = p->v->a;
+    const struct table *t = p->t;
+    uint64_t generation = p->ref / TABLE_AREAS;
+    uint64_t area = a->sb->areas_offset + (p->ref % TABLE_AREAS) * a->sb->area_bytes;
+    uint64_t state = load_acquire(&t->state);
+    bool sound = t->slots >= TABLE_MIN_SLOTS && (t->slots & (t->slots - 1)) == 0 &&
+                 t->slots <= table_max_slots(a) && t->slots_offset == area &&
+                 t->chunks_offset == area + t->slots * 8 &&
+                 t->chunks == (t->slots + TABLE_CHUNK_SLOTS - 1) / TABLE_CHUNK_SLOTS &&
+                 t->shift == 64 - log2_exact(t->slots / BUCKET_SLOTS) &&
+                 load_relaxed(&t->generation) == generation &&
+                 load_relaxed(&t->taken) == table_bytes(t->slots);
+    bool live = claim_kind(state) == TABLE_LIVE && claim_epoch(state) == generation;
+    if ((sound && live) || !is_current(p))
+        return sound && live;
+    verify_finding(p->v,
+                   "index table %" PRIu64 " (area %" PRIu64 "): its header was written over "
+                   "(state %u of generation %" PRIu64 ", %" PRIu64 " slots)",
+                   generation, p->ref % TABLE_AREAS, claim_kind(state), claim_epoch(state),
+                   t->slots);
+    return false;
+}
+
+/* INV-T1.  Slots are only ever filled and the word is read after them, so fewer may have been
+ * counted than there are, never more. */
+static void check_tickets(struct pass *p)
+{
+    uint64_t word = load_acquire(&p->t->tickets);
+    uint64_t left = word & TICKETS_COUNT;
+    uint64_t quota = table_quota(p->t->slots);
+    if ((word & TICKETS_CLOSED) == 0 && (left > quota || p->filled > quota - left))
+        verify_finding(p->v,
+                       "index table %" PRIu64 ": %" PRIu64 " of %" PRIu64 " slots were "
+                       "filled and %" PRIu64 " tickets are left, together more than %" PRIu64,
+                       p->ref / TABLE_AREAS, p->filled, p->t->slots, left, quota);
+}
+
+enum outcome { PASS_DONE, PASS_RETIRED, PASS_UNSOUND };
+
+/* All slots, in sections of some buckets. */
+static enum outcome pass(struct pass *p)
+{
+    const struct verify *v = p->v;
+    enum outcome outcome = PASS_DONE;
+    bool ended = false;
+    p->t = table_of(v->a, p->ref);
+    for (uint64_t slot = 0; outcome == PASS_DONE && !ended;) {
+        uint64_t outer = epoch_enter(v->p);
+        if (!is_current(p))
+            outcome = PASS_RETIRED;
+        else if (!check_header(p))
+            outcome = is_current(p) ? PASS_UNSOUND : PASS_RETIRED;
+        else
+            for (unsigned i = 0; i < BUCKETS_PER_SECTION * BUCKET_SLOTS && slot < p->t->slots; i++)
+                check_slot(p, slot++);
+        ended = outcome == PASS_DONE && slot == p->t->slots;
+        if (ended)
+            check_tickets(p);
+        if (ended && !is_current(p)) /* a resize that began or ended since */
+            outcome = PASS_RETIRED;
+        epoch_exit(v->p, outer);
+    }
+    return outcome;
+}
+
+/* ---- all of it ----------------------------------------------------------------------------- */
+
+static void check_area(struct verify *v, unsigned i)
+{
+    const struct table *t = &v->a->tables[i];
+    uint64_t word = load_acquire(&t->state);
+    unsigned kind = claim_kind(word);
+    bool claimed = kind == TABLE_CLAIMED || kind == TABLE_PUNCHING;
+    if (kind > TABLE_PUNCHING)
+        verify_finding(v, "index area %u: state %u is none", i, kind);
+    if (claimed && !verify_somebody(v, claim_participant(word)) && load_acquire(&t->state) == word)
+        verify_finding(v,
+                       "index area %u: state %u is claimed by participant %u, which does not "
+                       "exist",
+                       i, kind, claim_participant(word));
+    if (load_relaxed(&t->taken) > v->a->sb->area_bytes)
+        verify_finding(v, "index area %u: %" PRIu64 " bytes are taken of %" PRIu64, i,
+                       load_relaxed(&t->taken), v->a->sb->area_bytes);
+}
+
+static void forget_counts(struct verify *v)
+{
+    v->pairs = 0;
+    if (v->live != NULL)
+        memset(v->live, 0, v->segments * sizeof(*v->live));
+}
+
+/* The root, then the table that it is moved to: what moves meanwhile is in the second. */
+static enum outcome check_tables(struct verify *v)
+{
+    struct pass p = {.v = v, .ref = table_root(v->a)};
+    forget_counts(v);
+    enum outcome outcome = pass(&p);
+    if (outcome != PASS_DONE)
+        return outcome;
+    v->complete = p.resizing == 0;
+    if (p.resizing == 0)
+        return PASS_DONE;
+    struct pass next = {.v = v, .ref = p.resizing};
+    return pass(&next);
+}
+
+void verify_index(struct verify *v)
+{
+    for (unsigned i = 0; i < TABLE_AREAS; i++)
+        check_area(v, i);
+    for (unsigned i = 0; i < RESTARTS; i++) {
+        if (check_tables(v) != PASS_RETIRED)
+            return;
+    }
+    verify_note(v,
+                "the index was resized %u times while it was checked; check it again when less "
+                "is written",
+                RESTARTS);
+}
