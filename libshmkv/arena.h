@@ -19,6 +19,7 @@ struct arena {
     struct process_entry *processes;
     struct participant_entry *participants;
     uint64_t log_offset;
+    uint64_t log_bytes;    /* of all segments there may be: what an offset may lead into */
     uint64_t segment_mask; /* segment_bytes - 1 */
     unsigned segment_shift;
     bool readonly;

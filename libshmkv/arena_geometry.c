@@ -130,6 +130,7 @@ static void set_pointers(struct arena *a, const struct superblock *sb, void *bas
     a->reserve = sb->reserve;
     a->log_offset = sb->log_offset;
     a->segment_mask = sb->segment_bytes - 1;
+    a->log_bytes = sb->segment_count * sb->segment_bytes;
     a->segment_shift = sb->segment_shift;
     a->hash_seed = sb->hash_seed;
 }

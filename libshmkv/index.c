@@ -14,16 +14,15 @@
 enum match { MATCH_NO, MATCH_YES, MATCH_DAMAGED };
 
 /* Does the record behind @word have this key?  Bounds first (R3). */
-static inline enum match match(const struct arena *a, uint64_t word, const void *key, size_t klen)
+static inline enum match match(const struct arena *a, uint64_t word, const struct index_key *k)
 {
     uint64_t offset = slot_offset(word);
     if (unlikely(!index_in_log(a, offset)))
         return MATCH_DAMAGED;
     const struct record *r = arena_at(a, offset);
-    if (r->klen != klen || memcmp(record_key(r), key, klen) != 0)
+    if (!record_has_key(r, k->data, k->size))
         return MATCH_NO;
-    uint64_t room = load_relaxed(&a->sb->segment_high) << a->segment_shift;
-    return likely(offset - a->log_offset + record_size(r) <= room) ? MATCH_YES : MATCH_DAMAGED;
+    return likely(index_fits_log(a, r)) ? MATCH_YES : MATCH_DAMAGED;
 }
 
 enum probe { PROBE_FOUND, PROBE_ABSENT, PROBE_NEXT };
@@ -51,7 +50,7 @@ static inline enum probe probe_table(const struct arena *a, const struct table *
                 moved = true;
                 continue;
             }
-            enum match match_rc = match(a, word, k->data, k->size);
+            enum match match_rc = match(a, word, k);
             if (match_rc == MATCH_NO)
                 continue;
             *found = match_rc == MATCH_YES ? arena_at(a, slot_offset(word)) : NULL;
@@ -129,7 +128,7 @@ static enum find look_at(const struct participant *p, const struct index_key *k,
     *goes_on = true;
     if (slot_tag_of(at->word) != slot_tag(k->hash) || slot_is_gone(at->word))
         return FIND_FULL;
-    enum match rc = match(a, at->word, k->data, k->size);
+    enum match rc = match(a, at->word, k);
     if (rc == MATCH_NO)
         return FIND_FULL;
     *goes_on = false;

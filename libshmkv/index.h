@@ -69,12 +69,43 @@ struct index_key {
     uint64_t hash;
 };
 
+/* Is @offset where a record can be?  All of the log is mapped, so looking there is harmless. */
+static inline bool index_in_log(const struct arena *a, uint64_t offset)
+{
+    return offset - a->log_offset <= a->log_bytes - sizeof(struct record);
+}
+
+/* Does the record, which is in the log, end there too? */
+static inline bool index_fits_log(const struct arena *a, const struct record *r)
+{
+    uint64_t at = (uint64_t)((const char *)r - a->base) - a->log_offset;
+    return at + record_size(r) <= a->log_bytes;
+}
+
 /*
  * index_lookup() - the current record of a key, NULL if there is none; a tombstone or an expired
  * record is returned as it is.  Inside a read or write section.  *@damaged is set (else left as it
  * was) if a slot led out of the log (R3).
  */
 const struct record *index_lookup(const struct arena *a, const struct index_key *k, bool *damaged);
+
+/*
+ * index_peek() - the common case of index_lookup(), inline: the first candidate in the root table's
+ * home bucket is the key's record.  NULL means nothing: ask index_lookup().
+ */
+static inline __attribute__((always_inline)) const struct record *
+index_peek(const struct arena *a, const void *key, size_t klen, uint64_t hash)
+{
+    const struct table *t = table_of(a, table_root(a));
+    const _Atomic uint64_t *bucket = table_bucket(a, t, table_home(t, hash));
+    unsigned m = bucket_match(bucket, slot_tag(hash)) | 1u << BUCKET_SLOTS;
+    uint64_t word = load_acquire(&bucket[__builtin_ctz(m) % BUCKET_SLOTS]); /* [I1] */
+    uint64_t offset = slot_offset(word);
+    const struct record *r = arena_at(a, offset);
+    if (unlikely(slot_tag_of(word) != slot_tag(hash) || !index_in_log(a, offset)))
+        return NULL;
+    return likely(record_has_key(r, key, klen) && index_fits_log(a, r)) ? r : NULL;
+}
 
 /* Fetch the bucket of a hash ahead of a lookup. */
 static inline void index_prefetch(const struct arena *a, uint64_t hash)
@@ -112,13 +143,6 @@ int index_relocate(struct writer *w, uint64_t from, uint64_t word);
  * the writer died in, still in its entry, keeps memory from being reused meanwhile.
  */
 bool index_decide(const struct arena *a, uint64_t at);
-
-/* Is @offset where a record can be, and does the record end inside the log? */
-static inline bool index_in_log(const struct arena *a, uint64_t offset)
-{
-    uint64_t high = load_relaxed(&a->sb->segment_high) << a->segment_shift;
-    return offset - a->log_offset <= high - sizeof(struct record);
-}
 
 /* Nothing, a tombstone, or expired: what users see as no key. */
 static inline bool index_is_absent(const struct arena *a, const struct record *r)

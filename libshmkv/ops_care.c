@@ -58,6 +58,7 @@ int shmkv_get_stats(struct shmkv *db, struct shmkv_stats *stats)
 #define STAT_COPY(name, text) stats->name = sums[STAT_##name];
     SHMKV_STATS(STAT_COPY)
 #undef STAT_COPY
+    stats->gets = stats->hits + sums[STAT_misses];
     stats->graces = load_relaxed(&a->sb->safe); /* one for each epoch that is over */
     stats->keys = sums[STAT_keys_added] - sums[STAT_keys_removed];
     stats->tombstones = sums[STAT_tombstones_added] - sums[STAT_tombstones_dropped];
@@ -93,7 +94,8 @@ static void describe(const struct arena *a, const struct participant_entry *entr
     uint64_t oldest = p->reading != 0 && p->writing != 0 ? min_u64(p->reading, p->writing)
                                                          : p->reading | p->writing;
     p->bytes_held = bytes_held(a, oldest);
-    p->operations = load_relaxed(&entry->counters[STAT_gets])
+    p->operations = load_relaxed(&entry->counters[STAT_hits]) +
+                    load_relaxed(&entry->counters[STAT_misses])
                     + load_relaxed(&entry->counters[STAT_puts])
                     + load_relaxed(&entry->counters[STAT_deletes]);
 }

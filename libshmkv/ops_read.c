@@ -57,22 +57,38 @@ static int no_section(void)
     return error_set(SHMKV_EINVAL, "the section is not open; call shmkv_begin() first");
 }
 
+/* What is not the common case: refusals, collisions, a running resize, expiry, absence. */
+static __attribute__((noinline)) int get_slowly(struct context *c, const void *key, size_t klen,
+                                                struct shmkv_item *item)
+{
+    if (c == NULL)
+        return no_section();
+    int rc = ops_check_key(key, klen);
+    if (rc != 0)
+        return rc;
+    uint64_t hash = hash_key(key, klen, c->store->arena.hash_seed);
+    const struct record *r = ops_find(c, key, klen, hash, &rc);
+    stat_add(&c->writer.self, r != NULL ? STAT_hits : STAT_misses, 1);
+    if (r == NULL)
+        return rc == 0 ? error_code(SHMKV_ENOTFOUND) : damaged(c);
+    fill(r, item);
+    return 0;
+}
+
 int shmkv_get(const struct shmkv_section *section, const void *key, size_t klen,
               struct shmkv_item *item)
 {
     struct context *c = section->context;
-    if (unlikely(c == NULL))
-        return no_section();
-    int rc = ops_check_key(key, klen);
-    if (unlikely(rc != 0))
-        return rc;
-    uint64_t hash = hash_key(key, klen, c->store->arena.hash_seed);
-    const struct record *r = ops_find(c, key, klen, hash, &rc);
-    stat_add(&c->writer.self, STAT_gets, 1);
-    if (unlikely(r == NULL))
-        return rc == 0 ? error_code(SHMKV_ENOTFOUND) : damaged(c);
+    if (unlikely(c == NULL || key == NULL || klen - 1 >= SHMKV_KEY_MAX))
+        return get_slowly(c, key, klen, item);
+    const struct arena *a = c->writer.self.arena;
+    const struct record *r = index_peek(a, key, klen, hash_key(key, klen, a->hash_seed));
+    if (unlikely(r == NULL || r->type != RECORD_PAIR || record_expires(r)))
+        return get_slowly(c, key, klen, item);
     stat_add(&c->writer.self, STAT_hits, 1);
-    fill(r, item);
+    *item = (struct shmkv_item){.value = (const char *)(r + 1) + align_up(r->klen, 8),
+                                .size = r->vlen,
+                                .version = r->version};
     return 0;
 }
 
@@ -121,8 +137,8 @@ int shmkv_get_many(const struct shmkv_section *section, const struct shmkv_bytes
             return rc;
         found += rc;
     }
-    stat_add(&c->writer.self, STAT_gets, n);
     stat_add(&c->writer.self, STAT_hits, (uint64_t)found);
+    stat_add(&c->writer.self, STAT_misses, n - (uint64_t)found);
     return found;
 }
 

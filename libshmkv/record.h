@@ -18,6 +18,8 @@
 #ifndef SHMKV_RECORD_H
 #define SHMKV_RECORD_H
 
+#include <string.h>
+
 #include "layout.h"
 
 #define VERSION_EPOCH_SHIFT 24
@@ -65,6 +67,27 @@ static inline uint64_t record_expiry(const struct record *r)
 static inline uint64_t version_epoch(uint64_t version)
 {
     return version >> VERSION_EPOCH_SHIFT;
+}
+
+/* @n bytes alike?  Inline, since nearly every call compares one short key and finds it. */
+static inline bool record_bytes_equal(const char *a, const char *b, size_t n)
+{
+    uint64_t x, y, diff = 0;
+    if (n < 8 || n > 64)
+        return memcmp(a, b, n) == 0;
+    for (size_t i = 0; i + 8 < n; i += 8) {
+        memcpy(&x, a + i, 8);
+        memcpy(&y, b + i, 8);
+        diff |= x ^ y;
+    }
+    memcpy(&x, a + n - 8, 8); /* may overlap what was compared */
+    memcpy(&y, b + n - 8, 8);
+    return (diff | (x ^ y)) == 0;
+}
+
+static inline bool record_has_key(const struct record *r, const void *key, size_t klen)
+{
+    return r->klen == klen && record_bytes_equal(record_key(r), key, klen);
 }
 
 /* R7: larger than the old version of the key, and than anything of an epoch before @g. */
