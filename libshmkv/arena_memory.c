@@ -138,7 +138,9 @@ static int check_range(const struct arena *a, uint64_t offset, uint64_t bytes, u
     if (offset > end || bytes > end - offset)
         return error_set(SHMKV_ECORRUPT, "%s is damaged: bytes %llu to %llu lie outside of it",
                          a->name, (unsigned long long)offset, (unsigned long long)(offset + bytes));
-    if (load_relaxed(&a->sb->state) == STORE_DEFUNCT) /* a hint; who misses it finds out later */
+    /* A hint; who misses it finds out later.  Offset 0 is being created: reading a superblock that
+     * has no page yet would be a fault, and on a full tmpfs a SIGBUS. */
+    if (offset > 0 && load_relaxed(&a->sb->state) == STORE_DEFUNCT)
         return error_set(SHMKV_EDEFUNCT, "%s was removed; close it and open it again", a->name);
     return 0;
 }
