@@ -70,7 +70,7 @@ int cli_result(const struct cli *cli, int rc)
     const char *story = shmkv_last_error();
     if (!no || isatty(STDERR_FILENO)) {
         const char *text = no || !*story ? shmkv_strerror(rc) : story;
-        cli_error(cli->store, "%s", text);
+        cli_error(strstr(text, cli->store) ? NULL : cli->store, "%s", text);
     }
     return no ? CLI_NO : CLI_ERROR;
 }

@@ -37,7 +37,8 @@ int cmd_destroy(struct cli *cli)
     int rc = shmkv_destroy(cli->store, cli->shm_dir, cli_has(cli, OPT_FORCE));
     if (rc == SHMKV_EINUSE) {
         const char *story = shmkv_last_error();
-        return cli_error(cli->store, "%s ('shmkv readers' lists them; --force removes it anyway)",
+        return cli_error(strstr(story, cli->store) ? NULL : cli->store,
+                         "%s ('shmkv readers' lists them; --force removes it anyway)",
                          *story ? story : shmkv_strerror(rc));
     }
     return cli_result(cli, rc);

@@ -4,7 +4,7 @@
 . "$(dirname "$0")/common.bash"
 
 # The first write makes the store, a read does not.
-refuse "a read makes no store" 3 'no such store|does not exist' get a
+refuse "a read makes no store" 3 'there is no store' get a
 expect "set makes the store" 0 "" set a one
 expect "get" 0 "one" get a
 expect "set replaces" 0 "" set a two
@@ -67,7 +67,7 @@ refuse "incr of a text" 3 'not a 64-bit decimal|decimal number' incr a
 expect "which is unchanged" 0 "two" get a
 refuse "incr by a text" 2 "'x' is not" incr n1 x
 expect "the largest counter" 0 "" set big 9223372036854775807
-refuse "does not overflow" 3 'overflow' incr big
+refuse "does not overflow" 3 'leaves 64 bits' incr big
 expect "and is unchanged" 0 "9223372036854775807" get big
 
 expect "append" 0 "" append a "+more"

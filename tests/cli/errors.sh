@@ -32,7 +32,7 @@ refuse "an empty key" 2 'a key must have 1 to 65535 bytes; this one has 0' set '
 long=$(head -c 65536 /dev/zero | tr '\0' k)
 refuse "an oversized key" 2 'this one has 65536' set "$long" v
 refuse "an oversized key to get" 2 'this one has 65536' get "$long"
-refuse "none of them made a store" 3 'no such store|does not exist' count
+refuse "none of them made a store" 3 'there is no store' count
 (
     unset SHMKV_STORE
     "$SHMKV" get a 2>"$work/err"
@@ -44,9 +44,9 @@ expect "and is found" 0 "v" get "${long%k}"
 
 # ---- wrong stores --------------------------------------------------------------------------------
 
-refuse "a missing store" 3 "$SHMKV_STORE: .*(no such store|does not exist)" get a
-refuse "a missing store for del" 3 'no such store|does not exist' del a
-refuse "a missing store for destroy" 3 'no such store|does not exist' destroy
+refuse "a missing store" 3 "there is no store $SHMKV_STORE " get a
+refuse "a missing store for del" 3 'there is no store' del a
+refuse "a missing store for destroy" 3 'there is no store' destroy
 refuse "a name without shm:" 3 'plain' -f plain get a
 refuse "a path" 3 'passwd' -f /etc/passwd get a
 refuse "an empty name" 3 '.' -f shm: get a
@@ -115,7 +115,7 @@ other=(setpriv --reuid=65534 --clear-groups)
 if is_root && "${other[@]}" true 2>/dev/null; then
     "$SHMKV" set a kept
     "${other[@]}" "$SHMKV" get a 2>"$work/err"
-    holds "another user's store" test $? = 3 -a -n "$(grep -i 'permission' "$work/err")"
+    holds "another user's store" test $? = 3 -a -n "$(grep -i 'may not' "$work/err")"
     "$SHMKV" destroy
     "$SHMKV" create --size 64M --mode 644
     "$SHMKV" set a kept
