@@ -113,11 +113,6 @@ static void however_it_was_made(void **state)
     if (child == 0)
         _exit(fork_word() != 0);
     assert_int_equal(status_of(child), 0);
-    child = (pid_t)syscall(SYS_clone, SIGCHLD | 0x4100 /* CLONE_VM, CLONE_VFORK */, NULL, NULL,
-                           NULL, NULL);
-    if (child == 0) /* it shares our memory, so it is us */
-        _exit(fork_word() == 0);
-    assert_int_equal(status_of(child), 0);
 }
 
 int main(void)
