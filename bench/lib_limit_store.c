@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/* lib_limit_store.c - the yardstick's memory: made, mapped, tidied between slices, counted. */
+#include "lib_limit.h"
+#include "lib_memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/* ---- life ---------------------------------------------------------------------------------- */
+
+static const char *limit_failed(const char *what)
+{
+    static char text[256];
+
+    snprintf(text, sizeof(text), "%s: %s", what, strerror(errno));
+    return text;
+}
+
+static void limit_path(const struct engine_setup *setup, char *path, size_t size)
+{
+    snprintf(path, size, "/dev/shm/%s.limit", setup->name);
+}
+
+static uint64_t limit_chunks_up(uint64_t bytes)
+{
+    return (bytes + LIMIT_CHUNK - 1) / LIMIT_CHUNK * LIMIT_CHUNK;
+}
+
+static void limit_layout(const struct engine_setup *setup, struct head *h)
+{
+    uint64_t live = setup->workload->keys * engine_record_bytes(setup->workload);
+
+    memset(h, 0, sizeof(*h));
+    h->slots = setup->slots;
+    h->write_bytes = setup->write_bytes + LIMIT_SLACK;
+    h->log_offset = limit_chunks_up(LIMIT_SLOTS_OFFSET + h->slots * 8);
+    h->half_bytes = limit_chunks_up(live + h->write_bytes + h->write_bytes / 2);
+    h->total_bytes = h->log_offset + 2 * h->half_bytes;
+    h->cursor = h->log_offset;
+    h->end = h->log_offset + h->half_bytes;
+}
+
+const char *limit_create(const struct engine_setup *setup)
+{
+    char path[128];
+    struct head head;
+    const char *failure = NULL;
+
+    limit_layout(setup, &head);
+    limit_path(setup, path, sizeof(path));
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return limit_failed(path);
+    if (ftruncate(fd, (off_t)head.total_bytes) != 0 ||
+        pwrite(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head)) {
+        failure = limit_failed(path);
+        unlink(path);
+    }
+    close(fd);
+    return failure;
+}
+
+void limit_destroy(const struct engine_setup *setup)
+{
+    char path[128];
+
+    limit_path(setup, path, sizeof(path));
+    unlink(path);
+}
+
+void limit_detach(void *context)
+{
+    struct limit *l = context;
+
+    munmap(l->base, l->head->total_bytes);
+    free(l);
+}
+
+static const char *limit_map(const char *path, struct limit *l)
+{
+    struct head head;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+
+    if (fd < 0 || pread(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head))
+        return limit_failed(path);
+    l->base = mmap(NULL, head.total_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    if (l->base == MAP_FAILED)
+        return limit_failed(path);
+    l->head = (struct head *)(void *)l->base;
+    l->slots = (_Atomic uint64_t *)(void *)(l->base + LIMIT_SLOTS_OFFSET);
+    l->mask = head.slots - 1;
+    l->shift = (unsigned)(64 - __builtin_ctzll(head.slots));
+    l->round = head.round;
+    return NULL;
+}
+
+const char *limit_attach(const struct engine_setup *setup, void **context)
+{
+    struct limit *l = calloc(1, sizeof(*l));
+    char path[128];
+    const char *failure;
+
+    if (l == NULL)
+        return "out of memory";
+    limit_path(setup, path, sizeof(path));
+    failure = limit_map(path, l);
+    if (failure != NULL) {
+        free(l);
+        return failure;
+    }
+    *context = l;
+    if (setup->warm && madvise(l->base, l->head->total_bytes, MADV_POPULATE_WRITE) != 0) {
+        failure = limit_failed("faulting the yardstick's memory in");
+        limit_detach(l);
+    }
+    return failure;
+}
+
+/* ---- between slices ------------------------------------------------------------------------ */
+
+struct move {
+    uint64_t slot;
+    uint64_t word;
+};
+
+static int move_compare(const void *a, const void *b)
+{
+    uint64_t x = ((const struct move *)a)->word & LIMIT_OFFSET_MASK;
+    uint64_t y = ((const struct move *)b)->word & LIMIT_OFFSET_MASK;
+
+    return (x > y) - (x < y);
+}
+
+static uint64_t limit_live(const struct limit *l, struct move *moves)
+{
+    uint64_t n = 0;
+
+    for (uint64_t i = 0; i < l->head->slots; i++) {
+        uint64_t word = atomic_load_explicit(&l->slots[i], memory_order_relaxed);
+
+        if (word == 0 || word == LIMIT_DELETED)
+            continue;
+        if (moves != NULL)
+            moves[n] = (struct move){.slot = i, .word = word};
+        n++;
+    }
+    return n;
+}
+
+/* Copy what is live to the start of the other half; that half has not been written since the
+ * rest before, so nothing live is there. */
+static void limit_copy(struct limit *l, const struct move *moves, uint64_t n)
+{
+    struct head *h = l->head;
+    uint64_t to = h->log_offset + ((h->round + 1) & 1) * h->half_bytes;
+
+    h->end = to + h->half_bytes;
+    for (uint64_t i = 0; i < n; i++) {
+        struct record *r = limit_record(l, moves[i].word);
+        uint64_t bytes = record_bytes(r);
+
+        memcpy(l->base + to, r, bytes);
+        atomic_store_explicit(&l->slots[moves[i].slot],
+                              (moves[i].word & ~LIMIT_OFFSET_MASK) | to / 8, memory_order_relaxed);
+        to += bytes;
+    }
+    h->cursor = limit_chunks_up(to);
+    h->round++;
+}
+
+const char *limit_rest(void *context)
+{
+    struct limit *l = context;
+
+    if (l->head->cursor + l->head->write_bytes <= l->head->end)
+        return NULL;
+    uint64_t bytes = limit_live(l, NULL) * sizeof(struct move);
+    struct move *moves = memory_get(bytes);
+    uint64_t n = limit_live(l, moves);
+    qsort(moves, n, sizeof(*moves), move_compare);
+    limit_copy(l, moves, n);
+    memory_put(moves, bytes);
+    return NULL;
+}
+
+void limit_usage(void *context, struct engine_usage *usage)
+{
+    struct limit *l = context;
+    uint64_t bytes = l->head->slots * 8;
+    struct move *moves = memory_get(limit_live(l, NULL) * sizeof(struct move));
+
+    usage->keys = limit_live(l, moves);
+    for (uint64_t i = 0; i < usage->keys; i++) {
+        struct record *r = limit_record(l, moves[i].word);
+        bytes += record_bytes(r);
+    }
+    memory_put(moves, usage->keys * sizeof(struct move));
+    usage->bytes = bytes;
+    usage->slots = l->head->slots;
+}
+
+const char *limit_explain(void *context)
+{
+    struct limit *l = context;
+
+    if (l->head->cursor + LIMIT_CHUNK > l->head->end)
+        return "the yardstick's log is full: shorten the slices";
+    return "the yardstick did not find a key that was stored";
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lib_memory.h - memory for the benchmark's own data, and the ways out of a benchmark.
+ *
+ * In huge pages where there are any, so that the benchmark's own data take few entries of the
+ * TLB away from the engine that is being measured.
+ */
+#ifndef BENCH_MEMORY_H
+#define BENCH_MEMORY_H
+
+#include <stddef.h>
+
+/* Zeroed memory, private to the process (and its children, copy on write).  Never NULL. */
+void *memory_get(size_t bytes);
+/* Zeroed memory that children share.  Never NULL. */
+void *memory_get_shared(size_t bytes);
+void memory_put(void *memory, size_t bytes);
+
+/* Say what went wrong, and leave with status 1 through the exit handlers. */
+void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+#endif

@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib_report.h"
+
+#include "lib_memory.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- numbers ------------------------------------------------------------------------------- */
+
+const char *report_count(double n, char *text, unsigned size)
+{
+    if (n >= 1e6)
+        snprintf(text, size, "%.2f M", n / 1e6);
+    else if (n >= 1e4)
+        snprintf(text, size, "%.1f k", n / 1e3);
+    else
+        snprintf(text, size, "%.0f", n);
+    return text;
+}
+
+const char *report_time(double ns, char *text, unsigned size)
+{
+    if (ns >= 1e9)
+        snprintf(text, size, "%.2f s", ns / 1e9);
+    else if (ns >= 1e6)
+        snprintf(text, size, "%.2f ms", ns / 1e6);
+    else if (ns >= 1e4)
+        snprintf(text, size, "%.1f us", ns / 1e3);
+    else
+        snprintf(text, size, "%.0f ns", ns);
+    return text;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+double report_quantile(double *values, unsigned n, double q)
+{
+    double at = q * (n - 1);
+    unsigned low = (unsigned)at;
+
+    if (n == 0)
+        return 0;
+    qsort(values, n, sizeof(*values), compare_doubles);
+    if (low + 1 >= n)
+        return values[n - 1];
+    return values[low] + (at - low) * (values[low + 1] - values[low]);
+}
+
+/* ---- machine and settings ------------------------------------------------------------------ */
+
+/* The rest of the first line of @path that begins with @label, without blanks and colon. */
+static void file_word(const char *path, const char *label, char *text, size_t size)
+{
+    FILE *f = fopen(path, "r");
+    char line[512];
+
+    snprintf(text, size, "unknown");
+    while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+        if (strncmp(line, label, strlen(label)) == 0) {
+            char *rest = line + strlen(label);
+
+            rest += strspn(rest, " \t:");
+            rest[strcspn(rest, "\n")] = '\0';
+            snprintf(text, size, "%s", rest);
+            break;
+        }
+    if (f != NULL)
+        fclose(f);
+}
+
+static void print_machine(void)
+{
+    struct utsname os;
+    char model[128];
+    char memory[64];
+    char load[64];
+    char date[32];
+    time_t now = time(NULL);
+
+    file_word("/proc/cpuinfo", "model name", model, sizeof(model));
+    file_word("/proc/meminfo", "MemTotal", memory, sizeof(memory));
+    file_word("/proc/loadavg", "", load, sizeof(load));
+    strftime(date, sizeof(date), "%Y-%m-%d %H:%M", localtime(&now));
+    uname(&os);
+    printf("machine   %s, %ld processors, %.1f GiB, %s %s, load %.14s, %s\n", model,
+           sysconf(_SC_NPROCESSORS_ONLN), strtod(memory, NULL) / (1 << 20), os.sysname, os.release,
+           load, date);
+}
+
+void report_head(const struct report *r)
+{
+    const struct settings *s = r->settings;
+
+    print_machine();
+    printf("settings  %llu keys of %zu bytes, values of %zu, %s", (unsigned long long)s->keys,
+           s->key_size, s->value_size, settings_dist_name(s->dist));
+    if (s->writers > 0)
+        printf(", %u writing beside", s->writers);
+    printf("\nmethod    median of %u run%s of %g s per engine", s->runs, s->runs == 1 ? "" : "s",
+           s->seconds);
+    if (s->shmkv && s->limit)
+        printf(", taking turns; ratio: median of the pairs (quartiles)");
+    printf("\n\n");
+}
+
+/* ---- the table ----------------------------------------------------------------------------- */
+
+void report_columns(void)
+{
+    printf("%-7s %5s %-17s %-4s %9s %17s %8s %8s %8s %8s %6s  %s\n", "engine", "procs",
+           "operation", "mem", "ops/s", "lowest-highest", "p50", "p99", "p99.9", "max", "B/key",
+           "of limit");
+}
+
+static void print_row(const struct row *row)
+{
+    char text[8][24];
+    char range[48];
+
+    snprintf(range, sizeof(range), "%s-%s", report_count(row->rate_low, text[0], sizeof(text[0])),
+             report_count(row->rate_high, text[1], sizeof(text[1])));
+    printf("%-7s %5u %-17s %-4s %9s %17s %8s %8s %8s %8s ", row->engine, row->procs, row->op,
+           row->warm ? "warm" : "cold", report_count(row->rate, text[2], sizeof(text[2])), range,
+           report_time((double)row->latency.p50, text[3], sizeof(text[3])),
+           report_time((double)row->latency.p99, text[4], sizeof(text[4])),
+           report_time((double)row->latency.p999, text[5], sizeof(text[5])),
+           report_time((double)row->latency.max, text[6], sizeof(text[6])));
+    if (row->bytes_per_key > 0)
+        printf("%6.1f", row->bytes_per_key);
+    else
+        printf("%6s", "");
+    if (row->ratio > 0)
+        printf("  %.2f (%.2f-%.2f)", row->ratio, row->ratio_low, row->ratio_high);
+    printf("\n");
+    fflush(stdout);
+}
+
+void report_add(struct report *r, const struct row *row)
+{
+    print_row(row);
+    if (r->rows < REPORT_ROWS)
+        r->row[r->rows++] = *row;
+}
+
+/* ---- scaling ------------------------------------------------------------------------------- */
+
+static const struct row *find_row(const struct report *r, const char *engine, const char *op,
+                                  unsigned procs)
+{
+    for (unsigned i = 0; i < r->rows; i++)
+        if (strcmp(r->row[i].engine, engine) == 0 && strcmp(r->row[i].op, op) == 0 &&
+            r->row[i].procs == procs)
+            return &r->row[i];
+    return NULL;
+}
+
+static double scaling(const struct report *r, const char *engine, const char *op, unsigned procs)
+{
+    const struct row *one = find_row(r, engine, op, 1);
+    const struct row *many = find_row(r, engine, op, procs);
+
+    return one == NULL || many == NULL ? 0 : many->rate / one->rate;
+}
+
+static void print_scaling(const struct report *r)
+{
+    bool first = true;
+
+    for (unsigned i = 0; i < r->rows; i++) {
+        const struct row *row = &r->row[i];
+        double ours = scaling(r, row->engine, row->op, row->procs);
+        double limit = scaling(r, "limit", row->op, row->procs);
+
+        if (strcmp(row->engine, "limit") == 0 || row->procs == 1 || ours <= 0)
+            continue;
+        if (first)
+            printf("\nscaling   rate(n)/rate(1)\n");
+        first = false;
+        printf("%-7s %5u %-17s %.2f", row->engine, row->procs, row->op, ours);
+        if (limit > 0)
+            printf(", the limit's %.2f: %.2f of it", limit, ours / limit);
+        printf("\n");
+    }
+}
+
+/* ---- files --------------------------------------------------------------------------------- */
+
+static void write_json(const struct report *r)
+{
+    const struct settings *s = r->settings;
+    FILE *f = fopen(s->json, "a");
+
+    if (f == NULL)
+        die("cannot write %s", s->json);
+    for (unsigned i = 0; i < r->rows; i++) {
+        const struct row *w = &r->row[i];
+
+        fprintf(f,
+                "{\"engine\": \"%s\", \"bench\": \"%s\", \"procs\": %u, \"op\": \"%s\", \"read\": %u, "
+                "\"dist\": \"%s\", \"keys\": %llu, \"key_size\": %zu, \"value_size\": %zu, ",
+                w->engine, r->bench, w->procs, w->op, w->kind == OP_MIX ? s->read : 0, settings_dist_name(s->dist),
+                (unsigned long long)s->keys, s->key_size, s->value_size);
+        fprintf(f,
+                "\"ops_per_s\": %.0f, \"ops_per_s_min\": %.0f, \"ops_per_s_max\": %.0f, "
+                "\"p50_ns\": %llu, \"p99_ns\": %llu, \"p999_ns\": %llu, \"max_ns\": %llu, ",
+                w->rate, w->rate_low, w->rate_high, (unsigned long long)w->latency.p50,
+                (unsigned long long)w->latency.p99, (unsigned long long)w->latency.p999,
+                (unsigned long long)w->latency.max);
+        fprintf(f, "\"bytes_per_key\": %.1f, \"ratio_to_limit\": ", w->bytes_per_key);
+        if (w->ratio > 0)
+            fprintf(f, "%.4f", w->ratio);
+        else
+            fprintf(f, "null");
+        fprintf(f, ", \"runs\": %u, \"seconds\": %g, \"writers\": %u, \"memory\": \"%s\"}\n",
+                s->runs, s->seconds, s->writers, w->warm ? "warm" : "cold");
+    }
+    if (fclose(f) != 0)
+        die("cannot write %s", s->json);
+}
+
+/* Has this row's line been drawn already? */
+static bool row_is_first(const struct report *r, unsigned i)
+{
+    for (unsigned j = 0; j < i; j++)
+        if (strcmp(r->row[j].engine, r->row[i].engine) == 0 &&
+            strcmp(r->row[j].op, r->row[i].op) == 0)
+            return false;
+    return true;
+}
+
+static void plot_lines(const struct report *r, FILE *gnuplot)
+{
+    const char *separator = "plot";
+
+    for (unsigned i = 0; i < r->rows; i++)
+        if (row_is_first(r, i)) {
+            fprintf(gnuplot, "%s '-' using 1:2 with linespoints lw 2 title '%s %s'", separator,
+                    r->row[i].engine, r->row[i].op);
+            separator = ",";
+        }
+    fprintf(gnuplot, "\n");
+    for (unsigned i = 0; i < r->rows; i++) {
+        if (!row_is_first(r, i))
+            continue;
+        for (unsigned j = i; j < r->rows; j++)
+            if (strcmp(r->row[j].engine, r->row[i].engine) == 0 &&
+                strcmp(r->row[j].op, r->row[i].op) == 0)
+                fprintf(gnuplot, "%u %.4f\n", r->row[j].procs, r->row[j].rate / 1e6);
+        fprintf(gnuplot, "e\n");
+    }
+}
+
+static void write_plot(const struct report *r)
+{
+    const struct settings *s = r->settings;
+    FILE *gnuplot = popen("gnuplot", "w");
+
+    if (gnuplot == NULL)
+        die("--plot: cannot start gnuplot; install the package gnuplot-nox");
+    fprintf(gnuplot,
+            "set terminal svg size 800,500 background 'white'\nset output '%s'\n"
+            "set title '%llu keys of %zu bytes, values of %zu, %s'\nset xlabel 'processes'\n"
+            "set ylabel 'million operations per second'\nset yrange [0:*]\nset grid\n"
+            "set key outside\nset logscale x 2\n",
+            s->plot, (unsigned long long)s->keys, s->key_size, s->value_size,
+            settings_dist_name(s->dist));
+    plot_lines(r, gnuplot);
+    if (pclose(gnuplot) != 0)
+        die("--plot: gnuplot failed; is the package gnuplot-nox installed?");
+}
+
+void report_end(const struct report *r)
+{
+    print_scaling(r);
+    fflush(stdout);
+    if (r->settings->json != NULL)
+        write_json(r);
+    if (r->settings->plot != NULL && r->rows > 0)
+        write_plot(r);
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/* lib_report.h - results: what one is, and as a table, as JSON lines, as a picture. */
+#ifndef BENCH_REPORT_H
+#define BENCH_REPORT_H
+
+#include "lib_settings.h"
+
+#define REPORT_RUNS 99u
+#define REPORT_ROWS 1024u
+
+struct quantiles {
+    uint64_t p50; /* nanoseconds */
+    uint64_t p99;
+    uint64_t p999;
+    uint64_t max;
+};
+
+/* One line of the table: medians of the runs; max is the largest of all. */
+struct row {
+    const char *engine;
+    char op[40];
+    enum operation kind;
+    unsigned procs;
+    double rate; /* operations per second */
+    double rate_low;
+    double rate_high;
+    struct quantiles latency; /* of an operation; for mget of sixteen */
+    double bytes_per_key;     /* 0: not known */
+    double ratio;             /* to the yardstick; 0: none was measured */
+    double ratio_low;         /* quartiles of the pairs */
+    double ratio_high;
+    bool warm;
+};
+
+struct report {
+    const char *bench;
+    const struct settings *settings;
+    unsigned rows;
+    struct row row[REPORT_ROWS];
+};
+
+/* Machine and settings. */
+void report_head(const struct report *r);
+void report_columns(void);
+/* Print and keep a row. */
+void report_add(struct report *r, const struct row *row);
+/* rate(n)/rate(1) of each engine beside the yardstick's, then the JSON lines and the picture. */
+void report_end(const struct report *r);
+
+/* 1234567 -> "1.23 M". */
+const char *report_count(double n, char *text, unsigned size);
+/* Nanoseconds -> "1.23 us". */
+const char *report_time(double ns, char *text, unsigned size);
+/* The value that the fraction @q of @n values is below; sorts them. */
+double report_quantile(double *values, unsigned n, double q);
+
+#endif

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib_team.h"
+
+#include "lib_clock.h"
+#include "lib_memory.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* The team that must be ended, and whose stores removed, if the benchmark ends early. */
+static struct team *current;
+static pid_t owner;
+static volatile sig_atomic_t interrupted;
+
+/* ---- sleeping ------------------------------------------------------------------------------ */
+
+static void word_wait(_Atomic uint32_t *word, uint32_t seen, unsigned ms)
+{
+    struct timespec limit = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+
+    syscall(SYS_futex, word, FUTEX_WAIT, seen, &limit, NULL, 0);
+}
+
+static void word_wake(_Atomic uint32_t *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+/* ---- a member ------------------------------------------------------------------------------ */
+
+struct member {
+    struct team *team;
+    unsigned number;
+    unsigned role;
+    unsigned role_number;
+    unsigned role_members;
+    void *context[TEAM_LANES];
+};
+
+static void member_failed(struct team_result *r, const char *story)
+{
+    snprintf(r->failure, sizeof(r->failure), "%s", story);
+}
+
+/* Runs @count operations at @at; the first call of 16 or the first operation is timed. */
+static uint64_t sampled(engine_run *run, void *context, struct batch *b, struct histogram *h,
+                        uint64_t unit)
+{
+    uint64_t count = b->count;
+    uint64_t begin = clock_begin();
+    uint64_t right;
+
+    b->count = unit;
+    right = run(context, b);
+    histogram_add(h, clock_end() - begin);
+    b->at += unit;
+    b->count = count - unit;
+    return b->count == 0 ? right : right + run(context, b);
+}
+
+static void member_run(struct member *m, const struct team_order *o, struct team_result *r)
+{
+    const struct lane *lane = &m->team->shared->lanes[o->lane];
+    const struct team_task *task = &o->task[m->role];
+    void *context = m->context[o->lane];
+    uint64_t unit = task->op == OP_MGET ? ENGINE_MANY : 1;
+    uint64_t step = TEAM_SAMPLE * unit;
+    uint64_t count = task->stream->count;
+    uint64_t at = count * m->role_number / m->role_members;
+    uint64_t last = count * (m->role_number + 1) / m->role_members;
+    struct batch b = {.workload = lane->setup.workload, .stream = task->stream};
+    uint64_t deadline;
+
+    if (o->duration != 0) {
+        at = (at / step + o->turn * 977) * step % (count - count % step);
+        last = UINT64_MAX;
+    }
+    r->begin = clock_ticks();
+    deadline = o->duration == 0 ? UINT64_MAX : r->begin + o->duration;
+    while (at < last && r->right == r->done && clock_ticks() < deadline) {
+        b.at = at;
+        b.count = last - at < step ? (last - at) / unit * unit : step;
+        if (b.count == 0)
+            break;
+        r->done += b.count;
+        at += b.count;
+        r->right += sampled(lane->engine->run[task->op], context, &b, &r->latency, unit);
+        if (o->duration != 0 && at + step > count)
+            at = 0;
+    }
+    r->end = clock_ticks();
+    if (r->right != r->done)
+        member_failed(r, lane->engine->explain(context));
+}
+
+static void member_obey(struct member *m, const struct team_order *o, struct team_result *r)
+{
+    struct lane *lane = &m->team->shared->lanes[o->lane];
+
+    memset(r, 0, sizeof(*r));
+    if (o->verb == TEAM_ATTACH) {
+        const char *failure = lane->engine->attach(&lane->setup, &m->context[o->lane]);
+        if (failure != NULL)
+            member_failed(r, failure);
+    } else if (o->verb == TEAM_DETACH) {
+        lane->engine->detach(m->context[o->lane]);
+    } else if (o->verb == TEAM_RUN) {
+        member_run(m, o, r);
+    }
+}
+
+static void member_live(struct team *t, unsigned number)
+{
+    struct team_shared *shared = t->shared;
+    struct member m = {.team = t, .number = number, .role = number >= t->first};
+    enum team_verb verb;
+    uint32_t phase = 0;
+
+    m.role_number = m.role == 0 ? number : number - t->first;
+    m.role_members = m.role == 0 ? t->first : t->members - t->first;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != owner)
+        _exit(1);
+    do {
+        while (atomic_load(&shared->phase) == phase)
+            word_wait(&shared->phase, phase, 1000);
+        phase++;
+        verb = shared->order.verb; /* counted as done, the next order may stand there */
+        member_obey(&m, &shared->order, &shared->results[number]);
+        if (atomic_fetch_add(&shared->done, 1) + 1 == t->members)
+            word_wake(&shared->done);
+    } while (verb != TEAM_QUIT);
+    _exit(0);
+}
+
+/* ---- the parent ---------------------------------------------------------------------------- */
+
+static void on_signal(int signal)
+{
+    (void)signal;
+    interrupted = 1;
+}
+
+/* Runs at exit, also after a failure: nothing of ours stays behind. */
+static void clean_up(void)
+{
+    if (current == NULL || getpid() != owner)
+        return;
+    for (unsigned i = 0; i < current->members; i++)
+        if (current->pids[i] > 0) {
+            kill(current->pids[i], SIGKILL);
+            waitpid(current->pids[i], NULL, 0);
+        }
+    for (unsigned i = 0; i < TEAM_LANES; i++)
+        lane_destroy(&current->shared->lanes[i]);
+}
+
+static void prepare_clean_up(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+
+    if (owner == getpid())
+        return;
+    owner = getpid();
+    atexit(clean_up);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+void team_start(struct team *t, unsigned readers, unsigned writers)
+{
+    size_t bytes;
+
+    t->members = readers + writers;
+    t->first = readers;
+    if (t->members == 0 || t->members > TEAM_MAX)
+        die("%u processes: 1 to %u are possible", t->members, TEAM_MAX);
+    bytes = sizeof(*t->shared) + t->members * sizeof(t->shared->results[0]);
+    t->shared = memory_get_shared(bytes);
+    memset(t->pids, 0, sizeof(t->pids));
+    prepare_clean_up();
+    current = t;
+    fflush(stdout);
+    for (unsigned i = 0; i < t->members; i++) {
+        t->pids[i] = fork();
+        if (t->pids[i] < 0)
+            die("cannot start process %u: %s", i + 1, strerror(errno));
+        if (t->pids[i] == 0) {
+            signal(SIGINT, SIG_DFL);
+            signal(SIGTERM, SIG_DFL);
+            member_live(t, i);
+        }
+    }
+}
+
+static void look_for_the_dead(struct team *t)
+{
+    for (unsigned i = 0; i < t->members; i++) {
+        int status;
+
+        if (t->pids[i] > 0 && waitpid(t->pids[i], &status, WNOHANG) == t->pids[i]) {
+            t->pids[i] = 0;
+            if (WIFSIGNALED(status))
+                die("process %u of %u was killed by signal %d", i + 1, t->members,
+                    WTERMSIG(status));
+            die("process %u of %u left", i + 1, t->members);
+        }
+    }
+}
+
+void team_do(struct team *t, const struct team_order *order)
+{
+    struct team_shared *shared = t->shared;
+    uint32_t done;
+
+    shared->order = *order;
+    atomic_store(&shared->done, 0);
+    atomic_fetch_add(&shared->phase, 1);
+    word_wake(&shared->phase);
+    while ((done = atomic_load(&shared->done)) < t->members) {
+        word_wait(&shared->done, done, 100);
+        if (interrupted)
+            die("interrupted");
+        if (order->verb != TEAM_QUIT)
+            look_for_the_dead(t);
+    }
+    for (unsigned i = 0; i < t->members; i++)
+        if (shared->results[i].failure[0] != '\0')
+            die("%s, process %u of %u: %s", shared->lanes[order->lane].engine->name, i + 1,
+                t->members, shared->results[i].failure);
+}
+
+void team_sum(const struct team *t, unsigned role, struct team_sum *sum)
+{
+    unsigned i = role == 0 ? 0 : t->first;
+    unsigned last = role == 0 ? t->first : t->members;
+    uint64_t begin = UINT64_MAX;
+    uint64_t end = 0;
+
+    memset(sum, 0, sizeof(*sum));
+    for (; i < last; i++) {
+        const struct team_result *r = &t->shared->results[i];
+
+        sum->done += r->done;
+        begin = r->begin < begin ? r->begin : begin;
+        end = r->end > end ? r->end : end;
+        histogram_merge(&sum->latency, &r->latency);
+    }
+    sum->ticks = end > begin ? end - begin : 1;
+}
+
+void team_stop(struct team *t)
+{
+    team_do(t, &(struct team_order){.verb = TEAM_QUIT});
+    for (unsigned i = 0; i < t->members; i++) {
+        waitpid(t->pids[i], NULL, 0);
+        t->pids[i] = 0;
+    }
+    for (unsigned i = 0; i < TEAM_LANES; i++)
+        lane_destroy(&t->shared->lanes[i]);
+    memory_put(t->shared, sizeof(*t->shared) + t->members * sizeof(t->shared->results[0]));
+    current = NULL;
+}
+
+/* ---- lanes --------------------------------------------------------------------------------- */
+
+void lane_create(struct lane *lane)
+{
+    const char *failure;
+
+    if (lane->setup.attach_only)
+        return;
+    lane->made = true;
+    failure = lane->engine->create(&lane->setup);
+    if (failure != NULL)
+        die("%s: cannot make a store: %s", lane->engine->name, failure);
+}
+
+void lane_destroy(struct lane *lane)
+{
+    if (lane->made)
+        lane->engine->destroy(&lane->setup);
+    lane->made = false;
+}
+
+void *lane_attach(struct lane *lane)
+{
+    void *context = NULL;
+    const char *failure = lane->engine->attach(&lane->setup, &context);
+
+    if (failure != NULL)
+        die("%s: cannot attach: %s", lane->engine->name, failure);
+    return context;
+}
+
+void team_run_alone(const struct lane *lane, void *context, engine_run *run,
+                    const struct stream *stream)
+{
+    struct batch b = {.workload = lane->setup.workload, .stream = stream};
+
+    for (b.at = 0; b.at < stream->count; b.at += b.count) {
+        b.count = stream->count - b.at < TEAM_SAMPLE ? stream->count - b.at : TEAM_SAMPLE;
+        if (run(context, &b) != b.count)
+            die("%s: %s (near key %llu)", lane->engine->name, lane->engine->explain(context),
+                (unsigned long long)b.at);
+    }
+}
