@@ -43,7 +43,9 @@ for round in $(seq 10); do
     "$SHMKV" incr after >/dev/null || break
 done
 expect "others go on after each kill -9" 0 "10" get after
-expect "and the store is sound" 0 "" check
+# The killed have miscounted, which check may note.
+run check
+holds "and the store is sound" test "$status" = 0 -a -z "$(grep -v '^note: ' "$work/out")"
 torn=$("$SHMKV" scan --prefix k | grep -vE '^k[0-9]+	round[0-9]+$')
 holds "and its pairs are whole" test -z "$torn"
 finish
