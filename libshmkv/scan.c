@@ -82,13 +82,13 @@ struct window {
     bool ended; /* at the end of the last home's probe */
 };
 
-/* Load the slots of a bucket and fetch their records; @last: an end of a probe ends it. */
+/* Load the slots of a bucket and fetch their records; @last: probes that it ends end here. */
 static void load_bucket(const struct arena *a, const _Atomic uint64_t *bucket, bool last,
                         struct window *w)
 {
-    for (unsigned i = 0; i < BUCKET_SLOTS && !w->ended; i++) {
+    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
         uint64_t word = load_acquire(&bucket[i]); /* shows the record behind it [I1] */
-        w->ended = last && (word == SLOT_EMPTY || word == SLOT_MOVED_EMPTY);
+        w->ended |= last && (word == SLOT_EMPTY || word == SLOT_MOVED_EMPTY);
         if (slot_is_record(word) && index_in_log(a, slot_offset(word)))
             __builtin_prefetch(arena_at(a, slot_offset(word)));
         w->words[w->count++] = word;

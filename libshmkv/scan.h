@@ -12,11 +12,13 @@
  * in T, then in T.next, and so on to the table that has no next.  It begins with the root anew and
  * is one section, so all these tables and records stay.  The next step begins where it ended.
  *
- *   INV-W1  In one table a step sees every slot in which a key of the range can be.  Such a key
- *           lies between its home and the first EMPTY behind it (R11), and what was passed when it
- *           was inserted never became EMPTY again, nor MOVED_EMPTY, which EMPTY alone does.  So it
- *           is enough to read all slots of the homes, then on to the first end of a probe that
- *           comes in or behind the last home.                        test_scan: long_runs, wraps
+ *   INV-W1  In one table a step sees every slot in which a key of the range can be.  A probe goes
+ *           from bucket to bucket, and leaves one only if none of its slots is EMPTY (R11).  So
+ *           when a key was inserted no slot was EMPTY in the buckets before its own, from its home
+ *           on; nor is one now, as EMPTY never comes back, nor MOVED_EMPTY, which EMPTY alone
+ *           becomes.  So it is enough to read the homes, then on to the end of the first bucket, in
+ *           or behind the last home, that has an EMPTY or MOVED_EMPTY.
+ *                                                              test_scan: long_runs_and_wraps
  *   INV-W2  A key that is present during the whole step is collected.  Present means: at each
  *           moment one table holds it, in one slot of its own until that is MOVED (R11), and before
  *           the slot becomes MOVED the next table holds it.  So it goes from T towards the end of
