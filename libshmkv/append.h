@@ -33,6 +33,12 @@ struct append {
         .hold = {.id = SEGMENT_NONE }                                                              \
     }
 
+/* Is there room without asking for more? */
+static inline bool append_has_room(const struct append *l, uint64_t bytes)
+{
+    return l->hold.id != SEGMENT_NONE && l->at + bytes <= l->taken;
+}
+
 /* The slow half of append_reserve(). */
 int append_refill(struct append *l, const struct participant *p, enum segment_purpose purpose,
                   uint64_t bytes);
@@ -45,7 +51,7 @@ int append_refill(struct append *l, const struct participant *p, enum segment_pu
 static inline int append_reserve(struct append *l, const struct participant *p,
                                  enum segment_purpose purpose, uint64_t bytes)
 {
-    if (likely(l->hold.id != SEGMENT_NONE && l->at + bytes <= l->taken))
+    if (likely(append_has_room(l, bytes)))
         return 0;
     return append_refill(l, p, purpose, bytes);
 }

@@ -67,11 +67,28 @@ static unsigned next_batch(const struct arena *a, uint64_t *at, uint64_t end, ui
     return n;
 }
 
+/* Does the index point to the record?  If not now, then never again. */
+static bool is_current(const struct writer *w, const struct record *r)
+{
+    const struct arena *a = w->self.arena;
+    struct index_key k = {.data = record_key(r), .size = r->klen};
+    bool damaged = false;
+    k.hash = hash_key(k.data, k.size, a->hash_seed);
+    uint64_t outer = epoch_enter(&w->self);
+    const struct record *found = index_lookup(a, &k, &damaged);
+    epoch_exit(&w->self, outer);
+    return found == r || damaged;
+}
+
 static int relocate(struct writer *w, uint64_t at, uint64_t word)
 {
     const struct arena *a = w->self.arena;
+    const struct record *r = arena_at(a, at);
+    uint64_t bytes = record_size(r);
+    /* A segment of dead records can be had when nothing is free to move anything to. */
+    if (!append_has_room(&w->moves, bytes) && !is_current(w, r))
+        return 0;
     for (;;) { /* again only if our segment was taken while we were idle */
-        uint64_t bytes = record_size(arena_at(a, at));
         int rc = append_reserve(&w->moves, &w->self, SEGMENT_FOR_CLEANING, bytes);
         if (rc == 0)
             rc = index_relocate(w, at, word);

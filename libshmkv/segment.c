@@ -59,6 +59,9 @@ void segment_count(const struct arena *a, struct segment_census *c)
     uint64_t holes = c->capacity > backed ? c->capacity - backed : 0;
     c->available = c->kinds[SEGMENT_FREE] + min_u64(holes, a->sb->segment_count - backed);
     c->reserve = max_u64(RESERVE_MIN, c->capacity >> RESERVE_SHIFT);
+    uint64_t spare = c->reserve + TOMBSTONE_RESERVE + 1;
+    uint64_t most = c->capacity > spare ? c->capacity - spare : 0;
+    c->admitted = min_u64(most << a->segment_shift, (c->capacity << a->segment_shift) / 10 * 9);
 }
 
 uint64_t segment_memory(const struct arena *a)
@@ -179,6 +182,8 @@ static void begin_life(const struct participant *p, struct segment_hold *hold)
 bool segment_allowed(const struct segment_census *c, enum segment_purpose purpose)
 {
     uint64_t keep = 0;
+    if (purpose == SEGMENT_FOR_PUT && c->live >= c->admitted)
+        return false;
     if (purpose != SEGMENT_FOR_CLEANING)
         keep = c->reserve + c->kinds[SEGMENT_CLEANING];
     if (purpose == SEGMENT_FOR_PUT)
@@ -186,12 +191,21 @@ bool segment_allowed(const struct segment_census *c, enum segment_purpose purpos
     return c->available > keep;
 }
 
+/*
+ * What the cleaner moves has a segment of its own, unless these are scarce: users fill the rest of
+ * it, which would bring what is free below the reserve, and nothing would bring it back.
+ */
+static bool may_adopt(const struct segment_census *c, enum segment_purpose purpose)
+{
+    if (purpose == SEGMENT_FOR_PUT)
+        return c->live < c->admitted;
+    return purpose == SEGMENT_FOR_TOMBSTONE || c->available <= c->reserve + TOMBSTONE_RESERVE;
+}
+
 int segment_open(const struct participant *p, enum segment_purpose purpose, uint64_t need,
                  struct segment_hold *hold)
 {
     const struct arena *a = p->arena;
-    if (purpose != SEGMENT_FOR_CLEANING && adopt_partial(p, need, hold))
-        return 0;
     struct segment_census c;
     segment_count(a, &c);
     if (c.kinds[SEGMENT_LIMBO] != 0) {
@@ -200,8 +214,10 @@ int segment_open(const struct participant *p, enum segment_purpose purpose, uint
         segment_count(a, &c);
     }
     hold->crowded = c.kinds[SEGMENT_OPEN] > c.capacity >> CROWDED_SHIFT;
+    if (may_adopt(&c, purpose) && adopt_partial(p, need, hold))
+        return 0;
     if (!segment_allowed(&c, purpose))
-        return purpose == SEGMENT_FOR_CLEANING && adopt_partial(p, need, hold) ? 0 : SHMKV_ENOSPC;
+        return SHMKV_ENOSPC;
     if (!claim_unused(p, SEGMENT_FREE, &hold->id) && !fill_hole(p, &hold->id))
         return SHMKV_ENOSPC;
     begin_life(p, hold);

@@ -75,6 +75,8 @@ struct segment_census {
     uint64_t capacity;  /* segments that the limit allows, beside the index as it is */
     uint64_t available; /* free, or holes that may be filled */
     uint64_t reserve;   /* of them kept for the cleaner */
+    uint64_t admitted;  /* bytes of current records up to which puts are taken: beyond it cleaning
+                           would cost ever more, and deleting would find no room */
 };
 
 void segment_count(const struct arena *a, struct segment_census *census);
