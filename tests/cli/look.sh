@@ -66,7 +66,7 @@ holds "readers knows the watcher" grep -q "^$watcher"$'\t' "$work/readers"
 json_ok "readers --json" "$work/readers.json"
 expect "watch --timeout is 1" 1 "" watch a --timeout 100ms
 expect "watch of everything, timed out" 1 "" watch --timeout 100ms
-"$SHMKV" set e v --ttl 300ms
+"$SHMKV" set e v --ttl 1s
 version=$("$SHMKV" get -v e | sed -n 's/^version: //p')
 expect "watch notices an expiry" 0 $'0\t' watch e --since "$version" --count 1 --timeout 10s
 "$SHMKV" watch --count 1 --timeout 20s --json >"$work/any" &
@@ -91,7 +91,10 @@ holds "bench removed its store" test -z "$("$SHMKV" ls | grep '^shm:bench-')"
 refuse "bench of nothing" 2 'at least 1' bench --keys 0
 "$SHMKV" bench --seconds 60 --keys 1000 >/dev/null 2>&1 &
 bench=$!
-sleep 0.5
+for _ in $(seq 100); do
+    "$SHMKV" ls | grep -q "^shm:bench-$bench" && break
+    sleep 0.05
+done
 kill -TERM $bench
 wait $bench
 holds "bench interrupted says so" test $? = 3
