@@ -5,6 +5,7 @@
 
 #include "base.h"
 #include "error.h"
+#include "point.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -134,6 +135,7 @@ static int take(const struct lockpage_file *file, const struct wish *wish, uint6
     sigset_t signals;
     window_enter(&signals);
     int fd = lockpage_open(file);
+    POINT("lock.opened");
     int rc = fd < 0 ? fd : lock_first(fd, file, wish, byte);
     if (rc == 0)
         rc = hold(fd, file, page);

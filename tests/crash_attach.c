@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define STEPS_MOST 64
@@ -232,7 +233,7 @@ static void a_remover_dies_and_another_creates(void **state)
     assert_int_equal(scratch_open(&a, "shm:a", true), 0);
     arena_close(&a);
     unsigned count = record(destroys, found);
-    assert_int_equal(count, 3);
+    assert_true(count >= 3);
     for (unsigned i = 0; i < count; i++) {
         assert_goes_on("nothing");
         die_at(destroys, found, i);
@@ -253,11 +254,12 @@ static void a_remover_dies_while_it_is_in_use(void **state)
     for (unsigned i = 0; i < count; i++) {
         assert_int_equal(scratch_open(&a, "shm:a", true), 0);
         die_at(destroys, found, i);
-        assert_int_equal(load_relaxed(&a.sb->state), STORE_DEFUNCT);
+        bool begun = strncmp(found[i], "remove.", 7) == 0;
+        assert_int_equal(load_relaxed(&a.sb->state), begun ? STORE_DEFUNCT : STORE_READY);
         int rc = scratch_open(&b, "shm:a", true);
         assert_true(rc == 0 || rc == SHMKV_EDEFUNCT); /* ours are gone, or must go first */
         if (rc == 0) {
-            assert_memory_not_equal(a.sb->uuid, b.sb->uuid, 16);
+            assert_int_equal(memcmp(a.sb->uuid, b.sb->uuid, 16) != 0, begun);
             arena_close(&b);
         }
         arena_close(&a);
@@ -289,6 +291,45 @@ static void a_reaper_dies_and_the_next_reaps_again(void **state)
         assert_int_equal(load_relaxed(&a.processes[0].used), 0);
     }
     arena_close(&a);
+}
+
+/* ---- overtaken ------------------------------------------------------------------------------- */
+
+static int opens_and_compares(struct peer *parent, void *arg)
+{
+    struct arena a;
+    point_arm("lock.opened", *(unsigned *)arg, POINT_STOP, NULL, NULL);
+    CHECK(scratch_open(&a, "shm:a", true) == 0);
+    CHECK(arena_current(&a));
+    CHECK(load_relaxed(&a.sb->state) == STORE_READY);
+    peer_send(parent, a.sb->uuid[0]);
+    peer_receive(parent);
+    arena_close(&a);
+    return 0;
+}
+
+/* The pair is replaced while somebody is about to lock a byte of the old one. */
+static void a_lock_of_a_removed_object_guards_nothing(void **state)
+{
+    (void)state;
+    for (unsigned nth = 1; nth <= 2; nth++) { /* LOCK_CREATE, LOCK_ATTACHED */
+        struct peer p;
+        struct arena a;
+        assert_int_equal(scratch_open(&a, "shm:a", true), 0);
+        arena_close(&a);
+        peer_start(&p, opens_and_compares, &nth);
+        assert_int_equal(waitpid(p.pid, NULL, WUNTRACED), p.pid);
+        unlink(scratch_path("shmkv.a"));
+        unlink(scratch_path("shmkv.a.sync"));
+        assert_int_equal(scratch_open(&a, "shm:a", true), 0);
+        kill(p.pid, SIGCONT);
+        assert_int_equal(peer_receive(&p), a.sb->uuid[0]);
+        arena_close(&a);
+        assert_int_equal(arena_destroy("shm:a", scratch_dir(), false), SHMKV_EINUSE);
+        peer_send(&p, 0);
+        assert_int_equal(peer_wait(&p), 0);
+        clear_away();
+    }
 }
 
 /* ---- at random ------------------------------------------------------------------------------- */
@@ -357,6 +398,7 @@ int main(void)
         CRASH_CASE(a_remover_dies_and_another_creates),
         CRASH_CASE(a_remover_dies_while_it_is_in_use),
         CRASH_CASE(a_reaper_dies_and_the_next_reaps_again),
+        CRASH_CASE(a_lock_of_a_removed_object_guards_nothing),
         CRASH_CASE(killed_at_random),
     };
     if (process_init() != 0)
