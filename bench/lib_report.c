@@ -111,6 +111,8 @@ void report_head(const struct report *r)
            s->seconds);
     if (s->shmkv && s->limit)
         printf(", taking turns; ratio: median of the pairs (quartiles)");
+    if (s->cpu_clock)
+        printf(";\n          rates by processor time");
     printf("\n\n");
 }
 
@@ -282,7 +284,8 @@ static void write_plot(const struct report *r)
 
 void report_end(const struct report *r)
 {
-    print_scaling(r);
+    if (r->settings->store == NULL)
+        print_scaling(r);
     fflush(stdout);
     if (r->settings->json != NULL)
         write_json(r);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *const op_names[OP_COUNT] = {
     [OP_GET] = "get",         [OP_MGET] = "mget",           [OP_FRESH] = "fresh",
@@ -127,6 +128,13 @@ static void read_memory(struct settings *s, const char *text)
         die("--memory %s: warm or cold", text);
 }
 
+static void read_clock(struct settings *s, const char *text)
+{
+    s->cpu_clock = strcmp(text, "cpu") == 0;
+    if (!s->cpu_clock && strcmp(text, "wall") != 0)
+        die("--clock %s: wall or cpu", text);
+}
+
 static void read_seconds(struct settings *s, const char *text)
 {
     char *end;
@@ -215,6 +223,8 @@ static const struct settings_option options[] = {
     {"writers", "N", "processes that overwrite meanwhile [0]", read_writers},
     {"memory", "M", "warm (faulted in before) or cold, for all engines alike\n"
                     "[cold for fresh and growing, else warm]", read_memory},
+    {"clock", "C", "wall, or cpu: rates by processor time, for a machine that is busy\n"
+                   "with other things, with one process per processor at most [wall]", read_clock},
     {"faulted", NULL, "the same as --memory warm", read_faulted},
     {"engines", "LIST", "shmkv, limit [both]", read_engines},
     {"store", "NAME", "use this store, which holds the keys of bench/gen; no limit then", read_store},
@@ -245,6 +255,9 @@ static void read_help(struct settings *s, const char *text)
 
 static void check(const struct settings *s)
 {
+    for (unsigned i = 0; s->cpu_clock && i < s->procs_count; i++)
+        if (s->procs[i] + s->writers > (unsigned)sysconf(_SC_NPROCESSORS_ONLN))
+            die("--clock cpu: %u processes are more than there are processors", s->procs[i]);
     if (s->store != NULL && (s->limit || !s->shmkv))
         die("--store: only the engine shmkv can use it");
     if (!s->shmkv && !s->limit)

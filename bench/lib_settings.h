@@ -24,6 +24,7 @@ struct settings {
     bool op[OP_COUNT];
     enum memory_state memory;
     bool keeper;
+    bool cpu_clock; /* rates by the processor time that was had, not by the time that passed */
     bool shmkv;
     bool limit;
     const char *store; /* of somebody else's making; NULL: make our own */

@@ -14,6 +14,7 @@
 struct context {
     struct shmkv *db;
     uint64_t write_bytes;
+    bool warm;
     int failure; /* of the last operation that failed */
 };
 
@@ -214,6 +215,7 @@ static const char *attach(const struct engine_setup *setup, void **context)
         options.flags |= SHMKV_PRELOAD;
     store_name(setup, name, sizeof(name));
     c->write_bytes = setup->write_bytes;
+    c->warm = setup->warm;
     if (shmkv_open(name, &options, &c->db) != 0) {
         free(c);
         return shmkv_last_error();
@@ -250,7 +252,9 @@ static void usage(void *context, struct engine_usage *usage)
 
     shmkv_get_stats(c->db, &s);
     usage->keys = s.keys;
-    usage->bytes = s.memory - s.segments_free * s.segment_size;
+    usage->bytes = s.memory;
+    if (c->warm) /* taken on purpose, see store_warm() */
+        usage->bytes -= s.segments_free * s.segment_size;
     usage->slots = s.slots;
 }
 

@@ -84,6 +84,7 @@ static void member_run(struct member *m, const struct team_order *o, struct team
         at = (at / step + o->turn * 977) * step % (count - count % step);
         last = UINT64_MAX;
     }
+    r->cpu_ns = clock_cpu_ns();
     r->begin = clock_ticks();
     deadline = o->duration == 0 ? UINT64_MAX : r->begin + o->duration;
     while (at < last && r->right == r->done && clock_ticks() < deadline) {
@@ -98,6 +99,7 @@ static void member_run(struct member *m, const struct team_order *o, struct team
             at = 0;
     }
     r->end = clock_ticks();
+    r->cpu_ns = clock_cpu_ns() - r->cpu_ns;
     if (r->right != r->done)
         member_failed(r, lane->engine->explain(context));
 }
@@ -241,21 +243,23 @@ void team_do(struct team *t, const struct team_order *order)
 
 void team_sum(const struct team *t, unsigned role, struct team_sum *sum)
 {
-    unsigned i = role == 0 ? 0 : t->first;
+    unsigned first = role == 0 ? 0 : t->first;
     unsigned last = role == 0 ? t->first : t->members;
     uint64_t begin = UINT64_MAX;
     uint64_t end = 0;
 
     memset(sum, 0, sizeof(*sum));
-    for (; i < last; i++) {
+    for (unsigned i = first; i < last; i++) {
         const struct team_result *r = &t->shared->results[i];
 
         sum->done += r->done;
         begin = r->begin < begin ? r->begin : begin;
         end = r->end > end ? r->end : end;
+        sum->cpu_ns += r->cpu_ns;
         histogram_merge(&sum->latency, &r->latency);
     }
     sum->ticks = end > begin ? end - begin : 1;
+    sum->cpu_ns = last > first ? sum->cpu_ns / (last - first) : 0;
 }
 
 void team_stop(struct team *t)

@@ -50,6 +50,7 @@ struct team_result {
     uint64_t right; /* of them, that did what they should */
     uint64_t begin; /* ticks */
     uint64_t end;
+    uint64_t cpu_ns; /* in between */
     struct histogram latency; /* ticks */
     char failure[240];
 };
@@ -58,6 +59,7 @@ struct team_result {
 struct team_sum {
     uint64_t done;
     uint64_t ticks; /* from the first that began to the last that ended */
+    uint64_t cpu_ns; /* mean of the members */
     struct histogram latency;
 };
 

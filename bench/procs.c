@@ -32,7 +32,7 @@ struct score {
     double p999[REPORT_RUNS];
     uint64_t max;
     uint64_t done;  /* of the running run */
-    uint64_t ticks;
+    double ns;
     struct histogram latency;
     double bytes_per_key;
 };
@@ -61,29 +61,27 @@ static uint64_t slots;
 
 static void score_slice(struct score *s, const struct team_sum *sum)
 {
-    if (s->slices < SLICES)
-        s->slice_rate[s->slices++] = (double)sum->done / ((double)sum->ticks * ns_per_tick) * 1e9;
-    s->done += sum->done;
-    s->ticks += sum->ticks;
-    histogram_merge(&s->latency, &sum->latency);
-}
+    double ns = settings.cpu_clock ? (double)sum->cpu_ns : (double)sum->ticks * ns_per_tick;
 
-static double score_seconds(const struct score *s)
-{
-    return (double)s->ticks * ns_per_tick / 1e9;
+    if (s->slices < SLICES)
+        s->slice_rate[s->slices++] = (double)sum->done / ns * 1e9;
+    s->done += sum->done;
+    s->ns += ns;
+    histogram_merge(&s->latency, &sum->latency);
 }
 
 static void score_end_run(struct score *s)
 {
     unsigned run = s->runs++;
 
-    s->rate[run] = (double)s->done / score_seconds(s);
+    s->rate[run] = (double)s->done / s->ns * 1e9;
     s->p50[run] = (double)histogram_quantile(&s->latency, 0.5) * ns_per_tick;
     s->p99[run] = (double)histogram_quantile(&s->latency, 0.99) * ns_per_tick;
     s->p999[run] = (double)histogram_quantile(&s->latency, 0.999) * ns_per_tick;
     if (s->latency.max > s->max)
         s->max = s->latency.max;
-    s->done = s->ticks = 0;
+    s->done = 0;
+    s->ns = 0;
     histogram_clear(&s->latency);
 }
 
@@ -322,7 +320,7 @@ static void measure_in_passes(struct cell *c)
             for (unsigned i = 0; i < c->lanes; i++)
                 pass(c, turn % 2 == 0 ? i : c->lanes - 1 - i);
             turn++;
-        } while (score_seconds(&c->score[0][0]) < settings.seconds);
+        } while (c->score[0][0].ns < settings.seconds * 1e9);
         end_run(c);
     }
 }
