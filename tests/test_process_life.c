@@ -75,6 +75,7 @@ static int leaves_a_child(struct peer *parent, void *arg)
         bool wiped = process_fork_word() == 0;
         process_leave(&p); /* of the parent's: does nothing */
         arena_close(&attached_arena);
+        alarm(20); /* should the test fail to end us */
         pause();
         _exit(wiped ? 0 : 1);
     }
