@@ -177,10 +177,27 @@ static int find_context_locked(struct store *s, struct context **out)
     return 0;
 }
 
+/*
+ * Without the lock: a thread that uses several stores comes by often, and a handler that reads may
+ * have interrupted it inside the lock.  The list is this thread's own, spliced by single stores.
+ */
+static struct context *own_context(const struct store *s)
+{
+    struct context *c = s != NULL ? thread_contexts : NULL;
+    while (c != NULL && (c->store != s || c->fork_word != fork_word()))
+        c = c->sibling;
+    return c;
+}
+
 int store_find_context(struct shmkv *db, struct context **c)
 {
     if (db == NULL)
         return error_set(SHMKV_EINVAL, "the handle is NULL");
+    *c = own_context(load_relaxed(&db->store)); /* relaxed: as in store_context() */
+    if (*c != NULL) {
+        store_current = *c;
+        return 0;
+    }
     pthread_once(&exit_once, make_exit_key);
     store_current = NULL; /* a signal handler comes back here rather than use half of it */
     registry_lock();
