@@ -109,10 +109,12 @@ static int walk(struct writer *w, uint64_t id)
         unsigned n = next_batch(a, &at, end, batch);
         if (n == 0)
             return SHMKV_ECORRUPT;
+        uint64_t outer = epoch_enter(&w->self); /* a slot is read: the table must stay */
         for (unsigned i = 0; i < n; i++)
             index_prefetch_record(a, hash_key(record_key(arena_at(a, batch[i])),
                                               ((struct record *)arena_at(a, batch[i]))->klen,
                                               a->hash_seed));
+        epoch_exit(&w->self, outer);
         for (unsigned i = 0; i < n; i++) {
             int rc = relocate(w, batch[i], word);
             if (rc != 0)

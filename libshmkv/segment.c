@@ -349,6 +349,8 @@ uint64_t segment_punch(const struct participant *p, uint64_t bytes)
         POINT("punch.claimed");
         if (punch(a, id, mine))
             given += segment_bytes(a);
+        else
+            change(s, mine, SEGMENT_FREE); /* refused: better in use than nobody's */
     }
     return given;
 }

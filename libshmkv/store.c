@@ -352,9 +352,10 @@ static int open_locked(const char *name, const struct shmkv_options *o, struct s
     } else if ((o->flags & SHMKV_EXCLUSIVE) != 0) {
         return error_set(SHMKV_ESTOREEXISTS, "%s: exists, and is open in this process", name);
     }
-    s->handles++;
+    int rc = renew(s); /* a failure leaves it to the handles that there are, else to the next open */
+    s->handles += rc == 0;
     *out = s;
-    return renew(s);
+    return rc;
 }
 
 /* Map what has memory; the rest is holes, which even reading would fill. */
