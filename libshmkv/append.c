@@ -8,8 +8,9 @@
 /* Memory is taken a quarter of a segment at a time: few system calls, short pauses. */
 #define TAKE_SHIFT 2
 
-static int take_memory(struct append *l, const struct arena *a, uint64_t bytes)
+static int take_memory(struct append *l, const struct participant *p, uint64_t bytes)
 {
+    const struct arena *a = p->arena;
     struct segment *s = segment_at(a, l->hold.id);
     uint64_t start = arena_segment_start(a, l->hold.id);
     uint64_t step = (a->segment_mask + 1) >> TAKE_SHIFT;
@@ -18,7 +19,15 @@ static int take_memory(struct append *l, const struct arena *a, uint64_t bytes)
     if (rc != 0)
         return rc;
     l->taken = start + want;
-    store_relaxed(&s->taken, want); /* owner only; a death before leaves it to be taken again */
+    POINT("append.memory");
+    /* Outside of a write section an idle owner's segment may have got another owner, who has taken
+     * more: that figure must stand.  In here the segment stays ours if it still is (R8).  A death
+     * before the store leaves memory that is taken again; relaxed: shown by whatever ends the
+     * section, or the ownership. */
+    epoch_enter_write(p);
+    if (append_held(l, a))
+        store_relaxed(&s->taken, want);
+    epoch_exit_write(p);
     return 0;
 }
 
@@ -45,7 +54,7 @@ int append_refill(struct append *l, const struct participant *p, enum segment_pu
         }
         begin(l, a);
     }
-    return l->at + bytes <= l->taken ? 0 : take_memory(l, a, bytes);
+    return l->at + bytes <= l->taken ? 0 : take_memory(l, p, bytes);
 }
 
 void append_close(struct append *l, const struct arena *a)
