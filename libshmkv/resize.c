@@ -437,7 +437,9 @@ void resize_purge(const struct participant *p, struct resizer *z)
     bool idle = (load_acquire(&t->tickets) & TICKETS_CLOSED) == 0;
     if (idle && l.tombstones > t->slots / 8) {
         epoch_poll(a);
-        start(p, z, root);
+        /* All memory may have gone to segments, be they free: some of these make room. */
+        if (start(p, z, root) == SHMKV_ENOSPC && segment_punch(p, table_bytes(t->slots)) != 0)
+            start(p, z, root);
     }
     epoch_exit(p, outer);
 }
