@@ -27,14 +27,14 @@ enum operation {
 
 /* What a store is made for; set by the benchmark, read by the engine. */
 struct engine_setup {
-    char name[64];         /* unique on this machine while the benchmark runs */
+    char name[64]; /* unique on this machine while the benchmark runs */
     const struct workload *workload;
-    uint64_t slots;        /* size of the index that shmkv makes for that many keys */
-    uint64_t write_bytes;  /* room wanted for records beside the live ones, before a rest() */
-    bool growing;          /* nothing is known of the size beforehand */
-    bool warm;             /* memory faulted in before, in the object and in each process */
-    bool keeper;           /* let attached processes do housekeeping in the background */
-    bool attach_only;      /* somebody else's store: do not create, do not destroy */
+    uint64_t slots;       /* size of the index that shmkv makes for that many keys */
+    uint64_t write_bytes; /* room wanted for records beside the live ones, before a rest() */
+    bool growing;         /* nothing is known of the size beforehand */
+    bool warm;            /* memory faulted in before, in the object and in each process */
+    bool keeper;          /* let attached processes do housekeeping in the background */
+    bool attach_only;     /* somebody else's store: do not create, do not destroy */
 };
 
 /* Some operations in a row. */

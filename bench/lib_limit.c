@@ -105,15 +105,18 @@ static inline bool limit_put_one(struct limit *l, const struct workload *w, cons
     if (l->at + bytes > l->end && !limit_chunk(l))
         return false;
     struct record *r = (struct record *)(void *)(l->base + l->at);
-    *r = (struct record){.state = 1, .version = hash, .vlen = (uint32_t)w->value_size,
-                         .klen = (uint16_t)w->key_size, .type = 1};
+    *r = (struct record){.state = 1,
+                         .version = hash,
+                         .vlen = (uint32_t)w->value_size,
+                         .klen = (uint16_t)w->key_size,
+                         .type = 1};
     copy_bytes((char *)(r + 1), key, w->key_size);
     copy_bytes((char *)(r + 1) + round_up8(w->key_size), value, w->value_size);
     do {
         at = limit_find(l, hash, key, w->key_size, &word);
-    } while (!atomic_compare_exchange_strong_explicit(
-        &l->slots[at], &word, (hash & 0xffff) << 48 | l->at / 8, memory_order_acq_rel,
-        memory_order_relaxed));
+    } while (!atomic_compare_exchange_strong_explicit(&l->slots[at], &word,
+                                                      (hash & 0xffff) << 48 | l->at / 8,
+                                                      memory_order_acq_rel, memory_order_relaxed));
     l->at += bytes;
     return true;
 }
@@ -225,8 +228,7 @@ __attribute__((flatten)) static uint64_t limit_delete(void *context, struct batc
 
         done += word != 0 &&
                 atomic_compare_exchange_strong_explicit(&l.slots[at], &word, LIMIT_DELETED,
-                                                        memory_order_acq_rel,
-                                                        memory_order_relaxed);
+                                                        memory_order_acq_rel, memory_order_relaxed);
     }
     return done;
 }

@@ -54,8 +54,8 @@ struct head {
     uint64_t half_bytes;
     uint64_t total_bytes;
     uint64_t write_bytes;
-    uint64_t round;          /* of limit_rest(): chunks of earlier rounds are void */
-    uint8_t no_record[64];   /* LIMIT_DELETED leads here */
+    uint64_t round;                       /* of limit_rest(): chunks of earlier rounds are void */
+    uint8_t no_record[64];                /* LIMIT_DELETED leads here */
     _Alignas(64) _Atomic uint64_t cursor; /* next chunk, from the start of the mapping */
     _Atomic uint64_t end;
 };

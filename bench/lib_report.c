@@ -120,9 +120,8 @@ void report_head(const struct report *r)
 
 void report_columns(void)
 {
-    printf("%-7s %5s %-17s %-4s %9s %17s %8s %8s %8s %8s %6s  %s\n", "engine", "procs",
-           "operation", "mem", "ops/s", "lowest-highest", "p50", "p99", "p99.9", "max", "B/key",
-           "of limit");
+    printf("%-7s %5s %-17s %-4s %9s %17s %8s %8s %8s %8s %6s  %s\n", "engine", "procs", "operation",
+           "mem", "ops/s", "lowest-highest", "p50", "p99", "p99.9", "max", "B/key", "of limit");
 }
 
 static void print_row(const struct row *row)
@@ -208,11 +207,12 @@ static void write_json(const struct report *r)
     for (unsigned i = 0; i < r->rows; i++) {
         const struct row *w = &r->row[i];
 
-        fprintf(f,
-                "{\"engine\": \"%s\", \"bench\": \"%s\", \"procs\": %u, \"op\": \"%s\", \"read\": %u, "
-                "\"dist\": \"%s\", \"keys\": %llu, \"key_size\": %zu, \"value_size\": %zu, ",
-                w->engine, r->bench, w->procs, w->op, w->kind == OP_MIX ? s->read : 0, settings_dist_name(s->dist),
-                (unsigned long long)s->keys, s->key_size, s->value_size);
+        fprintf(
+            f,
+            "{\"engine\": \"%s\", \"bench\": \"%s\", \"procs\": %u, \"op\": \"%s\", \"read\": %u, "
+            "\"dist\": \"%s\", \"keys\": %llu, \"key_size\": %zu, \"value_size\": %zu, ",
+            w->engine, r->bench, w->procs, w->op, w->kind == OP_MIX ? s->read : 0,
+            settings_dist_name(s->dist), (unsigned long long)s->keys, s->key_size, s->value_size);
         fprintf(f,
                 "\"ops_per_s\": %.0f, \"ops_per_s_min\": %.0f, \"ops_per_s_max\": %.0f, "
                 "\"p50_ns\": %llu, \"p99_ns\": %llu, \"p999_ns\": %llu, \"max_ns\": %llu, ",

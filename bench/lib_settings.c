@@ -52,7 +52,8 @@ static uint64_t number(const char *name, const char *text, uint64_t low, uint64_
 }
 
 /* Calls @each for each part of "a,b,c". */
-static void parts(struct settings *s, const char *text, void (*each)(struct settings *, const char *))
+static void parts(struct settings *s, const char *text,
+                  void (*each)(struct settings *, const char *))
 {
     char copy[256];
     char *rest = NULL;
@@ -221,13 +222,18 @@ static const struct settings_option options[] = {
     {"runs", "N", "runs; the median is shown [3]", read_runs},
     {"slice", "MS", "engines take turns of this length [250]", read_slice},
     {"writers", "N", "processes that overwrite meanwhile [0]", read_writers},
-    {"memory", "M", "warm (faulted in before) or cold, for all engines alike\n"
-                    "[cold for fresh and growing, else warm]", read_memory},
-    {"clock", "C", "wall, or cpu: rates by processor time, for a machine that is busy\n"
-                   "with other things, with one process per processor at most [wall]", read_clock},
+    {"memory", "M",
+     "warm (faulted in before) or cold, for all engines alike\n"
+     "[cold for fresh and growing, else warm]",
+     read_memory},
+    {"clock", "C",
+     "wall, or cpu: rates by processor time, for a machine that is busy\n"
+     "with other things, with one process per processor at most [wall]",
+     read_clock},
     {"faulted", NULL, "the same as --memory warm", read_faulted},
     {"engines", "LIST", "shmkv, limit [both]", read_engines},
-    {"store", "NAME", "use this store, which holds the keys of bench/gen; no limit then", read_store},
+    {"store", "NAME", "use this store, which holds the keys of bench/gen; no limit then",
+     read_store},
     {"keep-keeper", NULL, "let processes do housekeeping in the background", read_keeper},
     {"json", "FILE", "append one line per result", read_json},
     {"plot", "FILE", "draw operations/s over processes (SVG, by gnuplot)", read_plot},
@@ -272,9 +278,17 @@ void settings_read(struct settings *s, int argc, char **argv)
     struct option table[OPTIONS + 1] = {{0}};
     int chosen;
 
-    *s = (struct settings){.procs = {1}, .procs_count = 1, .keys = 1000000, .key_size = 36,
-                           .value_size = 35, .read = 95, .seconds = 2, .runs = 3, .slice_ms = 250,
-                           .shmkv = true, .limit = true};
+    *s = (struct settings){.procs = {1},
+                           .procs_count = 1,
+                           .keys = 1000000,
+                           .key_size = 36,
+                           .value_size = 35,
+                           .read = 95,
+                           .seconds = 2,
+                           .runs = 3,
+                           .slice_ms = 250,
+                           .shmkv = true,
+                           .limit = true};
     s->op[OP_MIX] = true;
     for (size_t i = 0; i < OPTIONS; i++) {
         table[i].name = options[i].name;

@@ -15,9 +15,9 @@ struct settings {
     uint64_t keys;
     size_t key_size;
     size_t value_size;
-    unsigned read;    /* percent */
+    unsigned read; /* percent */
     enum distribution dist;
-    double seconds;   /* measured per engine and run */
+    double seconds; /* measured per engine and run */
     unsigned runs;
     unsigned slice_ms;
     unsigned writers; /* processes that overwrite beside those that are measured */

@@ -108,16 +108,19 @@ static void member_obey(struct member *m, const struct team_order *o, struct tea
 {
     struct lane *lane = &m->team->shared->lanes[o->lane];
 
+    const char *failure = NULL;
+
     memset(r, 0, sizeof(*r));
-    if (o->verb == TEAM_ATTACH) {
-        const char *failure = lane->engine->attach(&lane->setup, &m->context[o->lane]);
-        if (failure != NULL)
-            member_failed(r, failure);
-    } else if (o->verb == TEAM_DETACH) {
+    if (o->verb == TEAM_ATTACH)
+        failure = lane->engine->attach(&lane->setup, &m->context[o->lane]);
+    else if (o->verb == TEAM_CALL)
+        failure = o->call(lane, m->context[o->lane], m->role);
+    else if (o->verb == TEAM_DETACH)
         lane->engine->detach(m->context[o->lane]);
-    } else if (o->verb == TEAM_RUN) {
+    else if (o->verb == TEAM_RUN)
         member_run(m, o, r);
-    }
+    if (failure != NULL)
+        member_failed(r, failure);
 }
 
 static void member_live(struct team *t, unsigned number)

@@ -29,7 +29,7 @@ struct lane {
     bool made;
 };
 
-enum team_verb { TEAM_ATTACH, TEAM_RUN, TEAM_DETACH, TEAM_QUIT };
+enum team_verb { TEAM_ATTACH, TEAM_RUN, TEAM_CALL, TEAM_DETACH, TEAM_QUIT };
 
 /* What members of one role do in TEAM_RUN. */
 struct team_task {
@@ -40,6 +40,8 @@ struct team_task {
 struct team_order {
     enum team_verb verb;
     unsigned lane;
+    /* TEAM_CALL: what a member does instead; NULL or what failed. */
+    const char *(*call)(const struct lane *lane, void *context, unsigned role);
     struct team_task task[TEAM_ROLES];
     uint64_t turn;     /* time slices: number of the slice, moves the place in the stream */
     uint64_t duration; /* ticks; 0: one pass, each member takes its part of the stream */
@@ -50,7 +52,7 @@ struct team_result {
     uint64_t right; /* of them, that did what they should */
     uint64_t begin; /* ticks */
     uint64_t end;
-    uint64_t cpu_ns; /* in between */
+    uint64_t cpu_ns;          /* in between */
     struct histogram latency; /* ticks */
     char failure[240];
 };
@@ -58,7 +60,7 @@ struct team_result {
 /* What a role did in one slice or pass. */
 struct team_sum {
     uint64_t done;
-    uint64_t ticks; /* from the first that began to the last that ended */
+    uint64_t ticks;  /* from the first that began to the last that ended */
     uint64_t cpu_ns; /* mean of the members */
     struct histogram latency;
 };

@@ -31,7 +31,7 @@ struct score {
     double p99[REPORT_RUNS];
     double p999[REPORT_RUNS];
     uint64_t max;
-    uint64_t done;  /* of the running run */
+    uint64_t done; /* of the running run */
     double ns;
     struct histogram latency;
     double bytes_per_key;
@@ -42,8 +42,8 @@ struct cell {
     enum operation op;
     unsigned procs;
     unsigned lanes;
-    int yardstick; /* lane, or -1 */
-    void *context[TEAM_LANES]; /* the parent's */
+    int yardstick;                   /* lane, or -1 */
+    void *context[TEAM_LANES];       /* the parent's */
     struct score *score[TEAM_ROLES]; /* per lane */
 };
 
@@ -138,7 +138,8 @@ static uint64_t write_bytes(const struct cell *c)
         return 0;
     if (in_passes(c->op))
         return workload.keys * engine_record_bytes(&workload);
-    return (uint64_t)((writers < cpus ? writers : cpus) * FASTEST * record * settings.slice_ms / 1000);
+    return (uint64_t)((writers < cpus ? writers : cpus) * FASTEST * record * settings.slice_ms /
+                      1000);
 }
 
 static void add_lane(struct cell *c, const struct engine *engine, enum operation op)
