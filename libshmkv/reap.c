@@ -8,6 +8,7 @@
 #include "point.h"
 #include "record.h"
 #include "segment.h"
+#include "stats.h"
 #include "table.h"
 
 static void decide_inflight(const struct arena *a, struct participant_entry *entry)
@@ -49,5 +50,6 @@ void reap_process(void *arg, uint32_t process)
         if (load_acquire(&a->participants[i].owner) == (uint64_t)process + 1)
             reap_participant(a, i);
     }
+    add_relaxed(&a->sync->retired[STAT_reaped], 1); /* who reaps need not have an entry */
     POINT("reap.done");
 }

@@ -43,6 +43,7 @@ for round in $(seq 10); do
     "$SHMKV" incr after >/dev/null || break
 done
 expect "others go on after each kill -9" 0 "10" get after
+holds "somebody cleaned up after them" grep -qx $'reaped\t[1-9][0-9]*' <("$SHMKV" stat)
 # The killed have miscounted, which check may note.
 run check
 holds "and the store is sound" test "$status" = 0 -a -z "$(grep -v '^note: ' "$work/out")"
