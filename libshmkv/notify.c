@@ -69,6 +69,7 @@ static void settle(const struct arena *a, uint32_t waker, unsigned word)
     unsigned first = word / GROUP_WORDS * GROUP_WORDS;
     if (group_armed(a, first))
         return;
+    POINT("notify.settling");
     atomic_fetch_and(&a->sync->waiting, ~group_bit(word)); /* before the second look [N4] */
     POINT("notify.settled");
     for (unsigned i = 0; i < GROUP_WORDS; i++)
@@ -120,6 +121,7 @@ void notify_arm(struct notify_wait *n)
 
 void notify_sleep(const struct notify_wait *n, uint64_t limit_ns)
 {
+    POINT("notify.sleeping");
     uint64_t ns = min_u64(limit_ns, n->fenced ? LOOK_AGAIN_NS : POLL_NS);
     futex_wait(&n->self->arena->waits[n->word].changes, n->changes, (int64_t)ns); /* [N3] */
 }
