@@ -6,6 +6,7 @@
 #define SHMKV_ARENA_H
 
 #include "clock.h"
+#include "hash.h"
 #include "layout.h"
 
 /* A mapping of a store in this process.  Immutable once attached, but for the descriptors. */
@@ -23,7 +24,7 @@ struct arena {
     uint64_t segment_mask; /* segment_bytes - 1 */
     unsigned segment_shift;
     bool readonly;
-    uint64_t hash_seed;
+    struct hash_secret hash_secret;
     size_t reserve;
     int fd;      /* of the arena object; -1: none.  Never trusted: see arena_take() */
     int sync_fd; /* of the sync object, likewise */

@@ -173,7 +173,7 @@ int arena_create(struct arena *a, const struct arena_options *opt)
         rc = plan_store(a, &plan);
     if (rc != 0)
         return rc;
-    a->hash_seed = plan.hash_seed;
+    hash_init(&a->hash_secret, plan.hash_seed);
     write_heads(a, &plan);
     return 0;
 }

@@ -132,7 +132,7 @@ static void set_pointers(struct arena *a, const struct superblock *sb, void *bas
     a->segment_mask = sb->segment_bytes - 1;
     a->log_bytes = sb->segment_count * sb->segment_bytes;
     a->segment_shift = sb->segment_shift;
-    a->hash_seed = sb->hash_seed;
+    hash_init(&a->hash_secret, sb->hash_seed);
 }
 
 int arena_geometry_refused(const struct arena *a, uint64_t bytes)

@@ -16,6 +16,18 @@
 
 #define BUCKET_SLOTS 8u
 
+/* The mask in the order of a probe that begins at slot @first ... */
+static inline unsigned bucket_rotate(unsigned mask, unsigned first)
+{
+    return (mask >> first | mask << (BUCKET_SLOTS - first)) & ((1u << BUCKET_SLOTS) - 1);
+}
+
+/* ... and the slot of the first candidate of it; @rotated is not 0. */
+static inline unsigned bucket_slot(unsigned rotated, unsigned first)
+{
+    return ((unsigned)__builtin_ctz(rotated) + first) % BUCKET_SLOTS;
+}
+
 #if defined(__SANITIZE_THREAD__)
 #define BUCKET_PORTABLE 1
 #elif defined(__has_feature)

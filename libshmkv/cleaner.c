@@ -60,7 +60,7 @@ static unsigned next_batch(const struct arena *a, uint64_t *at, uint64_t end, ui
         const struct record *r = arena_at(a, *at);
         if (end - *at < sizeof(*r) || r->klen == 0 || record_size(r) > end - *at)
             break;
-        index_prefetch(a, hash_key(record_key(r), r->klen, a->hash_seed));
+        index_prefetch(a, hash_key(record_key(r), r->klen, &a->hash_secret));
         batch[n++] = *at;
         *at += record_size(r);
     }
@@ -73,7 +73,7 @@ static bool is_current(const struct writer *w, const struct record *r)
     const struct arena *a = w->self.arena;
     struct index_key k = {.data = record_key(r), .size = r->klen};
     bool damaged = false;
-    k.hash = hash_key(k.data, k.size, a->hash_seed);
+    k.hash = hash_key(k.data, k.size, &a->hash_secret);
     uint64_t outer = epoch_enter(&w->self);
     const struct record *found = index_lookup(a, &k, &damaged);
     epoch_exit(&w->self, outer);
@@ -113,7 +113,7 @@ static int walk(struct writer *w, uint64_t id)
         for (unsigned i = 0; i < n; i++)
             index_prefetch_record(a, hash_key(record_key(arena_at(a, batch[i])),
                                               ((struct record *)arena_at(a, batch[i]))->klen,
-                                              a->hash_seed));
+                                              &a->hash_secret));
         epoch_exit(&w->self, outer);
         for (unsigned i = 0; i < n; i++) {
             int rc = relocate(w, batch[i], word);

@@ -34,12 +34,13 @@ static inline enum probe probe_table(const struct arena *a, const struct table *
     uint64_t mask = table_buckets(t) - 1;
     uint64_t b = table_home(t, k->hash);
     uint64_t tag = slot_tag(k->hash);
+    unsigned first = table_first_slot(t, k->hash);
     bool moved = false;
     for (uint64_t n = 0; n <= mask; n++, b = (b + 1) & mask) {
         const _Atomic uint64_t *bucket = table_bucket(a, t, b);
-        for (unsigned m = bucket_match(bucket, tag); m != 0; m &= m - 1) {
+        for (unsigned m = bucket_rotate(bucket_match(bucket, tag), first); m != 0; m &= m - 1) {
             /* acquire: shows the record behind the slot; pairs with every CAS on a slot [I1] */
-            uint64_t word = load_acquire(&bucket[__builtin_ctz(m)]);
+            uint64_t word = load_acquire(&bucket[bucket_slot(m, first)]);
             if (word == SLOT_EMPTY)
                 return moved ? PROBE_NEXT : PROBE_ABSENT;
             if (word == SLOT_MOVED_EMPTY)
@@ -82,10 +83,11 @@ void index_prefetch_record(const struct arena *a, uint64_t hash)
 {
     const struct table *t = table_of(a, table_root(a));
     const _Atomic uint64_t *bucket = table_bucket(a, t, table_home(t, hash));
-    unsigned m = bucket_match(bucket, slot_tag(hash));
+    unsigned first = table_first_slot(t, hash);
+    unsigned m = bucket_rotate(bucket_match(bucket, slot_tag(hash)), first);
     if (m == 0)
         return;
-    uint64_t word = load_relaxed(&bucket[__builtin_ctz(m)]); /* a hint */
+    uint64_t word = load_relaxed(&bucket[bucket_slot(m, first)]); /* a hint */
     if (slot_is_record(word)) {
         const char *record = arena_at(a, slot_offset(word));
         __builtin_prefetch(record);
@@ -148,12 +150,13 @@ static enum find find_in_table(const struct participant *p, const struct index_k
     uint64_t mask = table_buckets(at->t) - 1;
     uint64_t b = table_home(at->t, k->hash);
     uint64_t tag = slot_tag(k->hash);
+    unsigned first = table_first_slot(at->t, k->hash);
     bool moved = false;
     for (uint64_t n = 0; n <= mask; n++, b = (b + 1) & mask) {
         _Atomic uint64_t *bucket = table_bucket(p->arena, at->t, b);
-        for (unsigned m = bucket_match(bucket, tag); m != 0; m &= m - 1) {
+        for (unsigned m = bucket_rotate(bucket_match(bucket, tag), first); m != 0; m &= m - 1) {
             bool goes_on;
-            at->slot = &bucket[__builtin_ctz(m)];
+            at->slot = &bucket[bucket_slot(m, first)];
             enum find rc = look_at(p, k, moved, at, &goes_on);
             if (!goes_on)
                 return rc;
@@ -334,7 +337,7 @@ static int swing(struct writer *w, const struct record *from, uint64_t offset)
     const struct arena *a = p->arena;
     struct append *l = &w->moves;
     struct index_key k = {.data = record_key(from), .size = from->klen};
-    k.hash = hash_key(k.data, k.size, a->hash_seed);
+    k.hash = hash_key(k.data, k.size, &a->hash_secret);
     for (;;) { /* as in publish() */
         struct place at;
         if (find_place(p, &k, &at) != FIND_PLACE)
@@ -407,7 +410,7 @@ bool index_decide(const struct arena *a, uint64_t at)
     if (!record_valid(r, room, seed))
         return false;
     struct index_key k = {.data = record_key(r), .size = r->klen};
-    k.hash = hash_key(k.data, k.size, a->hash_seed);
+    k.hash = hash_key(k.data, k.size, &a->hash_secret);
     bool damaged = false;
     if (index_lookup(a, &k, &damaged) == r)
         return true;

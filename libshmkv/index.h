@@ -90,21 +90,38 @@ static inline bool index_fits_log(const struct arena *a, const struct record *r)
 const struct record *index_lookup(const struct arena *a, const struct index_key *k, bool *damaged);
 
 /*
- * index_peek() - the common case of index_lookup(), inline: the first candidate in the root table's
- * home bucket is the key's record.  NULL means nothing: ask index_lookup().
+ * index_peek() - the common case of index_lookup(), inline: the key's record stands in its home
+ * bucket of the root table, is a pair and does not expire.  Otherwise false: ask index_lookup().
+ *
+ * What counts here is that nothing waits that need not: the slots are compared one by one, since
+ * mostly the first is it and the processor has the record under way before a vector comparison
+ * were done; and the value's address comes from @klen, not from the record, so that both of the
+ * record's cache lines are fetched at once (each measured: about 20 of 140 ns).
  */
-static inline __attribute__((always_inline)) const struct record *
-index_peek(const struct arena *a, const void *key, size_t klen, uint64_t hash)
+static inline __attribute__((always_inline)) bool
+index_peek(const struct arena *a, const struct index_key *k, const struct record **found)
 {
     const struct table *t = table_of(a, table_root(a));
-    const _Atomic uint64_t *bucket = table_bucket(a, t, table_home(t, hash));
-    unsigned m = bucket_match(bucket, slot_tag(hash)) | 1u << BUCKET_SLOTS;
-    uint64_t word = load_acquire(&bucket[__builtin_ctz(m) % BUCKET_SLOTS]); /* [I1] */
-    uint64_t offset = slot_offset(word);
-    const struct record *r = arena_at(a, offset);
-    if (unlikely(slot_tag_of(word) != slot_tag(hash) || !index_in_log(a, offset)))
-        return NULL;
-    return likely(record_has_key(r, key, klen) && index_fits_log(a, r)) ? r : NULL;
+    const _Atomic uint64_t *bucket = table_bucket(a, t, table_home(t, k->hash));
+    unsigned first = table_first_slot(t, k->hash);
+    uint64_t tag = slot_tag(k->hash);
+    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+        uint64_t word = load_acquire(&bucket[(first + i) % BUCKET_SLOTS]); /* [I1] */
+        if (unlikely(slot_tag_of(word) != tag)) {
+            if (word == SLOT_EMPTY)
+                return false;
+            continue;
+        }
+        uint64_t at = slot_offset(word) - a->log_offset;
+        if (unlikely(at > a->log_bytes - sizeof(struct record)))
+            return false;
+        const struct record *r = arena_at(a, slot_offset(word));
+        if (unlikely(!record_is_plain(r, k->data, k->size)))
+            continue;
+        *found = r;
+        return likely(r->vlen <= a->log_bytes - at - sizeof(*r) - k->size);
+    }
+    return false;
 }
 
 /* Fetch the bucket of a hash ahead of a lookup. */

@@ -28,7 +28,7 @@ static int prepare(struct shmkv *db, const void *key, size_t klen, struct contex
     if (rc != 0)
         return rc;
     *w = (struct ops_write){.key = key, .klen = klen, .type = RECORD_PAIR};
-    w->hash = hash_key(key, klen, (*c)->store->arena.hash_seed);
+    w->hash = hash_key(key, klen, &(*c)->store->arena.hash_secret);
     w->condition = INDEX_IF_VERSION;
     return 0;
 }

@@ -66,7 +66,7 @@ static __attribute__((noinline)) int get_slowly(struct context *c, const void *k
     int rc = ops_check_key(key, klen);
     if (rc != 0)
         return rc;
-    uint64_t hash = hash_key(key, klen, c->store->arena.hash_seed);
+    uint64_t hash = hash_key(key, klen, &c->store->arena.hash_secret);
     const struct record *r = ops_find(c, key, klen, hash, &rc);
     stat_add(&c->writer.self, r != NULL ? STAT_hits : STAT_misses, 1);
     if (r == NULL)
@@ -75,49 +75,64 @@ static __attribute__((noinline)) int get_slowly(struct context *c, const void *k
     return 0;
 }
 
-int shmkv_get(const struct shmkv_section *section, const void *key, size_t klen,
-              struct shmkv_item *item)
+/* Flat: each instruction between two cache misses is one the next call's misses wait for. */
+__attribute__((flatten)) int shmkv_get(const struct shmkv_section *section, const void *key,
+                                       size_t klen, struct shmkv_item *item)
 {
     struct context *c = section->context;
     if (unlikely(c == NULL || key == NULL || klen - 1 >= SHMKV_KEY_MAX))
         return get_slowly(c, key, klen, item);
     const struct arena *a = c->writer.self.arena;
-    const struct record *r = index_peek(a, key, klen, hash_key(key, klen, a->hash_seed));
-    if (unlikely(r == NULL || r->type != RECORD_PAIR || record_expires(r)))
+    struct index_key k = {.data = key, .size = klen};
+    const struct record *r;
+    k.hash = hash_key(key, klen, &a->hash_secret);
+    if (unlikely(!index_peek(a, &k, &r)))
         return get_slowly(c, key, klen, item);
     stat_add(&c->writer.self, STAT_hits, 1);
-    *item = (struct shmkv_item){.value = (const char *)(r + 1) + align_up(r->klen, 8),
-                                .size = r->vlen,
-                                .version = r->version};
+    item->value = (const char *)(r + 1) + align_up(klen, 8);
+    item->size = r->vlen;
+    item->version = r->version;
+    item->expires_ms = 0;
     return 0;
+}
+
+/* One of a batch; 1 found, 0 absent, negative: damaged. */
+static inline int get_prefetched(struct context *c, const struct index_key *k,
+                                 struct shmkv_item *item)
+{
+    const struct record *r;
+    int rc = 0;
+    if (unlikely(!index_peek(c->writer.self.arena, k, &r)))
+        r = ops_find(c, k->data, k->size, k->hash, &rc);
+    if (likely(r != NULL))
+        fill(r, item);
+    else
+        *item = (struct shmkv_item){.value = NULL};
+    return rc != 0 ? damaged(c) : r != NULL;
 }
 
 /* Three passes, so that the cache misses of each overlap: buckets, records, results. */
 static int get_batch(struct context *c, const struct shmkv_bytes *keys, size_t n,
                      struct shmkv_item *items)
 {
-    const struct arena *a = &c->store->arena;
+    const struct arena *a = c->writer.self.arena;
     uint64_t hash[BATCH];
     int found = 0;
     for (size_t i = 0; i < n; i++) {
         int rc = ops_check_key(keys[i].data, keys[i].size);
         if (unlikely(rc != 0))
             return rc;
-        hash[i] = hash_key(keys[i].data, keys[i].size, a->hash_seed);
+        hash[i] = hash_key(keys[i].data, keys[i].size, &a->hash_secret);
         index_prefetch(a, hash[i]);
     }
     for (size_t i = 0; i < n; i++)
         index_prefetch_record(a, hash[i]);
     for (size_t i = 0; i < n; i++) {
-        int rc;
-        const struct record *r = ops_find(c, keys[i].data, keys[i].size, hash[i], &rc);
-        items[i] = (struct shmkv_item){.value = NULL};
-        if (unlikely(rc != 0))
-            return damaged(c);
-        if (r != NULL) {
-            fill(r, &items[i]);
-            found++;
-        }
+        struct index_key k = {.data = keys[i].data, .size = keys[i].size, .hash = hash[i]};
+        int rc = get_prefetched(c, &k, &items[i]);
+        if (unlikely(rc < 0))
+            return rc;
+        found += rc;
     }
     return found;
 }

@@ -55,7 +55,7 @@ int shmkv_reserve(struct shmkv *db, const void *key, size_t klen, size_t vlen,
     if (rc != 0)
         return rc;
     struct ops_write w = {.key = key, .klen = klen, .vlen = vlen};
-    w.hash = hash_key(key, klen, c->store->arena.hash_seed);
+    w.hash = hash_key(key, klen, &c->store->arena.hash_secret);
     w.expiry = ops_expiry(c->store, r->options.ttl_ms);
     c->writer.busy = true;
     barrier_compiler(); /* finding room may clean, as a write does: no write in a handler [B1] */

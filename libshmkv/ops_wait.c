@@ -94,7 +94,7 @@ int shmkv_wait(struct shmkv *db, const void *key, size_t klen, uint64_t seen, in
         rc = check_waitable(t.c);
     if (rc != 0)
         return rc;
-    t.hash = hash_key(key, klen, t.c->store->arena.hash_seed);
+    t.hash = hash_key(key, klen, &t.c->store->arena.hash_secret);
     return wait_until(&t, notify_word(t.hash), look_at_key, timeout_ms);
 }
 

@@ -14,7 +14,7 @@ static uint64_t prefetch_one(struct context *c, const struct shmkv_bytes *key)
 {
     const struct arena *a = &c->store->arena;
     bool sound = key->data != NULL && key->size <= SHMKV_KEY_MAX;
-    uint64_t hash = hash_key(key->data, sound ? key->size : 0, a->hash_seed);
+    uint64_t hash = hash_key(key->data, sound ? key->size : 0, &a->hash_secret);
     index_prefetch(a, hash);
     return hash;
 }

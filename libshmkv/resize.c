@@ -52,13 +52,15 @@ static bool place_at(const struct arena *a, _Atomic uint64_t *d, uint64_t word,
 static bool place(const struct arena *a, struct table *to, uint64_t word)
 {
     const struct record *r = record_of(a, word);
-    uint64_t hash = hash_key(record_key(r), r->klen, a->hash_seed);
+    uint64_t hash = hash_key(record_key(r), r->klen, &a->hash_secret);
     uint64_t buckets = table_buckets(to);
+    unsigned first = table_first_slot(to, hash);
     uint64_t b = table_home(to, hash);
     for (uint64_t n = 0; n < buckets; n++, b = (b + 1) & (buckets - 1)) {
         _Atomic uint64_t *bucket = table_bucket(a, to, b);
-        for (unsigned m = bucket_match(bucket, slot_tag(hash)); m != 0; m &= m - 1) {
-            if (place_at(a, &bucket[__builtin_ctz(m)], word, r))
+        unsigned m = bucket_rotate(bucket_match(bucket, slot_tag(hash)), first);
+        for (; m != 0; m &= m - 1) {
+            if (place_at(a, &bucket[bucket_slot(m, first)], word, r))
                 return true;
         }
     }

@@ -64,7 +64,7 @@ static int collect_word(const struct step *s, uint64_t word)
     if (!slot_is_record(word))
         return 0;
     const struct record *r = record_of(a, word);
-    uint64_t hash = r != NULL ? hash_key(record_key(r), r->klen, a->hash_seed) : 0;
+    uint64_t hash = r != NULL ? hash_key(record_key(r), r->klen, &a->hash_secret) : 0;
     if (unlikely(r == NULL || slot_tag(hash) != slot_tag_of(word))) {
         s->batch->damaged = true;
         return 0;

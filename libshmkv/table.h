@@ -86,6 +86,12 @@ static inline uint64_t table_home(const struct table *t, uint64_t hash)
     return hash >> t->shift;
 }
 
+/* In a bucket a key's probe begins at the slot that its next three bits name, and wraps. */
+static inline unsigned table_first_slot(const struct table *t, uint64_t hash)
+{
+    return (unsigned)(hash >> (t->shift - 3)) % BUCKET_SLOTS;
+}
+
 static inline _Atomic uint64_t *table_bucket(const struct arena *a, const struct table *t,
                                              uint64_t bucket)
 {

@@ -71,7 +71,7 @@ static bool check_geometry(struct verify *v)
     bool sound = sb->magic == LAYOUT_MAGIC && sb->version == LAYOUT_VERSION &&
                  sb->reserve == a->reserve && sb->log_offset == a->log_offset &&
                  sb->segment_bytes == a->segment_mask + 1 &&
-                 sb->segment_shift == a->segment_shift && sb->hash_seed == a->hash_seed &&
+                 sb->segment_shift == a->segment_shift &&
                  sb->segment_count <= (a->reserve - a->log_offset) >> a->segment_shift &&
                  sb->area_bytes <= a->log_offset / TABLE_AREAS &&
                  sb->areas_offset + TABLE_AREAS * sb->area_bytes == a->log_offset;

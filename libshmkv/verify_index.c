@@ -77,7 +77,7 @@ static const char *examine(const struct verify *v, uint64_t word, struct target 
     if (!record_valid(g->r, g->room, seed))
         return "leads to what is no record, or fails its checksum";
     struct index_key k = {.data = record_key(g->r), .size = g->r->klen};
-    k.hash = hash_key(k.data, k.size, a->hash_seed);
+    k.hash = hash_key(k.data, k.size, &a->hash_secret);
     if (slot_tag(k.hash) != slot_tag_of(word))
         return "has the tag of another key";
     bool damaged = false;

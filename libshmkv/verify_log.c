@@ -61,7 +61,7 @@ static void check_current(struct walk *w, const struct record *r, uint64_t at)
 {
     const struct arena *a = w->v->a;
     struct index_key k = {.data = record_key(r), .size = r->klen};
-    k.hash = hash_key(k.data, k.size, a->hash_seed);
+    k.hash = hash_key(k.data, k.size, &a->hash_secret);
     bool damaged = false;
     const struct record *now = index_lookup(a, &k, &damaged);
     char key[VERIFY_KEY_TEXT];

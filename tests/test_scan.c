@@ -98,21 +98,21 @@ struct seen {
     size_t others, total;
     uint64_t last_hash;
     bool unordered;
-    uint64_t seed;
+    const struct hash_secret *secret;
     int stop_at; /* return 7 when so many were seen; 0: never */
 };
 
 static void seen_begin(struct seen *s, struct shmkv *db)
 {
     memset(s, 0, sizeof(*s));
-    s->seed = db->store->arena.hash_seed;
+    s->secret = &db->store->arena.hash_secret;
 }
 
 static int see(void *arg, const struct shmkv_pair *pair)
 {
     struct seen *s = arg;
     char text[24] = "";
-    uint64_t hash = hash_key(pair->key, pair->klen, s->seed);
+    uint64_t hash = hash_key(pair->key, pair->klen, s->secret);
     s->unordered |= hash < s->last_hash;
     s->last_hash = hash;
     s->total++;
@@ -320,11 +320,11 @@ static void a_callback_may_fork(void **state)
 /* Put keys "h<n>" whose home is @home of a table of @buckets buckets, until there are @count. */
 static void put_homed(struct shmkv *db, uint64_t home, uint64_t buckets, unsigned count)
 {
-    uint64_t seed = db->store->arena.hash_seed;
+    const struct hash_secret *secret = &db->store->arena.hash_secret;
     char key[24];
     for (unsigned n = 0; count > 0; n++) {
         int len = snprintf(key, sizeof(key), "h%u", n);
-        uint64_t hash = hash_key(key, (size_t)len, seed);
+        uint64_t hash = hash_key(key, (size_t)len, secret);
         if (hash / (UINT64_MAX / buckets + 1) != home)
             continue;
         put_text(db, key, "value");
