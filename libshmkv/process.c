@@ -188,8 +188,10 @@ unsigned process_reap_dead(const struct arena *a, uint32_t self,
     for (uint32_t i = 0; i < count; i++) {
         if (i == self || !load_acquire(&a->processes[i].used)) /* [P1] */
             continue;
-        if (!lockpage_held(fd, LOCK_PROCESS(i)) && reap_one(a, i, reap, arg))
-            reaped++;
+        if (lockpage_held(fd, LOCK_PROCESS(i)))
+            continue;
+        POINT("reap.found");
+        reaped += reap_one(a, i, reap, arg);
     }
     close(fd);
     return reaped;

@@ -288,8 +288,29 @@ static void a_reaper_dies_and_the_next_reaps_again(void **state)
         unsigned more = process_reap_dead(&a, UINT32_MAX, count_reaped, NULL);
         assert_int_equal(more, !freed);
         assert_int_equal(load_relaxed(&steps->reaped), begun + more);
+        assert_true(begun + more >= 1);
         assert_int_equal(load_relaxed(&a.processes[0].used), 0);
     }
+    arena_close(&a);
+}
+
+static void reap_now(void *arg)
+{
+    assert_int_equal(process_reap_dead(arg, UINT32_MAX, count_reaped, NULL), 1);
+}
+
+static void what_another_has_reaped_is_left_alone(void **state)
+{
+    struct plan plan = {lives, "process.joined", 1};
+    struct arena a;
+
+    (void)state;
+    memset(steps, 0, sizeof(*steps));
+    assert_int_equal(scratch_open(&a, "shm:a", true), 0);
+    assert_int_equal(peer_run(run_plan, &plan), 128 + SIGKILL);
+    point_arm("reap.found", 1, POINT_CALL, reap_now, &a);
+    assert_int_equal(process_reap_dead(&a, UINT32_MAX, count_reaped, NULL), 0);
+    assert_int_equal(load_relaxed(&steps->reaped), 1);
     arena_close(&a);
 }
 
@@ -398,6 +419,7 @@ int main(void)
         CRASH_CASE(a_remover_dies_and_another_creates),
         CRASH_CASE(a_remover_dies_while_it_is_in_use),
         CRASH_CASE(a_reaper_dies_and_the_next_reaps_again),
+        CRASH_CASE(what_another_has_reaped_is_left_alone),
         CRASH_CASE(a_lock_of_a_removed_object_guards_nothing),
         CRASH_CASE(killed_at_random),
     };

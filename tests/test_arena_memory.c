@@ -119,6 +119,11 @@ static void a_store_that_does_not_fit_leaves_nothing(void **state)
     assert_int_equal(scratch_open(&a, "shm:a", true), SHMKV_ENOSPC);
     assert_non_null(strstr(error_text(), "48 KiB"));
     assert_int_equal(scratch_count(), 0);
+    int fd = open(scratch_path("ballast"), O_RDWR | O_CREAT, 0600);
+    assert_int_equal(fallocate(fd, 0, 0, 48 << 10), 0); /* not a page is left */
+    close(fd);
+    assert_int_equal(scratch_open(&a, "shm:a", true), SHMKV_ENOSPC);
+    assert_int_equal(scratch_count(), 1);
     scratch_remove();
 }
 
