@@ -13,6 +13,7 @@
 
 #define SIZE (4u << 20)
 #define VALUE 1000u
+#define REUSES_ALL (10 * SIZE / VALUE) /* so many puts need all memory several times */
 #define MS 1000000ull
 #define PATIENCE_MS 200u /* no call may take longer, see failure-tests */
 
@@ -124,7 +125,7 @@ static void sections_nest(void **state)
     struct shmkv *db = fixture_db(state);
     struct shmkv_section outer, inner;
     uint64_t sequence;
-    struct task t = {.db = db, .keys = 100, .count = SIZE / VALUE / 2};
+    struct task t = {.db = db, .keys = 100, .count = REUSES_ALL};
     assert_rc(put_blob(db, 5, 1), 0);
     assert_rc(shmkv_begin(db, &outer), 0);
     struct shmkv_item item = get_blob(&outer, 5, &sequence);
@@ -154,7 +155,7 @@ static void an_ended_section_reads_nothing(void **state)
 /* Write until it fails; the store's memory is then held by the section of the caller. */
 static void fill_behind_a_section(struct shmkv *db, struct task *t)
 {
-    *t = (struct task){.db = db, .keys = 100, .count = 1000000};
+    *t = (struct task){.db = db, .keys = 100, .count = REUSES_ALL};
     in_another_thread(overwrite, t);
 }
 
@@ -248,7 +249,7 @@ static void a_put_inside_the_own_section_of_a_full_store(void **state)
 {
     struct shmkv *db = fixture_db(state);
     struct shmkv_section section;
-    struct task t = {.db = db, .keys = 100, .count = 1000000};
+    struct task t = {.db = db, .keys = 100, .count = REUSES_ALL};
     assert_rc(shmkv_begin(db, &section), 0);
     overwrite(&t);
     assert_true(t.rc == SHMKV_EHELD || t.rc == SHMKV_ENOSPC);
@@ -288,7 +289,7 @@ static void two_readers_that_both_put(void **state)
     struct pair_task pair[2];
     pthread_barrier_init(&together, NULL, 2);
     for (int i = 0; i < 2; i++) {
-        pair[i] = (struct pair_task){{.db = db, .keys = 50, .count = 1000000}, &together};
+        pair[i] = (struct pair_task){{.db = db, .keys = 50, .count = REUSES_ALL}, &together};
         assert_int_equal(pthread_create(&threads[i], NULL, put_in_a_section, &pair[i]), 0);
     }
     for (int i = 0; i < 2; i++) {
@@ -313,7 +314,7 @@ static void a_reader_has_sections_of_its_own(void **state)
     assert_rc(shmkv_begin(db, &own), 0);
     assert_rc(shmkv_get(&section, "k", 1, &item), 0);
     shmkv_end(&own); /* not nested in it */
-    struct task t = {.db = db, .keys = 100, .count = SIZE / VALUE / 2};
+    struct task t = {.db = db, .keys = 100, .count = REUSES_ALL};
     put_text(db, "k", "other");
     in_another_thread(overwrite, &t);
     assert_memory_equal(item.value, "value", 5);
