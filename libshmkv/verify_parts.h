@@ -14,6 +14,7 @@ struct verify {
     struct verify_sink sink;
     uint64_t findings;
     uint64_t segments; /* ids below were used at some time */
+    bool followable;   /* the headers of the current tables are sound, so keys may be looked up */
     uint64_t *live;    /* of each segment: bytes of the records that slots lead to */
     uint64_t pairs;    /* slots that lead to a pair */
     bool complete;     /* pairs and live are those of a whole index that was not being resized */
@@ -39,7 +40,8 @@ bool verify_somebody(const struct verify *v, uint32_t participant);
 
 /* verify_log.c: descriptors and records of all segments. */
 void verify_log(struct verify *v);
-/* verify_index.c: areas, tables, slots. */
+/* verify_index.c: areas and table headers, which sets v->followable; then slots. */
+void verify_tables(struct verify *v);
 void verify_index(struct verify *v);
 
 #endif

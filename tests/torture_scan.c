@@ -122,7 +122,7 @@ static void a_key_changed_within_a_step_comes_once(void **state)
     struct shmkv *db = fixture_db(state);
     struct shmkv_scan_options one = {.limit = 1};
     struct seen s;
-    uint64_t cursor = hash_key("k7", 2, db->store->arena.hash_seed); /* a scan begins with it */
+    uint64_t cursor = hash_key("k7", 2, &db->store->arena.hash_secret); /* a scan begins with it */
     put_keys(db, 'k', 0, KEYS);
     begin_resize(db);
     memset(&s, 0, sizeof(s));
