@@ -300,6 +300,7 @@ static int write_section(struct writer *w, struct append *l, struct index_change
     POINT("put.entered");
     if (likely(append_held(l, a))) {
         struct record *r = arena_at(a, l->at);
+        index_prefetch_record(a, c->hash); /* comes in while we write */
         uint32_t body = stands ? record_check_body(r) : record_write(r, &c->spec);
         POINT("put.written");
         rc = publish(w, l, c, r, body);
@@ -309,7 +310,8 @@ static int write_section(struct writer *w, struct append *l, struct index_change
             stat_add(p, STAT_bytes_put, bytes);
         }
         decided(p);
-        resize_help(p, &w->resizer, HELP_BUCKETS);
+        if (unlikely(resize_running(a)))
+            resize_help(p, &w->resizer, HELP_BUCKETS);
     } else {
         l->hold.id = SEGMENT_NONE;
     }

@@ -72,20 +72,28 @@ static inline uint64_t version_epoch(uint64_t version)
 /* Sixteen bytes at once, of any alignment. */
 typedef uint64_t record_chunk __attribute__((vector_size(16), aligned(1), may_alias));
 
-/* @n bytes alike?  Inline and without a call: nearly every operation compares one short key. */
+static inline record_chunk record_differ(const char *a, const char *b)
+{
+    return *(const record_chunk *)a ^ *(const record_chunk *)b;
+}
+
+/*
+ * @n bytes alike?  Inline and without a call: nearly every operation compares one short key.  The
+ * last chunks may overlap what was compared before them.
+ */
 static inline bool record_bytes_equal(const char *a, const char *b, size_t n)
 {
-    record_chunk diff = {0, 0};
     size_t i = 0;
-    if (n < 16) {
+    if (unlikely(n < 16)) {
         while (i < n && a[i] == b[i])
             i++;
         return i == n;
     }
-    for (; i + 16 < n; i += 16)
-        diff |= *(const record_chunk *)(a + i) ^ *(const record_chunk *)(b + i);
-    /* the last sixteen may overlap what was compared */
-    diff |= *(const record_chunk *)(a + n - 16) ^ *(const record_chunk *)(b + n - 16);
+    record_chunk diff = record_differ(a, b) | record_differ(a + n - 16, b + n - 16);
+    if (n > 32)
+        diff |= record_differ(a + 16, b + 16) | record_differ(a + n - 32, b + n - 32);
+    for (i = 32; unlikely(i + 32 < n); i += 16)
+        diff |= record_differ(a + i, b + i);
     return (diff[0] | diff[1]) == 0;
 }
 
