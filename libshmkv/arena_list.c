@@ -30,6 +30,7 @@ static void names_free(struct names *names)
     for (size_t i = 0; i < names->count; i++)
         free(names->name[i]);
     free(names->name);
+    *names = (struct names){0};
 }
 
 /* Enter the store to which object @file belongs.  False: out of memory. */

@@ -136,8 +136,9 @@ static int take(const struct arena *a, const struct range *r)
 static int check_range(const struct arena *a, uint64_t offset, uint64_t bytes, uint64_t end)
 {
     if (offset > end || bytes > end - offset)
-        return error_set(SHMKV_ECORRUPT, "%s is damaged: bytes %llu to %llu lie outside of it",
-                         a->name, (unsigned long long)offset, (unsigned long long)(offset + bytes));
+        return error_set(SHMKV_ECORRUPT,
+                         "%s is damaged: %llu bytes from %llu on are not inside of it", a->name,
+                         (unsigned long long)bytes, (unsigned long long)offset);
     /* A hint; who misses it finds out later.  Offset 0 is being created: reading a superblock that
      * has no page yet would be a fault, and on a full tmpfs a SIGBUS. */
     if (offset > 0 && load_relaxed(&a->sb->state) == STORE_DEFUNCT)

@@ -131,7 +131,7 @@ int process_join(struct process *p, const struct arena *a,
         return rc;
     POINT("process.locked");
     struct process_entry *entry = &a->processes[index];
-    if (load_acquire(&entry->used)) /* [P1] */
+    if (reap && load_acquire(&entry->used)) /* [P1] */
         reap_entry(entry, index, reap, arg);
     set_identity(entry);
     POINT("process.named");

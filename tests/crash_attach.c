@@ -13,18 +13,14 @@
 #include <cmocka.h>
 
 #include "error.h"
-#include "lockpage.h"
 #include "peer.h"
 #include "point.h"
 #include "process.h"
 #include "scratch.h"
 
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define STEPS_MOST 64
 #define CRASH_CASE(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
@@ -314,102 +310,6 @@ static void what_another_has_reaped_is_left_alone(void **state)
     arena_close(&a);
 }
 
-/* ---- overtaken ------------------------------------------------------------------------------- */
-
-static int opens_and_compares(struct peer *parent, void *arg)
-{
-    struct arena a;
-    point_arm("lock.opened", *(unsigned *)arg, POINT_STOP, NULL, NULL);
-    CHECK(scratch_open(&a, "shm:a", true) == 0);
-    CHECK(arena_current(&a));
-    CHECK(load_relaxed(&a.sb->state) == STORE_READY);
-    peer_send(parent, a.sb->uuid[0]);
-    peer_receive(parent);
-    arena_close(&a);
-    return 0;
-}
-
-/* The pair is replaced while somebody is about to lock a byte of the old one. */
-static void a_lock_of_a_removed_object_guards_nothing(void **state)
-{
-    (void)state;
-    for (unsigned nth = 1; nth <= 2; nth++) { /* LOCK_CREATE, LOCK_ATTACHED */
-        struct peer p;
-        struct arena a;
-        assert_int_equal(scratch_open(&a, "shm:a", true), 0);
-        arena_close(&a);
-        peer_start(&p, opens_and_compares, &nth);
-        assert_int_equal(waitpid(p.pid, NULL, WUNTRACED), p.pid);
-        unlink(scratch_path("shmkv.a"));
-        unlink(scratch_path("shmkv.a.sync"));
-        assert_int_equal(scratch_open(&a, "shm:a", true), 0);
-        kill(p.pid, SIGCONT);
-        assert_int_equal(peer_receive(&p), a.sb->uuid[0]);
-        arena_close(&a);
-        assert_int_equal(arena_destroy("shm:a", scratch_dir(), false), SHMKV_EINUSE);
-        peer_send(&p, 0);
-        assert_int_equal(peer_wait(&p), 0);
-        clear_away();
-    }
-}
-
-/* ---- at random ------------------------------------------------------------------------------- */
-
-#define CROWD 8
-#define KILLS 150
-
-static int makes_and_removes(struct peer *parent, void *arg)
-{
-    unsigned seed = (unsigned)getpid();
-    (void)parent;
-    (void)arg;
-    for (;;) {
-        struct arena a;
-        int rc = scratch_open(&a, "shm:a", true);
-        CHECK(rc == 0 || rc == SHMKV_EDEFUNCT);
-        if (rc == 0) {
-            struct process p;
-            CHECK(memcmp(a.sb->uuid, a.sync->uuid, 16) == 0);
-            /* INV-A2: under the name is this pair, or ours is marked */
-            if (!arena_current(&a))
-                CHECK(load_seq_cst(&a.sb->state) == STORE_DEFUNCT);
-            rc = process_join(&p, &a, count_reaped, NULL);
-            CHECK(rc == 0 || rc == SHMKV_EDEFUNCT);
-            if (rc == 0)
-                process_leave(&p);
-            arena_close(&a);
-        }
-        if (rand_r(&seed) % 8 == 0) {
-            rc = arena_destroy("shm:a", scratch_dir(), rand_r(&seed) % 2);
-            CHECK(rc == 0 || rc == SHMKV_ENOSTORE || rc == SHMKV_EINUSE);
-        }
-        if (rand_r(&seed) % 8 == 0)
-            CHECK(arena_gc(scratch_dir(), NULL) == 0);
-    }
-}
-
-static void killed_at_random(void **state)
-{
-    struct peer crowd[CROWD];
-    unsigned seed = 7;
-
-    (void)state;
-    for (int i = 0; i < CROWD; i++)
-        peer_start(&crowd[i], makes_and_removes, NULL);
-    for (int i = 0; i < KILLS; i++) {
-        struct peer *p = &crowd[rand_r(&seed) % CROWD];
-        usleep((unsigned)rand_r(&seed) % 20000);
-        kill(p->pid, SIGKILL);
-        assert_int_equal(peer_wait(p), 128 + SIGKILL); /* it found nothing wrong */
-        peer_start(p, makes_and_removes, NULL);
-    }
-    for (int i = 0; i < CROWD; i++) {
-        kill(crowd[i].pid, SIGKILL);
-        assert_int_equal(peer_wait(&crowd[i]), 128 + SIGKILL);
-    }
-    assert_goes_on("random");
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -420,8 +320,6 @@ int main(void)
         CRASH_CASE(a_remover_dies_while_it_is_in_use),
         CRASH_CASE(a_reaper_dies_and_the_next_reaps_again),
         CRASH_CASE(what_another_has_reaped_is_left_alone),
-        CRASH_CASE(a_lock_of_a_removed_object_guards_nothing),
-        CRASH_CASE(killed_at_random),
     };
     if (process_init() != 0)
         return 1;

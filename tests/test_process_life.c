@@ -201,23 +201,30 @@ static void pid_namespaces_do_not_matter(void **state)
 #define RANDOM_PEERS 8
 #define RANDOM_KILLS 100
 
+/* While we live nobody reaps us, and nobody takes our entry. */
+static int comes_and_goes_once(void)
+{
+    struct process p;
+    CHECK(process_join(&p, &attached_arena, attached_count, NULL) == 0);
+    struct process_entry *entry = &attached_arena.processes[p.index];
+    for (int i = 0; i < 20; i++) {
+        CHECK(load_seq_cst(&entry->used) == 1);
+        CHECK(load_seq_cst(&entry->pid) == (uint32_t)getpid());
+        process_reap_dead(&attached_arena, p.index, attached_count, NULL);
+    }
+    process_leave(&p);
+    return 0;
+}
+
 static int comes_and_goes(struct peer *parent, void *arg)
 {
     (void)arg;
     CHECK(process_fork_renew() == 0);
     CHECK(arena_after_fork(&attached_arena) == 0);
     peer_send(parent, 0);
-    for (;;) {
-        struct process p;
-        CHECK(process_join(&p, &attached_arena, attached_count, NULL) == 0);
-        struct process_entry *entry = &attached_arena.processes[p.index];
-        for (int i = 0; i < 20; i++) { /* nobody reaps us, nobody takes our entry */
-            CHECK(load_seq_cst(&entry->used) == 1);
-            CHECK(load_seq_cst(&entry->pid) == (uint32_t)getpid());
-            process_reap_dead(&attached_arena, p.index, attached_count, NULL);
-        }
-        process_leave(&p);
+    while (comes_and_goes_once() == 0) {
     }
+    return 1;
 }
 
 static void killed_at_random(void **state)
