@@ -3,8 +3,12 @@
 #include <string.h>
 
 #include "cleaner.h"
+#include "clock.h"
 #include "error.h"
 #include "ops.h"
+
+#define LIMBO_PATIENCE_NS 100000000u
+#define POLL_NS 1000000u
 
 static void index_stats(struct context *c, struct shmkv_stats *out)
 {
@@ -122,6 +126,25 @@ int shmkv_readers(struct shmkv *db, int (*fn)(void *arg, const struct shmkv_part
     return rc;
 }
 
+/* Give free segments back to the system, those in limbo too if their grace period ends soon. */
+static void give_back(const struct participant *p)
+{
+    const struct arena *a = p->arena;
+    uint64_t deadline = clock_mono_ns() + LIMBO_PATIENCE_NS;
+    struct segment_census census;
+    for (;;) {
+        epoch_poll(a);
+        segment_reclaim(a);
+        segment_count(a, &census);
+        bool inside = load_relaxed(&p->entry->reading) != 0; /* own word: we would wait for us */
+        if (census.kinds[SEGMENT_LIMBO] == 0 || inside || clock_mono_ns() >= deadline)
+            break;
+        clock_sleep_ns(POLL_NS);
+    }
+    table_reclaim(p);
+    segment_punch(p, UINT64_MAX);
+}
+
 int shmkv_compact(struct shmkv *db)
 {
     struct context *c;
@@ -140,6 +163,7 @@ int shmkv_compact(struct shmkv *db)
         rc = cleaner_step(w);
     } while (rc > 0);
     append_close(&w->moves, &c->store->arena);
+    give_back(&w->self);
     w->busy = false;
     return rc == SHMKV_ENOSPC ? 0 : rc; /* as far as there was room to move records to */
 }

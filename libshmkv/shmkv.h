@@ -452,7 +452,7 @@ struct shmkv_participant {
 SHMKV_API int shmkv_readers(struct shmkv *db,
                             int (*fn)(void *arg, const struct shmkv_participant *p), void *arg);
 
-/* Clean until nothing is gained any more; finish a running resize. */
+/* Clean until nothing is gained any more; finish a running resize; give free memory back. */
 SHMKV_API int shmkv_compact(struct shmkv *db);
 
 /**
