@@ -2,23 +2,22 @@
 /*
  * handover.pml - taking an open segment away from its owner (R8), with store buffers.
  *
- * One segment, two participants that write to it, two takers, others who raise G.  A participant's stores to its
- * `writing` and to the segment's `used` pass through a FIFO store buffer (TSO); a CAS drains the
+ * One segment, two participants that write to it, two takers, others who raise G.  A participant's
+ * stores to its `writing` and to the segment's `used` pass through a FIFO store buffer (TSO); a CAS drains the
  * buffer of who executes it, membarrier drains all.  Everybody may stall at any step.
  *
- * The protocol: the state word is OPEN(p, x), SEALING(p, x) or PARTIAL; x is the epoch in which p
- * took the segment.
- *   write   (design.md's put):  g = G; writing = g; compiler barrier; the segment is OPEN(me, x)?
- *           append, used = end, writing = 0.  Otherwise drop it; adopt it, if it is PARTIAL:
- *           x = G, loaded after PARTIAL was seen; CAS PARTIAL -> OPEN(me, x)
- *   take    CAS OPEN(p, x) -> SEALING(p, x)
- *   finish  anybody who sees SEALING(p, x): g = G, loaded now; CAS G from g to g + 1; membarrier;
- *           if p.writing is 0 or > g: CAS SEALING(p, x) -> PARTIAL
+ * The protocol (segment.c): the state word is OPEN(p, x), SEALING(p, x) or PARTIAL; x is a stamp
+ * that is given once.
+ *   write   (design.md's put, index.c): writing = G; compiler barrier; is the segment OPEN(me, x)?
+ *           then append, used = end, writing = 0; otherwise drop it.  Adopt it, if it is PARTIAL:
+ *           CAS PARTIAL -> OPEN(me, new x)
+ *   take    (segment_take_idle) CAS OPEN(p, x) -> SEALING(p, x)
+ *   finish  (finish_sealing) anybody who sees SEALING(p, x): membarrier; if p.writing is 0:
+ *           CAS SEALING(p, x) -> PARTIAL
  * A taker that dies leaves SEALING(p, x), which anybody finishes.
  *
- * Why it holds: a write that began before the membarrier shows its `writing`, which is <= g; one
- * that begins later sees SEALING.  Why x: G is raised between SEALING(p, x) and PARTIAL, so p never
- * owns the segment under the same x again, and the CAS of a helper that stalled in between fails.
+ * Why it holds: a write that began before the membarrier shows its `writing`; one that begins later
+ * sees SEALING.  Why x: the CAS of a helper that stalls before it must fail in p's next life.
  *
  * Ghost: inside[p] holds while p, having seen that the segment is its own, appends.
  *   - nobody appends to a segment that is not OPEN or SEALING under its name
@@ -27,15 +26,16 @@
  * Broken on purpose:
  *   BREAK_R8_FIRST       the owner checks its segment before it stores `writing`
  *   BREAK_R8_MEMBARRIER  no membarrier
- *   BREAK_R8_EPOCH       SEALING(p, e) with e = G as loaded before the CAS, `writing` > e suffices:
- *                        G may be raised between that load and the CAS, and a write that began
- *                        then, before the CAS, has `writing` > e.  So e must be loaded later.
- *   BREAK_R8_STAMP       the word does not hold x: a stalled helper's CAS succeeds in p's next life
- *   BREAK_R8_NO_RAISE    the helper does not raise G when `writing` is 0: the same
- *   BREAK_R8_SECTION_X   x is the epoch of p's section, loaded before `writing` was stored: the same
  *   BREAK_R8_WRITING     the helper does not look at `writing`
- *   HOLDS_R8_ZERO        the helper accepts 0 only
- *   HOLDS_R8_COUNT       x counts the segment's owners, and nobody raises G
+ *   BREAK_R8_STAMP       the word does not hold x: a stalled helper's CAS succeeds in p's next life
+ *   BREAK_R8_EPOCH       SEALING(p, e), e = G as loaded before the CAS, and `writing` > e suffices:
+ *                        G may be raised between that load and the CAS, and a write that began
+ *                        then, before the CAS, has `writing` > e
+ * A variation that holds, and what it needs: x is the epoch, loaded after PARTIAL was seen, and the
+ * helper loads g = G, raises G above it before the membarrier and accepts `writing` > g too.
+ *   HOLDS_R8_RAISE       that
+ *   BREAK_R8_NO_RAISE    it does not raise G when `writing` is 0: x is given twice
+ *   BREAK_R8_SECTION_X   x is the epoch of p's section, loaded before `writing` is stored: as well
  *   WITNESS_*            interesting states that the model must reach
  */
 #define OWNERS 2
@@ -48,12 +48,12 @@
 #define WRITING 0 /* variables that pass through the store buffers */
 #define USED 1
 
-#if defined(HOLDS_R8_COUNT)
-#define STAMP(x) x = owners + 1
-#elif defined(BREAK_R8_SECTION_X)
+#if defined(BREAK_R8_SECTION_X)
 #define STAMP(x) x = g
-#else
+#elif defined(HOLDS_R8_RAISE) || defined(BREAK_R8_NO_RAISE) || defined(BREAK_R8_EPOCH)
 #define STAMP(x) x = G
+#else
+#define STAMP(x) x = stamps; stamps++ /* one fetch_add */
 #endif
 
 /* ---- shared memory ---- */
@@ -61,7 +61,7 @@
 byte state = PARTIAL;
 byte who;
 byte stamp;
-byte owners; /* in the state word, for HOLDS_R8_COUNT */
+byte stamps = 1;
 byte used;
 byte writing[OWNERS];
 byte G = 1;
@@ -152,7 +152,6 @@ next_write:
             drain(me);
             if
             :: state == PARTIAL ->
-                owners++;
                 become(OPEN, me, x);
                 own = 1; inside[me] = 1
             :: else -> x = 0
@@ -200,10 +199,10 @@ next_write:
 #define FREE_OF(w) ((w) == 0 || (w) > e)
 #elif defined(BREAK_R8_WRITING)
 #define FREE_OF(w) 1
-#elif defined(HOLDS_R8_ZERO) || defined(HOLDS_R8_COUNT)
-#define FREE_OF(w) ((w) == 0)
-#else
+#elif defined(HOLDS_R8_RAISE) || defined(BREAK_R8_SECTION_X)
 #define FREE_OF(w) ((w) == 0 || (w) > g)
+#else
+#define FREE_OF(w) ((w) == 0)
 #endif
 
 proctype taker(byte rounds)
@@ -241,7 +240,7 @@ take:
     }
 #endif
 finish:
-#ifdef BREAK_R8_EPOCH
+#if defined(BREAK_R8_EPOCH)
     atomic {
         e = x;
         if
@@ -249,21 +248,7 @@ finish:
         :: else
         fi
     }
-#elif defined(HOLDS_R8_COUNT)
-    skip;
-#elif defined(BREAK_R8_NO_RAISE)
-    g = G;
-    if
-    :: writing[p] != 0 ->
-        atomic {
-            if
-            :: G == g -> G++
-            :: else
-            fi
-        }
-    :: else
-    fi;
-#else
+#elif defined(HOLDS_R8_RAISE) || defined(BREAK_R8_SECTION_X)
     g = G;
     atomic {
         if
@@ -280,8 +265,8 @@ finish:
         if
         :: FREE_OF(w) && state == SEALING && who == p && SAME_STAMP(x) ->
             assert(!inside[p]);
-#ifdef WITNESS_NEWER
-            assert(w == 0);
+#ifdef WITNESS_TWICE
+            assert(appended < 2);
 #endif
             become(PARTIAL, 0, 0)
         :: else

@@ -29,8 +29,8 @@
  *   BREAK_R11           a delete empties the slot
  *   BREAK_R12_CHAIN     T1 is resized while T0 still is
  *   BREAK_R12_NOFREEZE  the mover copies without freezing
- *   BREAK_R12_FROZEN    the mover passes over FROZEN in its destination
- *   BREAK_R12_MOVED     the mover passes over MOVED in its destination
+ *   BREAK_R12_FROZEN    the mover passes over FROZEN, of its key's tag, in its destination
+ *   BREAK_R12_MOVED     the mover passes over MOVED, of its key's tag, in its destination
  *   BREAK_R12_LEAVE     the mover follows MOVED and MOVED_EMPTY out of its destination
  *   BREAK_R12_DROP      a frozen tombstone is dropped
  *   BREAK_R13_DIRECT    a writer that sees next goes to the new table at once
@@ -57,6 +57,9 @@
 #define TAG(k) (k)
 #endif
 
+#define OTHER_TAG(w, k) \
+    (((w) > MOVED_EMPTY && (w) != MOVED(k)) || (IS_RECORD(w) && TAG(rkey[REC(w)]) != TAG(k)))
+#define HOLDS_OTHER(w, k) (IS_RECORD(w) && rkey[REC(w)] != (k))
 #define IS_RECORD(w) ((w) != EMPTY && (w) < MOVED_EMPTY)
 #define REC(w) ((w) & 15)
 #define IS_FROZEN(w) (IS_RECORD(w) && ((w) & FROZEN))
@@ -86,17 +89,17 @@
 #define COPIES(w) IS_FROZEN(w)
 #endif
 #ifdef BREAK_R12_FROZEN
-#define PASS_FROZEN(x) IS_FROZEN(x)
+#define PASS_FROZEN(x) (IS_FROZEN(x) && !OTHER_TAG(x, rkey[REC(w)]))
 #else
 #define PASS_FROZEN(x) 0
 #endif
 #ifdef BREAK_R12_MOVED
-#define PASS_MOVED(x) ((x) > MOVED_EMPTY)
+#define PASS_MOVED(x) ((x) > MOVED_EMPTY && !OTHER_TAG(x, rkey[REC(w)]))
 #else
 #define PASS_MOVED(x) 0
 #endif
 #ifdef BREAK_R12_LEAVE
-#define LEAVE(x) ((x) >= MOVED_EMPTY && u + 1 < NT)
+#define LEAVE(x) ((x) >= MOVED_EMPTY && u + 1 < NT && !OTHER_TAG(x, rkey[REC(w)]))
 #else
 #define LEAVE(x) 0
 #endif
@@ -189,8 +192,9 @@ inline move(t, i)
             break
         :: PASS_MOVED(x) || PASS_FROZEN(x) -> d++
         :: LEAVE(x) -> u++; d = 0
-        :: IS_RECORD(x) && !IS_FROZEN(x) && rkey[REC(x)] != rkey[REC(w)] -> d++
-        :: else -> break /* the key, or FROZEN, MOVED, MOVED_EMPTY: it has been done */
+        :: OTHER_TAG(x, rkey[REC(w)]) -> d++
+        :: HOLDS_OTHER(x, rkey[REC(w)]) && !IS_FROZEN(x) -> d++
+        :: else -> break /* the key; or MOVED_EMPTY, MOVED, FROZEN: it has been done */
         fi
     }
     od;
@@ -388,6 +392,19 @@ init
         i = 0;
         run keeper(0);
         run keeper(1);
+#if defined(HOLDS_SAME_TAG) || defined(HOLDS_R13_NEXT)
+        if
+        :: op = GET
+        :: op = PUT
+        :: op = DELETE
+        fi;
+        run worker(0, K, op);
+        if
+        :: op = PUT; run worker(1, J, op)
+        :: op < DELETE; op = PUT; run worker(1, K, op)
+        :: op = DELETE; run worker(1, K, op)
+        fi;
+#else
         select(op : GET .. RELOCATE);
         run worker(0, K, op);
         if
@@ -395,6 +412,7 @@ init
         :: op = DELETE; run worker(1, J, op)
         :: select(op : op .. RELOCATE); run worker(1, K, op) /* the rest by symmetry */
         fi;
+#endif
         op = 0
     }
     finished == 4;

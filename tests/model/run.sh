@@ -12,6 +12,7 @@
 #   WITNESS_...     denies that an interesting state is reached: the same
 #   HOLDS_...       a variation of the protocol that must hold as well
 #
+# A line ' * pan options: ...' in a model's head is passed on to its verifier.
 # A model that holds was searched completely: a search that was cut off by depth or memory fails.
 # Prints a line for each check and, at last, 'N passed, N failed'.
 # JOBS (default 2) checks run at once, each within MEMORY_MB (default 1900).
@@ -57,7 +58,7 @@ verify()
         echo "the verifier does not compile: $(head -n 1 gcc.log)"
         return 1
     fi
-    ./pan -m500000 -w24 >pan.log 2>&1
+    ./pan $(sed -n 's/^ \* pan options: //p' "$model") -m500000 -w24 >pan.log 2>&1
     states=$(sed -n 's/^ *\([0-9]*\) states, stored.*/\1/p' pan.log)
     if grep -q -e 'max search depth too small' -e 'reached -DMEMLIM' -e 'out of memory' \
         -e 'hashtable is too small' pan.log || [ -z "$states" ]; then
