@@ -479,7 +479,9 @@ static void clear_removes_every_key(void **state)
     assert_text(db, "k0", NULL);
     put_text(db, "k0", "again");
     assert_text(db, "k0", "again");
-    assert_rc(shmkv_clear(fixture_open(*state, SHMKV_READONLY)), SHMKV_EREADONLY);
+    struct shmkv *readonly = fixture_open(*state, SHMKV_READONLY);
+    assert_rc(shmkv_clear(readonly), SHMKV_EREADONLY);
+    shmkv_close(readonly);
 }
 
 static const struct shmkv_options tiny = {.size = 2u << 20, .flags = SHMKV_NO_KEEPER};

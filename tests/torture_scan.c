@@ -203,6 +203,8 @@ static int overwriter(void *arg)
         char key[24];
         int len = key_of(key, sizeof(key), 'k', i * 7919 % KEYS);
         child_assert(shmkv_put(db, key, (size_t)len, value, i % sizeof(value), NULL) == 0);
+        if (i % 4096 == 0)
+            child_assert(shmkv_compact(db) == 0);
     }
     shmkv_close(db);
     return 0;
