@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "expire.h"
 #include "point.h"
 #include "process.h"
 #include "reap.h"
@@ -14,6 +15,7 @@
 
 #define PATIENCE_NS 100000000ull
 #define POLL_NS 100000u
+#define SWEEP_BUCKETS 4096u /* of expiry, by a writer that finds no room */
 #define BATCH 16u
 /* A victim must give back at least 1/64 of a segment, or cleaning only turns in circles. */
 #define WORTH_SHIFT 6
@@ -149,8 +151,10 @@ static bool has_room(const struct arena *a, const struct cleaner_need *need)
 {
     struct segment_census c;
     segment_count(a, &c);
-    if (need->index_bytes != 0)
-        return (c.available << a->segment_shift) >= need->index_bytes;
+    uint64_t table = (need->index_bytes + a->segment_mask) >> a->segment_shift;
+    if (table != 0 && need->purpose == SEGMENT_FOR_CLEANING) /* a purge may use all there is */
+        return c.available >= table;
+    c.available -= min_u64(c.available, table);
     return segment_allowed(&c, need->purpose);
 }
 
@@ -187,17 +191,23 @@ static bool help(struct writer *w, const struct cleaner_need *need)
     epoch_poll(a);
     bool better = segment_reclaim(a) != 0;
     table_reclaim(&w->self);
-    if (!better && !has_room(a, need))
-        better = segment_take_idle(a) != 0;
-    if (!has_room(a, need))
-        better |= cleaner_step(w) > 0;
-    append_close(&w->moves, a);
-    if (need->index_bytes != 0)
+    int cleaned = has_room(a, need) ? 0 : cleaner_step(w);
+    if (cleaned <= 0 && expire_wanted(a) && !has_room(a, need))
+        better |= expire_sweep(w, SWEEP_BUCKETS) != 0;
+    if (cleaned <= 0) { /* else the next victim goes behind this one, or no segment is ever gained */
+        better |= w->moves.hold.id != SEGMENT_NONE; /* its rest can be adopted */
+        append_close(&w->moves, a);
+        if (!better && !has_room(a, need)) /* takes other cleaners' too */
+            better = segment_take_idle(a) != 0;
+        resize_finish(&w->self); /* the old table's memory comes back, even if nobody can write */
+    }
+    if (need->index_bytes != 0 && has_room(a, need))
         better |= segment_punch(&w->self, need->index_bytes) != 0;
-    return better;
+    return better || cleaned > 0;
 }
 
-int cleaner_make_room(struct writer *w, uint32_t process, struct cleaner_need *need)
+/* One round; 0: something has changed, or may have. */
+static int make_some_room(struct writer *w, uint32_t process, struct cleaner_need *need)
 {
     const struct arena *a = w->self.arena;
     uint64_t now = clock_mono_ns();
@@ -207,15 +217,30 @@ int cleaner_make_room(struct writer *w, uint32_t process, struct cleaner_need *n
     }
     bool late = now >= need->deadline_ns;
     bool better = help(w, need);
-    if (!late && (better || has_room(a, need)))
+    bool room = has_room(a, need);
+    if (late && room && !need->last) {
+        need->last = true;
         return 0;
-    resize_purge(&w->self, &w->resizer);
+    }
+    if (!late && (better || room))
+        return 0;
+    if (need->index_bytes == 0) /* else it is what the caller will try again */
+        resize_purge(&w->self, &w->resizer);
     process_reap_dead(a, process, reap_process, (void *)(uintptr_t)a);
     bool inside = load_relaxed(&w->self.entry->reading) != 0; /* own word */
     if (inside || late)
         return no_room(a);
     clock_sleep_ns(POLL_NS);
     return 0;
+}
+
+int cleaner_make_room(struct writer *w, uint32_t process, struct cleaner_need *need)
+{
+    int rc;
+    do { /* a table is tried again when there is room for all of it: a try costs system calls */
+        rc = make_some_room(w, process, need);
+    } while (rc == 0 && need->index_bytes != 0 && !need->last && !has_room(w->self.arena, need));
+    return rc;
 }
 
 bool cleaner_wanted(const struct arena *a)

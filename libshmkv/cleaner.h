@@ -26,8 +26,9 @@ int cleaner_step(struct writer *w);
 /* What is short. */
 struct cleaner_need {
     enum segment_purpose purpose;
-    uint64_t index_bytes; /* memory that a new table needs; 0: it is a segment that is missing */
+    uint64_t index_bytes; /* memory that a new table lacks; 0: it is a segment that is missing */
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: not set yet */
+    bool last;            /* there was room after the deadline: one more try */
 };
 
 /*

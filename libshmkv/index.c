@@ -176,7 +176,10 @@ static enum find find_place(const struct participant *p, const struct index_key 
         enum find rc = find_in_table(p, k, at);
         if (rc != FIND_NEXT)
             return rc;
-        at->t = table_of(a, load_acquire(&at->t->next)); /* [T1] */
+        uint64_t next = load_acquire(&at->t->next); /* [T1] */
+        if (unlikely(next == 0))
+            return FIND_DAMAGED; /* a scribbled slot led on, but there is no next table (R3) */
+        at->t = table_of(a, next);
     }
 }
 
@@ -196,6 +199,8 @@ static int test_condition(const struct arena *a, const struct index_change *c,
         return absent ? 0 : SHMKV_EEXISTS;
     case INDEX_IF_PRESENT:
         return absent ? SHMKV_ENOTFOUND : 0;
+    case INDEX_IF_EXPIRED:
+        return absent && old != NULL && old->type == RECORD_PAIR ? 0 : SHMKV_ENOTFOUND;
     case INDEX_IF_VERSION:
         return (absent ? 0 : old->version) == c->expected ? 0 : SHMKV_EMISMATCH;
     }
@@ -210,13 +215,6 @@ static uint64_t choose_version(const struct arena *a, const struct record *old)
     if (unlikely(version_epoch(version) > g))
         epoch_raise_above(a, version_epoch(version) - 1);
     return version;
-}
-
-static void mark_published(const struct record *r)
-{
-    _Atomic uint32_t *state = &((struct record *)(uintptr_t)r)->state;
-    if ((load_relaxed(state) & RECORD_PUBLISHED) == 0) /* relaxed: it is only ever set */
-        store_release(state, RECORD_PUBLISHED); /* before our own CAS; pairs with index_decide [I2] */
 }
 
 static void count_change(struct writer *w, const struct index_change *c, const struct record *old)
@@ -268,11 +266,11 @@ static int publish(struct writer *w, struct append *l, struct index_change *c, s
         store_release(&p->entry->inflight, l->at); /* the record is whole; pairs with reap [I3] */
         POINT("put.inflight");
         if (at.old != NULL)
-            mark_published(at.old);
+            record_mark_published(at.old);
         POINT("put.marked");
         if (cas_acq_rel(at.slot, &at.word, mine)) { /* release: shows the record [I1] */
             POINT("put.cas");
-            mark_published(r);
+            record_mark_published(r);
             if (at.old == NULL)
                 w->resizer.low = --w->resizer.tickets.count == 0;
             if (at.old != NULL)
@@ -348,7 +346,7 @@ static int swing(struct writer *w, const struct record *from, uint64_t offset)
             return 0;
         store_release(&p->entry->inflight, l->at); /* pairs with reap [I3] */
         POINT("relocate.inflight");
-        mark_published(from);
+        record_mark_published(from);
         if (cas_acq_rel(at.slot, &at.word, slot_record(slot_tag(k.hash), l->at))) { /* [I1] */
             POINT("relocate.cas");
             return INDEX_RELOCATED;
@@ -373,7 +371,7 @@ static int copy_and_swing(struct writer *w, uint64_t from)
     POINT("relocate.copied");
     int rc = swing(w, r, from);
     if (rc == INDEX_RELOCATED) {
-        mark_published(copy);
+        record_mark_published(copy);
         append_commit(l, a, bytes);
         segment_add_dead(a, from, bytes);
         stat_add(&w->self, STAT_relocations, 1);

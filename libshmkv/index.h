@@ -46,7 +46,13 @@ struct writer {
 };
 
 /* When a change applies. */
-enum index_condition { INDEX_ALWAYS, INDEX_IF_ABSENT, INDEX_IF_PRESENT, INDEX_IF_VERSION };
+enum index_condition {
+    INDEX_ALWAYS,
+    INDEX_IF_ABSENT,
+    INDEX_IF_PRESENT,
+    INDEX_IF_VERSION,
+    INDEX_IF_EXPIRED, /* there is a pair, and its time is over */
+};
 
 /* A change to one key. */
 struct index_change {

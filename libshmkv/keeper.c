@@ -7,6 +7,7 @@
 
 #include "cleaner.h"
 #include "clock.h"
+#include "expire.h"
 #include "futex.h"
 #include "reap.h"
 
@@ -16,6 +17,7 @@
 #define REAP_NS 500000000ull
 #define PREPARE_BYTES (1u << 20)
 #define PREFILL_SHIFT 6
+#define SWEEP_BUCKETS 1024u /* of expiry, with each tick */
 
 static bool have_lease(struct keeper *k, uint64_t now)
 {
@@ -78,6 +80,9 @@ static bool tick(struct keeper *k)
         more |= cleaner_step(w) > 0;
     else
         append_close(&w->moves, k->arena);
+    if (expire_wanted(k->arena))
+        more |= expire_sweep(w, SWEEP_BUCKETS) != 0;
+    append_close(&w->puts, k->arena);
     return more;
 }
 

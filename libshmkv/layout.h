@@ -64,6 +64,8 @@ struct superblock {
     _Atomic uint64_t segment_high;       /* ids below this were used at some time */
     _Atomic uint64_t incarnations;       /* last incarnation handed out */
     _Atomic uint64_t generations;        /* last table generation handed out */
+    _Atomic uint64_t sweep;        /* buckets that expiry has swept so far, all rounds together */
+    _Atomic uint64_t expiring;     /* 1 once a record that expires was put */
     _Atomic uint64_t grace_ns;           /* CLOCK_MONOTONIC of the last raise of epoch */
 };
 _Static_assert(sizeof(struct superblock) <= PAGE_BYTES, "the superblock is one page");
@@ -85,7 +87,8 @@ struct table {
 
     _Alignas(64) _Atomic uint64_t tickets; /* OPEN(r, TOPPED) or CLOSED(generation, area) */
     uint64_t bound;                        /* B: how many slots movers may fill, see resize.h */
-    _Atomic uint64_t topped;               /* tickets there were after the top-up; policy only */
+    _Atomic uint64_t topped;               /* 1 + tickets after the top-up; 0: none yet; policy */
+    _Atomic uint64_t tombstones;           /* as counted at the top-up; policy only */
 
     _Alignas(64) _Atomic uint64_t cursor; /* next chunk to be moved */
     _Atomic uint64_t done;                /* chunks known to be terminal; best effort */

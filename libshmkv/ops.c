@@ -37,6 +37,8 @@ uint64_t ops_expiry(const struct store *s, uint64_t ttl_ms)
 {
     if (ttl_ms == 0)
         return 0;
+    if (load_relaxed(&s->arena.sb->expiring) == 0)
+        store_relaxed(&s->arena.sb->expiring, 1); /* relaxed: it is only ever set; policy */
     uint64_t now = arena_clock(&s->arena);
     return ttl_ms > (uint64_t)INT64_MAX - now ? (uint64_t)INT64_MAX : now + ttl_ms;
 }
@@ -54,7 +56,6 @@ static int reserve(struct context *c, struct append *l, struct cleaner_need *nee
         int rc = append_reserve(l, &c->writer.self, need->purpose, bytes);
         if (likely(rc != SHMKV_ENOSPC))
             return rc;
-        need->index_bytes = 0;
         rc = make_room(c, need);
         if (rc != 0)
             return rc;
@@ -74,13 +75,17 @@ static int grow(struct context *c, struct cleaner_need *need)
     const struct participant *p = &c->writer.self;
     uint64_t outer = epoch_enter(p);
     uint64_t root = table_root(a);
-    uint64_t bytes = table_bytes(table_of(a, root)->slots * 2);
     epoch_exit(p, outer);
     int rc = resize_grow(p, &c->writer.resizer, root);
     if (rc != SHMKV_ENOSPC)
         return rc;
-    need->index_bytes = bytes;
-    return make_room(c, need);
+    struct cleaner_need table = *need;
+    table.index_bytes = c->writer.resizer.lacks;
+    table.purpose = c->writer.resizer.lacks_growth ? SEGMENT_FOR_PUT : SEGMENT_FOR_CLEANING;
+    rc = make_room(c, &table);
+    need->deadline_ns = table.deadline_ns;
+    need->last = table.last;
+    return rc;
 }
 
 /* ---- change -------------------------------------------------------------------------------- */

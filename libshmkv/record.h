@@ -113,6 +113,14 @@ static inline bool record_is_plain(const struct record *r, const void *key, size
     return likely(kind == plain) && record_bytes_equal((const char *)(r + 1), key, klen);
 }
 
+/* The mark of R10; set before the CAS that supersedes @r, and by its owner after publication. */
+static inline void record_mark_published(const struct record *r)
+{
+    _Atomic uint32_t *state = &((struct record *)(uintptr_t)r)->state;
+    if ((load_relaxed(state) & RECORD_PUBLISHED) == 0) /* relaxed: it is only ever set */
+        store_release(state, RECORD_PUBLISHED);        /* pairs with index_decide [I2] */
+}
+
 /* R7: larger than the old version of the key, and than anything of an epoch before @g. */
 static inline uint64_t version_next(uint64_t old, uint64_t g)
 {

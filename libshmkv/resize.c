@@ -84,6 +84,7 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
                 stat_add(p, STAT_slots_moved, 1);
         } else if (droppable(a, record_of(a, word))) {
             uint64_t bytes = record_size(record_of(a, word));
+            record_mark_published(record_of(a, word)); /* its writer may be dead and undecided */
             if (cas_acq_rel(s, &word, slot_dropped(word))) {
                 stat_add(p, STAT_tombstones_dropped, 1);
                 segment_add_dead(a, slot_offset(word), bytes);
@@ -183,16 +184,35 @@ static bool finish_chunks(const struct participant *p, struct table *t, uint64_t
 
 /* ---- finish -------------------------------------------------------------------------------- */
 
+struct load {
+    uint64_t keys, tombstones;
+};
+
+/* Best effort: policy only. */
+static struct load index_load(const struct arena *a)
+{
+    uint64_t sums[STAT_COUNT];
+    stats_sum(a, sums);
+    struct load l = {
+        .keys = sums[STAT_keys_added] - sums[STAT_keys_removed],
+        .tombstones = sums[STAT_tombstones_added] - sums[STAT_tombstones_dropped],
+    };
+    l.keys = (int64_t)l.keys < 0 ? 0 : l.keys;
+    l.tombstones = (int64_t)l.tombstones < 0 ? 0 : l.tombstones;
+    return l;
+}
+
 /* T' gets the tickets that its movers did not need, once: whoever comes second sees TOPPED. */
-static void top_up(struct table *to, uint64_t moved)
+static void top_up(const struct arena *a, struct table *to, uint64_t moved)
 {
     uint64_t word = load_acquire(&to->tickets);
     while ((word & (TICKETS_CLOSED | TICKETS_TOPPED)) == 0) {
         uint64_t r = word + to->bound - moved;
-        if (cas_acq_rel(&to->tickets, &word, r | TICKETS_TOPPED)) {
-            store_relaxed(&to->topped, r); /* policy only */
+        /* policy only; before the CAS, so that no death leaves a topped table without them */
+        store_relaxed(&to->topped, r + 1);
+        store_relaxed(&to->tombstones, index_load(a).tombstones);
+        if (cas_acq_rel(&to->tickets, &word, r | TICKETS_TOPPED))
             POINT("resize.topped");
-        }
     }
 }
 
@@ -205,7 +225,7 @@ static void finish(const struct participant *p, uint64_t ref)
     uint64_t moved;
     if (!finish_chunks(p, t, &moved) || table_root(a) != ref)
         return; /* damaged, or done by others */
-    top_up(table_of(a, next), moved);
+    top_up(a, table_of(a, next), moved);
     POINT("resize.finishing");
     /* release [T1]; generation in the word: a stalled finisher changes nothing two tables later */
     if (cas_seq_cst(&a->sb->root, &ref, next)) {
@@ -230,24 +250,6 @@ static void show_next(const struct arena *a, struct table *t)
     cas_seq_cst(&t->next, &none, next); /* release: T' was made before [T1] */
 }
 
-struct load {
-    uint64_t keys, tombstones;
-};
-
-/* Best effort: policy only. */
-static struct load index_load(const struct arena *a)
-{
-    uint64_t sums[STAT_COUNT];
-    stats_sum(a, sums);
-    struct load l = {
-        .keys = sums[STAT_keys_added] - sums[STAT_keys_removed],
-        .tombstones = sums[STAT_tombstones_added] - sums[STAT_tombstones_dropped],
-    };
-    l.keys = (int64_t)l.keys < 0 ? 0 : l.keys;
-    l.tombstones = (int64_t)l.tombstones < 0 ? 0 : l.tombstones;
-    return l;
-}
-
 static uint64_t filled_bound(const struct table *t)
 {
     return table_quota(t->slots) - (load_acquire(&t->tickets) & TICKETS_COUNT);
@@ -260,12 +262,20 @@ static bool starved(const struct table *t)
     return topped != 0 && topped < table_quota(t->slots) / 4;
 }
 
+/* Tombstones made since the table began; older ones, and miscounts of the dead, do not come back. */
+static uint64_t purgeable(const struct arena *a, const struct table *t)
+{
+    uint64_t now = index_load(a).tombstones;
+    return now - min_u64(now, load_relaxed(&t->tombstones));
+}
+
 /* How large the next table should be: keys fill 3/16 to 7/16 of it when it begins. */
 static uint64_t next_slots(const struct arena *a, const struct table *t)
 {
     uint64_t keys = index_load(a).keys;
     uint64_t slots = t->slots;
-    if (starved(t) || keys >= slots / 16 * 7)
+    bool full = starved(t) && purgeable(a, t) < table_quota(slots) / 4;
+    if (full || keys >= slots / 16 * 7)
         slots *= slots < 1u << 16 ? 4 : 2;
     while (slots > TABLE_MIN_SLOTS && keys < slots / 16 * 3 / 2
            && table_quota(slots / 2) >= filled_bound(t) + table_quota(slots / 2) / 4)
@@ -290,6 +300,47 @@ static bool close_tickets(const struct arena *a, struct table *t, struct table *
     return false;
 }
 
+/*
+ * Growing leaves what deletes and the cleaner need, or it would wedge the store.  A purge may use
+ * their reserve: it needs no segment to finish, and gives back as much as it took.
+ */
+static int claim(const struct participant *p, struct resizer *z, const struct table *t,
+                 uint64_t slots)
+{
+    struct segment_census c;
+    z->lacks_growth = slots > t->slots;
+    z->lacks = table_bytes(slots);
+    int rc = table_claim(p, slots, &z->prepared);
+    if (rc != 0)
+        return rc;
+    segment_count(p->arena, &c);
+    if (!z->lacks_growth || segment_allowed(&c, SEGMENT_FOR_PUT))
+        return 0;
+    table_unclaim_owner(p, z->prepared);
+    z->prepared = NULL;
+    return SHMKV_ENOSPC;
+}
+
+/* The table we should like, or the smallest that gives tickets. */
+static int claim_next(const struct participant *p, struct resizer *z, const struct table *t)
+{
+    uint64_t slots = next_slots(p->arena, t);
+    bool purge = purgeable(p->arena, t) >= table_quota(t->slots) / 8;
+    uint64_t least = purge ? t->slots : 2 * t->slots;
+    z->ready = false;
+    z->prepared = NULL;
+    if (slots == t->slots && starved(t) && !purge) {
+        z->lacks = 0;
+        return SHMKV_ENOSPC; /* the largest table there is, and it is full */
+    }
+    int rc = claim(p, z, t, slots);
+    while (rc == SHMKV_ENOSPC && slots / 2 >= least) {
+        slots /= 2;
+        rc = claim(p, z, t, slots);
+    }
+    return rc;
+}
+
 /* A table with its memory; or without, if somebody else has started meanwhile. */
 static int get_prepared(const struct participant *p, struct resizer *z, const struct table *t)
 {
@@ -298,11 +349,7 @@ static int get_prepared(const struct participant *p, struct resizer *z, const st
         z->prepared = NULL;
     }
     if (z->prepared == NULL) {
-        uint64_t slots = next_slots(p->arena, t);
-        z->ready = false;
-        if (slots == t->slots && starved(t))
-            return SHMKV_ENOSPC; /* the largest table there is, and it is full */
-        int rc = table_claim(p, slots, &z->prepared);
+        int rc = claim_next(p, z, t);
         if (rc != 0)
             return rc;
     }
@@ -410,11 +457,8 @@ void resize_prepare(const struct participant *p, struct resizer *z, uint64_t byt
     uint64_t left = word & TICKETS_COUNT;
     bool closed = (word & TICKETS_CLOSED) != 0;
     if (!closed && left < table_quota(t->slots) / 4) {
-        if (z->prepared == NULL && !somebody_prepares(a)) {
-            z->ready = false;
-            if (table_claim(p, next_slots(a, t), &z->prepared) != 0)
-                z->prepared = NULL;
-        }
+        if (z->prepared == NULL && !somebody_prepares(a))
+            (void)claim_next(p, z, t); /* without memory it is for who needs it to make some */
         if (z->prepared != NULL && !z->ready
             && table_take(a, z->prepared, bytes, &z->ready) != 0) {
             table_unclaim_owner(p, z->prepared);
@@ -432,12 +476,11 @@ void resize_prepare(const struct participant *p, struct resizer *z, uint64_t byt
 void resize_purge(const struct participant *p, struct resizer *z)
 {
     const struct arena *a = p->arena;
-    struct load l = index_load(a);
     uint64_t outer = epoch_enter(p);
     uint64_t root = table_root(a);
     struct table *t = table_of(a, root);
     bool idle = (load_acquire(&t->tickets) & TICKETS_CLOSED) == 0;
-    if (idle && l.tombstones > t->slots / 8) {
+    if (idle && purgeable(a, t) > t->slots / 8) {
         epoch_poll(a);
         /* All memory may have gone to segments, be they free: some of these make room. */
         if (start(p, z, root) == SHMKV_ENOSPC && segment_punch(p, table_bytes(t->slots)) != 0)

@@ -43,6 +43,8 @@ struct resizer {
     bool low;               /* the last ticket of a batch was used: time for resize_prepare() */
     struct table *prepared; /* claimed by us for the next resize; NULL: none */
     bool ready;             /* its memory is taken */
+    uint64_t lacks;         /* memory that there was not for the last table wanted, */
+    bool lacks_growth;      /* which would have been larger than the root */
     uint64_t chunk_ref;     /* table of the chunk we are moving; 0: none */
     uint64_t chunk;
     uint64_t chunk_bucket; /* next bucket of it */

@@ -16,6 +16,7 @@
  *             the death (kill -9) or stop of any process at any instruction.
  *  fork       The child may go on using the handle; sections and reservations that were open at
  *             the fork stay the parent's: in the child they can only be ended, without effect.
+ *             A child forked by a signal handler that interrupted a write may only exec or _exit.
  *  Signals    A handler may read (begin, get, end) on a thread that has used the handle before.
  *             A write from a handler that interrupted a write returns SHMKV_EBUSY.
  */
@@ -277,7 +278,7 @@ enum shmkv_update_action { SHMKV_KEEP = 0, SHMKV_STORE = 1, SHMKV_REMOVE = 2 };
  * typedef shmkv_update_fn - computes a key's new value from its old one.
  * @old:    NULL if absent; valid during the callback only.
  * @value:  to be set for SHMKV_STORE; must stay valid until shmkv_update() returns or the next
- *          call of the callback.
+ *          call of the callback, so it must not point into @old.
  * May run several times (someone else changed the key), inside a read section; must not write
  * to the store.  Returns an enum shmkv_update_action, or a negative code that ends the update.
  */
@@ -313,7 +314,8 @@ struct shmkv_reservation {
  */
 SHMKV_API int shmkv_reserve(struct shmkv *db, const void *key, size_t klen, size_t vlen,
                             const struct shmkv_put_options *opt, struct shmkv_reservation *r);
-/* Publish it; conditions are tested now.  Ends the reservation, also on error (as shmkv_put()). */
+/* Publish it; conditions are tested now.  Ends the reservation, also on any error (as shmkv_put();
+ * SHMKV_EBUSY in a signal handler too). */
 SHMKV_API int shmkv_commit(struct shmkv_reservation *r);
 /* Give the room back. */
 SHMKV_API void shmkv_cancel(struct shmkv_reservation *r);

@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -31,23 +32,31 @@ static unsigned closed_count;
 static pthread_key_t exit_key;
 static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 static _Atomic uint64_t registry_word;
+static sigset_t registry_mask; /* of the thread that has the lock */
 
+/* Signals wait meanwhile: a handler's first use of a handle would spin on its own thread's lock. */
 static void registry_lock(void)
 {
+    sigset_t all, before;
     if (fork_word() == 0)
         fork_renew();
     uint64_t mine = fork_word();
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     for (;;) {
         uint64_t holder = load_relaxed(&registry_word);
         if (holder != mine && cas_acq_rel(&registry_word, &holder, mine))
-            return; /* pairs with registry_unlock [F1] */
+            break; /* pairs with registry_unlock [F1] */
         sched_yield();
     }
+    registry_mask = before;
 }
 
 static void registry_unlock(void)
 {
+    sigset_t before = registry_mask;
     store_release(&registry_word, 0); /* pairs with registry_lock [F1] */
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
 /* ---- contexts ------------------------------------------------------------------------------ */
@@ -271,7 +280,7 @@ static int build_index(const struct participant *p, uint64_t keys)
         return rc;
     uint64_t quota = table_quota(t->slots);
     store_relaxed(&t->tickets, quota | TICKETS_TOPPED); /* relaxed: shown by arena_ready() */
-    store_relaxed(&t->topped, quota);
+    store_relaxed(&t->topped, quota + 1);
     table_enliven(a, table_ref(a, t));
     store_relaxed(&a->sb->root, table_ref(a, t));
     return 0;

@@ -47,6 +47,7 @@ static void make_header(const struct arena *a, struct table *t, uint64_t generat
     t->shift = 64 - log2_exact(slots / BUCKET_SLOTS);
     t->bound = 0;
     store_relaxed(&t->topped, 0);
+    store_relaxed(&t->tombstones, 0);
     store_relaxed(&t->cursor, 0);
     store_relaxed(&t->done, 0);
     store_relaxed(&t->tickets, 0);

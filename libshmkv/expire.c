@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* expire.c - see expire.h. */
+#include "expire.h"
+
+#include "point.h"
+#include "stats.h"
+
+static bool is_expired(const struct arena *a, uint64_t word, uint64_t now)
+{
+    if (!slot_is_record(word) || !index_in_log(a, slot_offset(word)))
+        return false;
+    const struct record *r = arena_at(a, slot_offset(word));
+    return r->type == RECORD_PAIR && record_expires(r) && record_expiry(r) <= now &&
+           index_fits_log(a, r);
+}
+
+/* A deletion, on the condition that what is there has expired; false if it had to be left. */
+static bool replace(struct writer *w, const struct record *r)
+{
+    const struct arena *a = w->self.arena;
+    struct index_change c = {.condition = INDEX_IF_EXPIRED};
+    c.spec = (struct record_spec){
+        .key = record_key(r), .klen = r->klen, .value = "", .type = RECORD_TOMBSTONE};
+    c.hash = hash_key(c.spec.key, c.spec.klen, &a->hash_secret);
+    uint64_t bytes = record_bytes(c.spec.klen, 0, false);
+    int rc;
+    do { /* again only if our segment was taken while we were idle */
+        rc = append_reserve(&w->puts, &w->self, SEGMENT_FOR_TOMBSTONE, bytes);
+        if (rc == 0)
+            rc = index_write(w, &c);
+    } while (rc == INDEX_AGAIN);
+    POINT("expire.replaced");
+    return rc == 0;
+}
+
+static unsigned sweep_bucket(struct writer *w, const _Atomic uint64_t *bucket, uint64_t now)
+{
+    const struct arena *a = w->self.arena;
+    unsigned replaced = 0;
+    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+        uint64_t word = load_acquire(&bucket[i]); /* [I1] */
+        if (is_expired(a, word, now))
+            replaced += replace(w, arena_at(a, slot_offset(word)));
+    }
+    return replaced;
+}
+
+unsigned expire_sweep(struct writer *w, uint64_t buckets)
+{
+    const struct arena *a = w->self.arena;
+    uint64_t now = arena_clock(a);
+    uint64_t outer = epoch_enter(&w->self); /* what is replaced is read until it is */
+    const struct table *t = table_of(a, table_root(a));
+    uint64_t n = min_u64(buckets, table_buckets(t));
+    uint64_t at = add_relaxed(&a->sb->sweep, n); /* only divides work */
+    unsigned replaced = 0;
+    for (uint64_t i = 0; i < n; i++)
+        replaced += sweep_bucket(w, table_bucket(a, t, (at + i) & (table_buckets(t) - 1)), now);
+    epoch_exit(&w->self, outer);
+    return replaced;
+}
+
+bool expire_wanted(const struct arena *a)
+{
+    return load_relaxed(&a->sb->expiring) != 0; /* relaxed: it is only ever set; policy */
+}
