@@ -16,6 +16,7 @@
 #include "process.h"
 #include "scratch.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +92,78 @@ static void a_creator_that_was_overtaken_removes_nothing(void **state)
     assert_true(arena_current(&a));
     assert_int_equal(arena_ready(&a), 0);
     assert_opener_finds(&p, &a);
+}
+
+/* ---- who removes ----------------------------------------------------------------------------- */
+
+static int collects(struct peer *parent, void *arg)
+{
+    (void)parent;
+    (void)arg;
+    point_arm("lock.opened", 1, POINT_STOP, NULL, NULL);
+    size_t removed;
+    CHECK(arena_gc(scratch_dir(), &removed) == 0);
+    CHECK(removed == 0);
+    return 0;
+}
+
+static void what_was_a_leftover_may_be_a_store_by_now(void **state)
+{
+    struct arena a;
+    struct peer p;
+
+    (void)state;
+    close(open(scratch_path("shmkv.a.sync"), O_RDWR | O_CREAT, 0600));
+    peer_start(&p, collects, NULL);
+    assert_int_equal(waitpid(p.pid, NULL, WUNTRACED), p.pid);
+    assert_int_equal(scratch_open(&a, "shm:a", true), 0);
+    arena_close(&a);
+    kill(p.pid, SIGCONT);
+    assert_int_equal(peer_wait(&p), 0);
+    assert_int_equal(scratch_open(&a, "shm:a", false), 0);
+    arena_close(&a);
+}
+
+static int removes_slowly(struct peer *parent, void *arg)
+{
+    (void)parent;
+    point_arm(arg, 1, POINT_STOP, NULL, NULL);
+    CHECK(arena_destroy("shm:a", scratch_dir(), false) == 0);
+    return 0;
+}
+
+static int makes_it(struct peer *parent, void *arg)
+{
+    struct arena a;
+    (void)arg;
+    CHECK(scratch_open(&a, "shm:a", true) == 0);
+    peer_send(parent, 0);
+    peer_receive(parent);
+    CHECK(arena_current(&a));
+    arena_close(&a);
+    return 0;
+}
+
+static void a_slow_remover_does_not_remove_the_next_store(void **state)
+{
+    static char *const steps[] = {"remove.marked", "remove.arena"};
+    struct arena a;
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
+        struct peer remover, maker;
+        assert_int_equal(scratch_open(&a, "shm:a", true), 0);
+        arena_close(&a);
+        peer_start(&remover, removes_slowly, steps[i]);
+        assert_int_equal(waitpid(remover.pid, NULL, WUNTRACED), remover.pid);
+        peer_start(&maker, makes_it, NULL);
+        usleep(100000);
+        kill(remover.pid, SIGCONT);
+        assert_int_equal(peer_receive(&maker), 0);
+        assert_int_equal(peer_wait(&remover), 0);
+        peer_send(&maker, 0);
+        assert_int_equal(peer_wait(&maker), 0);
+    }
 }
 
 /* ---- at random ------------------------------------------------------------------------------- */
@@ -174,6 +247,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CRASH_CASE(a_lock_of_a_removed_object_guards_nothing),
         CRASH_CASE(a_creator_that_was_overtaken_removes_nothing),
+        CRASH_CASE(what_was_a_leftover_may_be_a_store_by_now),
+        CRASH_CASE(a_slow_remover_does_not_remove_the_next_store),
         CRASH_CASE(killed_at_random),
     };
     return process_init() != 0 || cmocka_run_group_tests(tests, NULL, NULL);

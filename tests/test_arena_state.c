@@ -234,6 +234,8 @@ static int sleeps(struct peer *parent, void *arg)
     CHECK(futex_wait(&a.waits[77].changes, seen, 20000000000) == 0);
     CHECK(load_relaxed(&a.sb->state) == STORE_DEFUNCT);
     CHECK(arena_take(&a, a.log_offset, 4096) == SHMKV_EDEFUNCT);
+    for (int i = 0; arena_current(&a) && i < 5000; i++)
+        usleep(1000); /* we are told before it is removed */
     CHECK(!arena_current(&a));
     arena_close(&a);
     return 0;
