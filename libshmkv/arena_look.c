@@ -32,6 +32,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -110,24 +111,33 @@ static int check_version(const struct arena *a, uint32_t version, uint32_t featu
                      a->name, version, features, LAYOUT_VERSION, ARENA_FEATURES);
 }
 
-void arena_look_boot_id(uint8_t id[16])
+/* It cannot change while we run, so it is read once. */
+static uint8_t boot_id[16];
+static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
+
+static void read_boot_id(void)
 {
     char text[64] = "";
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
     unsigned digits = 0;
 
-    memset(id, 0, 16);
     for (ssize_t i = 0; i < n && digits < 32; i++) {
         const char *hex = "0123456789abcdef";
         const char *digit = text[i] ? strchr(hex, text[i]) : NULL;
         if (!digit)
             continue;
-        id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | (digit - hex));
+        boot_id[digits / 2] = (uint8_t)(boot_id[digits / 2] << 4 | (digit - hex));
         digits++;
     }
     if (fd >= 0)
         close(fd);
+}
+
+void arena_look_boot_id(uint8_t id[16])
+{
+    pthread_once(&boot_once, read_boot_id);
+    memcpy(id, boot_id, sizeof(boot_id));
 }
 
 /* Memory of an earlier boot can only come from a restored snapshot of the file system. */
