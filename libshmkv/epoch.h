@@ -27,7 +27,7 @@
  *           ends a section between any two steps leaves the interrupted one intact (a counter would
  *           not).                                                                 test_epoch: nested
  *   INV-E4  An entry is seen by every scan before its first section: the claim and the high-water
- *           mark are seq_cst and precede it.                                      test_epoch: join
+ *           mark are seq_cst and precede it.                                    test_epoch: join_*
  *
  * Progress: sections are wait-free.  Polling never waits; one participant that stays in a section
  * (stopped, dead and not yet reaped) holds back memory, nothing else.
