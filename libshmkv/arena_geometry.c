@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define RESERVE_WANTED (64ull << 30)
 #define RESERVE_LEAST (128ull << 20)
@@ -107,7 +108,7 @@ void *arena_geometry_map(int fd, uint64_t length, int prot)
         errno = saved;
         return NULL;
     }
-    char *end = base + align_up(length, PAGE_BYTES);
+    char *end = base + align_up(length, (uint64_t)getpagesize());
     if (base > range)
         munmap(range, (size_t)(base - range));
     if (end < range + more)

@@ -29,7 +29,10 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* A range of one of the two objects, in whole pages. */
+/*
+ * A range of one of the two objects, in whole pages of the kernel.  What is taken and released
+ * begins on 64 KiB boundaries or is never released, so larger pages than 4 KiB do no harm.
+ */
 struct range {
     char *base;
     uint64_t offset, bytes;
@@ -40,8 +43,9 @@ struct range {
 
 static struct range range_of(const struct arena *a, bool sync, uint64_t offset, uint64_t bytes)
 {
-    uint64_t start = offset & ~(uint64_t)(PAGE_BYTES - 1);
-    uint64_t length = align_up(offset + bytes, PAGE_BYTES) - start;
+    uint64_t page = (uint64_t)getpagesize(); /* PAGE_BYTES, or up to 64 KiB on aarch64 */
+    uint64_t start = offset & ~(page - 1);
+    uint64_t length = align_up(offset + bytes, page) - start;
     if (sync)
         return (struct range){(char *)a->sync, start,          length,       a->sync_fd,
                               a->sync_path,    a->sync_device, a->sync_inode};
