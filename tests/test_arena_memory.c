@@ -238,13 +238,20 @@ static void descriptors_may_be_closed(void **state)
 
 /* ---- limits -------------------------------------------------------------------------------- */
 
-#define CGROUP_V1 "/sys/fs/cgroup/memory/shmkv-test"
+static char cgroup[64];          /* of cgroup v1 */
 #define CGROUP_LIMIT "134217728" /* 128 MiB */
 #ifdef __SANITIZE_THREAD__
 #define LEAST_TAKEN (4 * MIB) /* its shadow memory is four times as large */
 #else
 #define LEAST_TAKEN (64 * MIB)
 #endif
+
+static const char *in_cgroup(const char *file)
+{
+    static char path[128];
+    snprintf(path, sizeof(path), "%s/%s", cgroup, file);
+    return path;
+}
 
 static bool write_text(const char *path, const char *text)
 {
@@ -263,7 +270,7 @@ static int fills_its_cgroup(struct peer *parent, void *arg)
     bool created;
     (void)parent;
     (void)arg;
-    if (!write_text(CGROUP_V1 "/cgroup.procs", "0"))
+    if (!write_text(in_cgroup("cgroup.procs"), "0"))
         return NO_SECCOMP;
     CHECK(arena_limits_total() == strtoull(CGROUP_LIMIT, NULL, 10));
     options.size = 0;
@@ -284,14 +291,13 @@ static int fills_its_cgroup(struct peer *parent, void *arg)
 static void a_cgroup_limit_is_an_error_not_a_kill(void **state)
 {
     (void)state;
-    rmdir(CGROUP_V1);
-    if (mkdir(CGROUP_V1, 0755) != 0 ||
-        !write_text(CGROUP_V1 "/memory.limit_in_bytes", CGROUP_LIMIT)) {
-        rmdir(CGROUP_V1);
+    snprintf(cgroup, sizeof(cgroup), "/sys/fs/cgroup/memory/shmkv-test-%d", getpid());
+    if (mkdir(cgroup, 0755) != 0 || !write_text(in_cgroup("memory.limit_in_bytes"), CGROUP_LIMIT)) {
+        rmdir(cgroup);
         skip(); /* not root, or no cgroup v1 memory controller */
     }
     int result = peer_run(fills_its_cgroup, NULL);
-    for (int i = 0; i < 100 && rmdir(CGROUP_V1) != 0; i++)
+    for (int i = 0; i < 100 && rmdir(cgroup) != 0; i++)
         usleep(10000);
     if (result == NO_SECCOMP)
         skip();
