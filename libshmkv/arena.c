@@ -32,8 +32,8 @@
  *
  * INV-A1  Who maps a pair has seen it READY under the shared LOCK_CREATE and took LOCK_ATTACHED
  *         before giving LOCK_CREATE up: nobody removed it in between.   test_arena: two_hundred
- * INV-A2  At no time are there two pairs that both are READY and under the name.  crash_attach
- * INV-A3  An object that is not ours is never changed.                  test_arena: squatted
+ * INV-A2  At no time are there two pairs that both are READY and under the name.  crash_overtake
+ * INV-A3  An object that is not ours is never changed.            test_arena_state: squatted
  *
  * The state word: the creator stores READY (release) after everything else; attachers have seen it
  * through the lock, which is a system call on both sides, and load it once more (acquire).
