@@ -66,6 +66,8 @@ static void one_after_the_other(void **state)
     assert_possible({1, 2, PUT(0, 7, 10)}, {3, 4, CAS(1, 10, 8, 11)}, {5, 6, NOCAS(0, 10)});
     assert_possible({1, 2, NEW(0, 1, 5)}, {3, 4, NONEW(0)}, {5, 6, TAKE(0, 1)}, {7, 8, NOOLD(0)});
     assert_possible({1, 2, CAS(0, 0, 8, 11)}, {3, 4, NOCAS(0, 0)});
+    assert_possible({1, 2, ADD(0, 1, 1)}, {3, 4, NOCAS(0, 5)}); /* whose version nobody knows */
+    assert_possible({1, 2, ADD(0, 1, 1)}, {3, 4, CAS(0, 5, 8, 11)});
 }
 
 static void a_stale_read_is_impossible(void **state)
