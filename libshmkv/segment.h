@@ -33,11 +33,12 @@
  *           OPEN(p, x); the taker CASes SEALING(p, x), fences all, and only then looks at `writing`.
  *           Either it sees a write, whatever its epoch (and leaves SEALING to be finished later), or
  *           the owner sees SEALING and drops the segment.  x is never given again, so who stalls
- *           before the last CAS cannot end a later taking.   handover.pml, test_segment: handover_*
+ *           before the last CAS cannot end a later taking.
+ *                                       handover.pml, test_segment: handover_*, crash_handover
  *   INV-S2  Memory in use is counted from the states, so no death can leak any of it: whoever makes
  *           a segment non-HOLE counts afterwards and steps back if that is too much.
- *                                                       test_segment: limit
- *   INV-S3  An incarnation number is given once.        test_segment: incarnation
+ *                                                       test_segment: limit*, crash_segment
+ *   INV-S3  An incarnation number is given once.      test_segment: incarnation_*
  *
  * Death: OPENING(p) -> FREE, OPEN(p), PINNED(p) -> PARTIAL or SEALED, CLEANING(p) -> SEALED,
  * PUNCHING(p) -> HOLE by the reaper; SEALING(p, x) by it, or by anybody once p writes no more.

@@ -27,7 +27,7 @@
  *
  *   INV-T1  Slots of a table ever filled <= q - r: a ticket is taken before its slot is filled.
  *   INV-T2  A mover always finds room: movers fill <= B slots, tickets fill <= q' - B.
- *                                                   tickets.pml, test_table: tickets, torture_kv
+ *                                                   tickets.pml, test_table: tickets_*, torture_kv
  *
  * Death: CLAIMED(p) is given back by the reaper unless a CLOSED word names it; tickets held by a
  * dead participant are lost until the next resize.

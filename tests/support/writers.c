@@ -52,7 +52,7 @@ int writer_change(struct writer *w, struct index_change *c)
             rc = resize_grow(&w->self, &w->resizer, table_root(w->self.arena));
         else if (rc != INDEX_AGAIN)
             return rc;
-        if (rc != 0)
+        if (rc < 0)
             return rc;
     }
 }
