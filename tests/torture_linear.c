@@ -69,11 +69,18 @@ struct worker {
     uint64_t seen[KEYS]; /* version of each key, when last read */
 };
 
-static void yield_sometimes(void *arg, const char *name)
+static void yield_sometimes(void *random, const char *name)
 {
-    struct worker *w = arg;
     (void)name;
-    if (blob_random(&w->random) % YIELD_IN == 0)
+    if (blob_random(random) % YIELD_IN == 0)
+        sched_yield();
+}
+
+/* What moves a hot key meets it rarely: let others in each time. */
+static void yield_when_moving(void *random, const char *name)
+{
+    bool moving = strncmp(name, "move.", 5) == 0 || strncmp(name, "relocate.", 9) == 0;
+    if (blob_random(random) % (moving ? 6 : YIELD_IN) == 0)
         sched_yield();
 }
 
@@ -190,7 +197,7 @@ static int work(void *arg)
     w.random = job->round->seed * 100 + job->place;
     while (load_acquire(&job->round->go) == 0)
         sched_yield();
-    point_record(yield_sometimes, &w);
+    point_record(yield_sometimes, &w.random);
     for (uint32_t n = 0; n < CALLS && load_relaxed(&job->round->stop) == 0; n++)
         note_call(&w, n);
     point_record(NULL, NULL);
@@ -207,7 +214,9 @@ static int move(void *arg)
     struct shmkv *db = fixture_open(job->round->fixture, SHMKV_NO_KEEPER);
     struct context *c;
     char key[24];
+    uint64_t random = job->round->seed * 100 + job->place;
     child_assert(store_writer(db, &c) == 0);
+    point_record(yield_when_moving, &random);
     for (unsigned n = 0; load_relaxed(&job->round->stop) == 0; n++) {
         int len = snprintf(key, sizeof(key), "%u-%u", job->place, n % 2000);
         child_assert(shmkv_put(db, key, (size_t)len, key, (size_t)len, NULL) == 0);
@@ -220,6 +229,7 @@ static int move(void *arg)
         if (n % 512 == 0)
             child_assert(shmkv_compact(db) == 0);
     }
+    point_record(NULL, NULL);
     shmkv_close(db);
     return 0;
 }
@@ -317,7 +327,7 @@ static void hot_keys_are_linearizable(void **state)
     print_message("%u rounds, %llu resizes, %llu records moved, %llu retries\n", rounds,
                   (unsigned long long)st.resizes, (unsigned long long)st.relocations,
                   (unsigned long long)st.retries);
-    assert_true(st.resizes > rounds && st.relocations > rounds && st.retries > rounds);
+    assert_true(st.resizes > rounds / 4 && st.relocations > rounds && st.retries > rounds);
     assert_rc(shmkv_check(f->db, NULL, NULL), 0);
 }
 
