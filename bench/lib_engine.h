@@ -30,7 +30,7 @@ struct engine_setup {
     char name[64]; /* unique on this machine while the benchmark runs */
     const struct workload *workload;
     uint64_t slots;       /* size of the index that shmkv makes for that many keys */
-    uint64_t write_bytes; /* room wanted for records beside the live ones, before a rest() */
+    uint64_t write_bytes; /* room wanted for records beside one of each key */
     bool growing;         /* nothing is known of the size beforehand */
     bool warm;            /* memory faulted in before, in the object and in each process */
     bool keeper;          /* let attached processes do housekeeping in the background */
@@ -63,8 +63,6 @@ struct engine {
     void (*destroy)(const struct engine_setup *setup);
     const char *(*attach)(const struct engine_setup *setup, void **context);
     void (*detach)(void *context);
-    /* Between slices, by one process, not timed: see that write_bytes can be written. */
-    const char *(*rest)(void *context);
     void (*usage)(void *context, struct engine_usage *usage);
     /* Why did the last batch fall short? */
     const char *(*explain)(void *context);

@@ -85,7 +85,7 @@ static bool limit_chunk(struct limit *l)
 {
     uint64_t at = atomic_fetch_add_explicit(&l->head->cursor, LIMIT_CHUNK, memory_order_relaxed);
 
-    if (at + LIMIT_CHUNK > atomic_load_explicit(&l->head->end, memory_order_relaxed))
+    if (at + LIMIT_CHUNK > l->head->total_bytes)
         return false;
     l->at = at;
     l->end = at + LIMIT_CHUNK;
@@ -119,15 +119,6 @@ static inline bool limit_put_one(struct limit *l, const struct workload *w, cons
                                                       memory_order_acq_rel, memory_order_relaxed));
     l->at += bytes;
     return true;
-}
-
-/* A chunk that was claimed before the last rest lies in the half that is void now. */
-static inline void limit_renew(struct limit *l)
-{
-    if (l->round == l->head->round)
-        return;
-    l->round = l->head->round;
-    l->at = l->end = 0;
 }
 
 /* ---- batches ------------------------------------------------------------------------------- */
@@ -208,7 +199,6 @@ __attribute__((flatten)) static uint64_t limit_put(void *context, struct batch *
     const char *key = batch_key(b, 0);
     uint64_t done = 0;
 
-    limit_renew(&l);
     for (uint64_t i = 0; i < b->count; i++, key += w.key_size)
         done += limit_put_one(&l, &w, key, workload_value_at(&w, b->at + i));
     *(struct limit *)context = l;
@@ -242,7 +232,6 @@ __attribute__((flatten)) static uint64_t limit_mix(void *context, struct batch *
     uint64_t touched = 0;
     uint64_t done = 0;
 
-    limit_renew(&l);
     for (uint64_t i = 0; i < b->count; i++, key += w.key_size)
         done += write[i] ? limit_put_one(&l, &w, key, workload_value_at(&w, b->at + i))
                          : limit_get_one(&l, key, w.key_size, &touched);
@@ -276,7 +265,6 @@ const struct engine engine_limit = {
     .destroy = limit_destroy,
     .attach = limit_attach,
     .detach = limit_detach,
-    .rest = limit_rest,
     .usage = limit_usage,
     .explain = limit_explain,
     .verify = limit_verify,

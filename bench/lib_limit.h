@@ -2,9 +2,9 @@
 /*
  * lib_limit.h - the yardstick: what the memory itself allows, with no protocol around it.
  *
- *   +------+-----------------------+--------------------------+--------------------------+
- *   | head | slots: tag 16 | off/8 | log, half 0              | log, half 1              |
- *   +------+-----------------------+--------------------------+--------------------------+
+ *   +------+-----------------------+-----------------------------------------------------+
+ *   | head | slots: tag 16 | off/8 | log                                                 |
+ *   +------+-----------------------+-----------------------------------------------------+
  *
  * The same hash, the same number of slots and the same records as shmkv's (24 bytes of header, key
  * and value 8-aligned), in the same kind of memory (a file of the same tmpfs, pages of 4 KiB).  A
@@ -17,8 +17,7 @@
  * comparing a whole bucket with SSE2, AVX2 and AVX-512 this is the fastest, because the processor
  * predicts "the first slot is it" and has the record under way before a mask were computed.
  *
- * Nothing is reclaimed while the clock runs.  Between slices limit_rest() copies what is live into
- * the other half, in the order of the log; so the log is a ring of bounded, warm memory.
+ * Nothing is reclaimed: before the log is full the benchmark makes a new store.
  */
 #ifndef BENCH_LIMIT_H
 #define BENCH_LIMIT_H
@@ -51,13 +50,10 @@ _Static_assert(sizeof(struct record) == 24, "the same as shmkv's");
 struct head {
     uint64_t slots;
     uint64_t log_offset;
-    uint64_t half_bytes;
     uint64_t total_bytes;
-    uint64_t write_bytes;
-    uint64_t round;                       /* of limit_rest(): chunks of earlier rounds are void */
+    uint64_t pad[5];
     uint8_t no_record[64];                /* LIMIT_DELETED leads here */
     _Alignas(64) _Atomic uint64_t cursor; /* next chunk, from the start of the mapping */
-    _Atomic uint64_t end;
 };
 _Static_assert(offsetof(struct head, no_record) <= LIMIT_DELETED * 8 &&
                    offsetof(struct head, no_record) + 64 >= LIMIT_DELETED * 8 + 24,
@@ -70,7 +66,6 @@ struct limit {
     unsigned shift;
     uint64_t at; /* free part of this process' chunk */
     uint64_t end;
-    uint64_t round;
     struct head *head;
 };
 
@@ -104,7 +99,6 @@ const char *limit_create(const struct engine_setup *setup);
 void limit_destroy(const struct engine_setup *setup);
 const char *limit_attach(const struct engine_setup *setup, void **context);
 void limit_detach(void *context);
-const char *limit_rest(void *context);
 void limit_usage(void *context, struct engine_usage *usage);
 const char *limit_explain(void *context);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* lib_limit_store.c - the yardstick's memory: made, mapped, tidied between slices, counted. */
+/* lib_limit_store.c - the yardstick's memory: made, mapped, counted. */
 #include "lib_limit.h"
 #include "lib_memory.h"
 
@@ -41,12 +41,9 @@ static void limit_layout(const struct engine_setup *setup, struct head *h)
 
     memset(h, 0, sizeof(*h));
     h->slots = setup->slots;
-    h->write_bytes = setup->write_bytes + LIMIT_SLACK;
     h->log_offset = limit_chunks_up(LIMIT_SLOTS_OFFSET + h->slots * 8);
-    h->half_bytes = limit_chunks_up(live + h->write_bytes + h->write_bytes / 2);
-    h->total_bytes = h->log_offset + 2 * h->half_bytes;
+    h->total_bytes = h->log_offset + limit_chunks_up(live + setup->write_bytes + LIMIT_SLACK);
     h->cursor = h->log_offset;
-    h->end = h->log_offset + h->half_bytes;
 }
 
 const char *limit_create(const struct engine_setup *setup)
@@ -100,7 +97,6 @@ static const char *limit_map(const char *path, struct limit *l)
     l->slots = (_Atomic uint64_t *)(void *)(l->base + LIMIT_SLOTS_OFFSET);
     l->mask = head.slots - 1;
     l->shift = (unsigned)(64 - __builtin_ctzll(head.slots));
-    l->round = head.round;
     return NULL;
 }
 
@@ -126,94 +122,28 @@ const char *limit_attach(const struct engine_setup *setup, void **context)
     return failure;
 }
 
-/* ---- between slices ------------------------------------------------------------------------ */
-
-struct move {
-    uint64_t slot;
-    uint64_t word;
-};
-
-static int move_compare(const void *a, const void *b)
+void limit_usage(void *context, struct engine_usage *usage)
 {
-    uint64_t x = ((const struct move *)a)->word & LIMIT_OFFSET_MASK;
-    uint64_t y = ((const struct move *)b)->word & LIMIT_OFFSET_MASK;
+    const struct limit *l = context;
 
-    return (x > y) - (x < y);
-}
-
-static uint64_t limit_live(const struct limit *l, struct move *moves)
-{
-    uint64_t n = 0;
-
-    for (uint64_t i = 0; i < l->head->slots; i++) {
+    memset(usage, 0, sizeof(*usage));
+    usage->slots = l->head->slots;
+    usage->bytes = usage->slots * 8;
+    for (uint64_t i = 0; i < usage->slots; i++) {
         uint64_t word = atomic_load_explicit(&l->slots[i], memory_order_relaxed);
 
         if (word == 0 || word == LIMIT_DELETED)
             continue;
-        if (moves != NULL)
-            moves[n] = (struct move){.slot = i, .word = word};
-        n++;
+        usage->keys++;
+        usage->bytes += record_bytes(limit_record(l, word));
     }
-    return n;
-}
-
-/* Copy what is live to the start of the other half; that half has not been written since the
- * rest before, so nothing live is there. */
-static void limit_copy(struct limit *l, const struct move *moves, uint64_t n)
-{
-    struct head *h = l->head;
-    uint64_t to = h->log_offset + ((h->round + 1) & 1) * h->half_bytes;
-
-    h->end = to + h->half_bytes;
-    for (uint64_t i = 0; i < n; i++) {
-        struct record *r = limit_record(l, moves[i].word);
-        uint64_t bytes = record_bytes(r);
-
-        memcpy(l->base + to, r, bytes);
-        atomic_store_explicit(&l->slots[moves[i].slot],
-                              (moves[i].word & ~LIMIT_OFFSET_MASK) | to / 8, memory_order_relaxed);
-        to += bytes;
-    }
-    h->cursor = limit_chunks_up(to);
-    h->round++;
-}
-
-const char *limit_rest(void *context)
-{
-    struct limit *l = context;
-
-    if (l->head->cursor + l->head->write_bytes <= l->head->end)
-        return NULL;
-    uint64_t bytes = limit_live(l, NULL) * sizeof(struct move);
-    struct move *moves = memory_get(bytes);
-    uint64_t n = limit_live(l, moves);
-    qsort(moves, n, sizeof(*moves), move_compare);
-    limit_copy(l, moves, n);
-    memory_put(moves, bytes);
-    return NULL;
-}
-
-void limit_usage(void *context, struct engine_usage *usage)
-{
-    struct limit *l = context;
-    uint64_t bytes = l->head->slots * 8;
-    struct move *moves = memory_get(limit_live(l, NULL) * sizeof(struct move));
-
-    usage->keys = limit_live(l, moves);
-    for (uint64_t i = 0; i < usage->keys; i++) {
-        struct record *r = limit_record(l, moves[i].word);
-        bytes += record_bytes(r);
-    }
-    memory_put(moves, usage->keys * sizeof(struct move));
-    usage->bytes = bytes;
-    usage->slots = l->head->slots;
 }
 
 const char *limit_explain(void *context)
 {
-    struct limit *l = context;
+    const struct limit *l = context;
 
-    if (l->head->cursor + LIMIT_CHUNK > l->head->end)
+    if (l->head->cursor + LIMIT_CHUNK > l->head->total_bytes)
         return "the yardstick's log is full: shorten the slices";
     return "the yardstick did not find a key that was stored";
 }

@@ -132,6 +132,7 @@ static void member_live(struct team *t, unsigned number)
 
     m.role_number = m.role == 0 ? number : number - t->first;
     m.role_members = m.role == 0 ? t->first : t->members - t->first;
+    prctl(PR_SET_NAME, "bench-member"); /* tells them from the parent in perf and top */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != owner)
         _exit(1);

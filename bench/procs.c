@@ -20,6 +20,8 @@
 #define SLICES 16384u
 /* More than any engine writes per second and processor; sizes the room for a slice. */
 #define FASTEST 10e6
+/* After so many slices that write, the engines get new stores. */
+#define SLICES_PER_STORE 2
 
 /* What was measured of one role in one lane. */
 struct score {
@@ -43,6 +45,7 @@ struct cell {
     unsigned procs;
     unsigned lanes;
     int yardstick;                   /* lane, or -1 */
+    uint64_t written[TEAM_LANES];    /* bytes, since the store was made */
     void *context[TEAM_LANES];       /* the parent's */
     struct score *score[TEAM_ROLES]; /* per lane */
 };
@@ -127,8 +130,8 @@ static double write_share(enum operation op)
     return op == OP_GET || op == OP_MGET ? 0 : 1;
 }
 
-/* Room for what a slice (or pass) can write. */
-static uint64_t write_bytes(const struct cell *c)
+/* What can be written at most in a slice (or a pass). */
+static uint64_t slice_bytes(const struct cell *c)
 {
     double writers = write_share(c->op) * c->procs + settings.writers;
     double cpus = (double)sysconf(_SC_NPROCESSORS_ONLN);
@@ -138,8 +141,8 @@ static uint64_t write_bytes(const struct cell *c)
         return 0;
     if (in_passes(c->op))
         return workload.keys * engine_record_bytes(&workload);
-    return (uint64_t)((writers < cpus ? writers : cpus) * FASTEST * record * settings.slice_ms /
-                      1000);
+    writers = writers < cpus ? writers : cpus;
+    return (uint64_t)(writers * FASTEST * record * settings.slice_ms / 1000);
 }
 
 static void add_lane(struct cell *c, const struct engine *engine, enum operation op)
@@ -155,7 +158,7 @@ static void add_lane(struct cell *c, const struct engine *engine, enum operation
         snprintf(setup->name, sizeof(setup->name), "bench-%d-%u", (int)getpid(), c->lanes);
     setup->workload = &workload;
     setup->slots = slots;
-    setup->write_bytes = write_bytes(c);
+    setup->write_bytes = (in_passes(c->op) ? 1 : SLICES_PER_STORE) * slice_bytes(c);
     setup->growing = c->op == OP_GROWING;
     setup->warm = settings_warm(&settings, c->op);
     setup->keeper = settings.keeper;
@@ -218,12 +221,35 @@ static void fill(struct cell *c, unsigned i)
     struct engine_usage usage;
 
     lane_create(lane);
+    c->written[i] = 0;
     c->context[i] = lane_attach(lane);
     if (!lane->setup.attach_only)
         team_run_alone(lane, c->context[i], lane->engine->run[OP_FRESH], &in_order);
     team_run_alone(lane, c->context[i], lane->engine->verify, &in_order);
     lane->engine->usage(c->context[i], &usage);
     c->score[0][i].bytes_per_key = (double)usage.bytes / (double)workload.keys;
+}
+
+static void empty_out(struct cell *c, unsigned i)
+{
+    struct lane *lane = &team.shared->lanes[i];
+
+    team_do(&team, &(struct team_order){.verb = TEAM_DETACH, .lane = i});
+    team_run_alone(lane, c->context[i], lane->engine->verify, &in_order);
+    lane->engine->detach(c->context[i]);
+    lane_destroy(lane);
+}
+
+/* A new store if the old one's room may not suffice for another slice. */
+static void make_room(struct cell *c, unsigned i)
+{
+    struct lane *lane = &team.shared->lanes[i];
+
+    if (lane->setup.attach_only || c->written[i] + slice_bytes(c) <= lane->setup.write_bytes)
+        return;
+    empty_out(c, i);
+    fill(c, i);
+    team_do(&team, &(struct team_order){.verb = TEAM_ATTACH, .lane = i});
 }
 
 static void slice(struct cell *c, unsigned i, unsigned turn)
@@ -235,15 +261,13 @@ static void slice(struct cell *c, unsigned i, unsigned turn)
     order.task[0] = (struct team_task){lane->op, &drawn};
     order.task[1] = (struct team_task){OP_OVERWRITE, &drawn};
     order.duration = (uint64_t)(settings.slice_ms * 1e6 / ns_per_tick);
-    if (lane->setup.write_bytes > 0 && !lane->setup.attach_only) {
-        const char *failure = lane->engine->rest(c->context[i]);
-        if (failure != NULL)
-            die("%s: between slices: %s", lane->engine->name, failure);
-    }
+    make_room(c, i);
     team_do(&team, &order);
     for (unsigned role = 0; role < TEAM_ROLES; role++) {
         team_sum(&team, role, &sum);
         score_slice(&c->score[role][i], &sum);
+        c->written[i] += (uint64_t)((double)sum.done * (role == 1 ? 1 : write_share(c->op))) *
+                         engine_record_bytes(&workload);
     }
 }
 
@@ -268,13 +292,8 @@ static void measure_in_slices(struct cell *c)
                 slice(c, turn % 2 == 0 ? i : c->lanes - 1 - i, turn);
         end_run(c);
     }
-    for (unsigned i = 0; i < c->lanes; i++) {
-        const struct lane *lane = &team.shared->lanes[i];
-
-        team_run_alone(lane, c->context[i], lane->engine->verify, &in_order);
-        lane->engine->detach(c->context[i]);
-    }
-    order_all(c, TEAM_DETACH);
+    for (unsigned i = 0; i < c->lanes; i++)
+        empty_out(c, i);
 }
 
 /* ---- passes -------------------------------------------------------------------------------- */
