@@ -22,10 +22,10 @@ static bool replace(struct writer *w, const struct record *r)
     c.spec = (struct record_spec){
         .key = record_key(r), .klen = r->klen, .value = "", .type = RECORD_TOMBSTONE};
     c.hash = hash_key(c.spec.key, c.spec.klen, &a->hash_secret);
-    uint64_t bytes = record_bytes(c.spec.klen, 0, false);
+    c.bytes = record_bytes(c.spec.klen, 0, false);
     int rc;
     do { /* again only if our segment was taken while we were idle */
-        rc = append_reserve(&w->puts, &w->self, SEGMENT_FOR_TOMBSTONE, bytes);
+        rc = append_reserve(&w->puts, &w->self, SEGMENT_FOR_TOMBSTONE, c.bytes);
         if (rc == 0)
             rc = index_write(w, &c);
     } while (rc == INDEX_AGAIN);

@@ -166,8 +166,8 @@ static enum find find_in_table(const struct participant *p, const struct index_k
     return load_acquire(&at->t->next) != 0 ? FIND_NEXT : FIND_FULL;
 }
 
-/* The slot on which a change of this key is published. */
-static enum find find_place(const struct participant *p, const struct index_key *k,
+/* Tables in turn; the slot on which a change of this key is published. */
+static __attribute__((noinline)) enum find find_place(const struct participant *p, const struct index_key *k,
                             struct place *at)
 {
     const struct arena *a = p->arena;
@@ -183,14 +183,32 @@ static enum find find_place(const struct participant *p, const struct index_key 
     }
 }
 
+/*
+ * The common case of find_place(): no resize, and the first slot of the probe is the key's, or
+ * EMPTY.  Decides as look_at() does: the slot is read before next.
+ */
+static inline bool peek_place(const struct arena *a, const struct index_key *k, struct place *at)
+{
+    at->t = table_of(a, table_root(a));
+    at->slot =
+        table_bucket(a, at->t, table_home(at->t, k->hash)) + table_first_slot(at->t, k->hash);
+    at->word = load_acquire(at->slot); /* [I1] */
+    if (unlikely(load_acquire(&at->t->next) != 0))
+        return false;
+    at->old = NULL;
+    if (at->word == SLOT_EMPTY)
+        return true;
+    at->old = arena_at(a, slot_offset(at->word));
+    return likely((at->word & (SLOT_FROZEN | SLOT_TAG_MASK)) == slot_tag(k->hash) &&
+                  index_in_log(a, slot_offset(at->word)) &&
+                  record_has_key(at->old, k->data, k->size) && index_fits_log(a, at->old));
+}
+
 /* ---- publish ------------------------------------------------------------------------------- */
 
 static int test_condition(const struct arena *a, const struct index_change *c,
                           const struct record *old)
 {
-    bool removes = c->spec.type == RECORD_TOMBSTONE;
-    if (c->condition == INDEX_ALWAYS && !removes)
-        return 0;
     bool absent = index_is_absent(a, old);
     switch (c->condition) {
     case INDEX_ALWAYS:
@@ -231,11 +249,11 @@ static void count_change(struct writer *w, const struct index_change *c, const s
     stat_add(p, is ? STAT_puts : STAT_deletes, 1);
 }
 
-/* Have a ticket if the change would fill an EMPTY. */
+/* Have a ticket: the change would fill an EMPTY. */
 static int need_ticket(struct writer *w, const struct place *at)
 {
     const struct arena *a = w->self.arena;
-    if (at->old != NULL || table_ticket(a, &w->resizer.tickets, table_ref(a, at->t)))
+    if (table_ticket(a, &w->resizer.tickets, table_ref(a, at->t)))
         return 0;
     return INDEX_NEED_TICKET;
 }
@@ -253,13 +271,17 @@ static int publish(struct writer *w, struct append *l, struct index_change *c, s
     uint64_t mine = slot_record(slot_tag(c->hash), l->at);
     for (;;) { /* a failed CAS: a writer or a mover of this very slot made progress */
         struct place at;
-        enum find found = find_place(p, &k, &at);
-        if (unlikely(found != FIND_PLACE))
-            return SHMKV_ECORRUPT;
-        int rc = test_condition(a, c, at.old);
-        if (rc == 0)
+        if (unlikely(!peek_place(a, &k, &at))) {
+            if (find_place(p, &k, &at) != FIND_PLACE)
+                return SHMKV_ECORRUPT;
+            w->resizer.running = resize_running(a);
+        }
+        int rc = 0;
+        if (c->condition != INDEX_ALWAYS || c->spec.type == RECORD_TOMBSTONE)
+            rc = test_condition(a, c, at.old);
+        if (rc == 0 && at.old == NULL)
             rc = need_ticket(w, &at);
-        if (rc != 0)
+        if (unlikely(rc != 0))
             return rc;
         c->version = choose_version(a, at.old);
         record_seal(r, body, c->version, l->seed);
@@ -288,8 +310,12 @@ static void decided(const struct participant *p)
     store_release(&p->entry->inflight, 0); /* after `used`; pairs with reap [I3] */
 }
 
-/* Write section around a record that stands at @l->at already, or is written now. */
-static int write_section(struct writer *w, struct append *l, struct index_change *c, bool stands)
+/*
+ * Write section around a record that stands at @l->at already, or is written now.  The record is
+ * written while its bucket comes in, and before anything waits for it: what stands behind a load
+ * that misses delays the next call's prefetch, as far as the processor's window reaches.
+ */
+static __attribute__((flatten)) int write_section(struct writer *w, struct append *l, struct index_change *c, bool stands)
 {
     const struct participant *p = &w->self;
     const struct arena *a = p->arena;
@@ -298,18 +324,18 @@ static int write_section(struct writer *w, struct append *l, struct index_change
     POINT("put.entered");
     if (likely(append_held(l, a))) {
         struct record *r = arena_at(a, l->at);
-        index_prefetch_record(a, c->hash); /* comes in while we write */
         uint32_t body = stands ? record_check_body(r) : record_write(r, &c->spec);
         POINT("put.written");
         rc = publish(w, l, c, r, body);
         if (rc == 0) {
-            uint64_t bytes = record_size(r);
-            append_commit(l, a, bytes);
-            stat_add(p, STAT_bytes_put, bytes);
+            append_commit(l, a, c->bytes);
+            stat_add(p, STAT_bytes_put, c->bytes);
         }
         decided(p);
-        if (unlikely(resize_running(a)))
+        if (unlikely(w->resizer.running)) {
+            w->resizer.running = false;
             resize_help(p, &w->resizer, HELP_BUCKETS);
+        }
     } else {
         l->hold.id = SEGMENT_NONE;
     }

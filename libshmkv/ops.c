@@ -118,17 +118,18 @@ static void published(struct context *c, const struct ops_write *w)
     }
 }
 
-static int change(struct context *c, const struct ops_write *w, struct index_change *ch,
+static inline int change(struct context *c, const struct ops_write *w, struct index_change *ch,
                   bool reserved)
 {
     struct writer *wr = &c->writer;
     bool removes = w->type == RECORD_TOMBSTONE;
     struct cleaner_need need = {.purpose = removes ? SEGMENT_FOR_TOMBSTONE : SEGMENT_FOR_PUT};
-    uint64_t bytes = record_bytes(w->klen, w->vlen, w->expiry != 0);
+    ch->bytes = reserved ? record_size(arena_at(&c->store->arena, c->reservation.at))
+                         : record_bytes(w->klen, w->vlen, w->expiry != 0);
     for (;;) { /* make_room() ends it when nothing helps */
         int rc = 0;
         if (!reserved)
-            rc = reserve(c, &wr->puts, &need, bytes);
+            rc = reserve(c, &wr->puts, &need, ch->bytes);
         if (likely(rc == 0))
             rc = reserved ? index_publish_reserved(wr, &c->reservation, ch) : index_write(wr, ch);
         if (likely(rc == 0))
@@ -155,7 +156,7 @@ static int explain(const struct context *c, int rc)
     return rc;
 }
 
-static int guarded_change(struct context *c, const struct ops_write *w, uint64_t *version,
+static inline int guarded_change(struct context *c, const struct ops_write *w, uint64_t *version,
                           bool reserved)
 {
     struct writer *wr = &c->writer;

@@ -10,7 +10,7 @@
 static const struct shmkv_put_options no_options;
 
 /* The hash of a key that is yet to be checked; its bucket is fetched meanwhile. */
-static uint64_t prefetch_one(struct context *c, const struct shmkv_bytes *key)
+static inline uint64_t prefetch_one(struct context *c, const struct shmkv_bytes *key)
 {
     const struct arena *a = &c->store->arena;
     bool sound = key->data != NULL && key->size <= SHMKV_KEY_MAX;
@@ -80,7 +80,7 @@ static int put(struct context *c, struct ops_write *w, const struct shmkv_put_op
     if (unlikely(rc != 0))
         return rc;
     w->type = RECORD_PAIR;
-    w->expiry = ops_expiry(c->store, o->ttl_ms);
+    w->expiry = likely(o->ttl_ms == 0) ? 0 : ops_expiry(c->store, o->ttl_ms);
     if (unlikely((o->flags & SHMKV_KEEP_TTL) != 0) && w->condition != INDEX_IF_VERSION)
         return put_keeping_ttl(c, w, o);
     return ops_change(c, w, o->version);
@@ -91,14 +91,17 @@ int shmkv_put(struct shmkv *db, const void *key, size_t klen, const void *val, s
 {
     const struct shmkv_put_options *o = opt != NULL ? opt : &no_options;
     struct context *c;
-    int rc = store_writer(db, &c);
-    if (likely(rc == 0))
-        rc = check_flags(o);
+    int rc = store_context(db, &c);
     if (unlikely(rc != 0))
         return rc;
     struct ops_write w = {.key = key, .klen = klen, .val = val, .vlen = vlen};
+    w.hash = prefetch_one(c, &(struct shmkv_bytes){.data = key, .size = klen}); /* before all else */
+    rc = store_check_writable(c);
+    if (likely(rc == 0) && opt != NULL)
+        rc = check_flags(o);
+    if (unlikely(rc != 0))
+        return rc;
     w.condition = condition_of(o);
-    w.hash = prefetch_one(c, &(struct shmkv_bytes){.data = key, .size = klen});
     return put(c, &w, o);
 }
 

@@ -8,14 +8,25 @@
 
 #define BODY_OFFSET 16u /* behind crc, state and version */
 
+#define INLINE_MAX 256u
+
 /* Copy @n bytes to the 8-aligned @to and zero what is left of the last word. */
-static char *put_padded(char *to, const void *from, uint64_t n)
+static inline char *put_padded(char *to, const void *from, uint64_t n)
 {
+    const char *f = from;
     uint64_t padded = align_up(n, 8);
     if (padded == 0)
         return to;
     memset(to + padded - 8, 0, 8);
-    memcpy(to, from, n);
+    if (n < sizeof(record_chunk) || n > INLINE_MAX) {
+        memcpy(to, f, n);
+        return to + padded;
+    }
+    for (uint64_t i = 0; i + sizeof(record_chunk) < n; i += sizeof(record_chunk))
+        *(record_chunk *)(to + i) = *(const record_chunk *)(f + i);
+    /* the last chunk may overlap what was copied */
+    *(record_chunk *)(to + n - sizeof(record_chunk)) =
+        *(const record_chunk *)(f + n - sizeof(record_chunk));
     return to + padded;
 }
 
@@ -37,24 +48,14 @@ uint32_t record_write(struct record *at, const struct record_spec *spec)
             memset(p + align_up(spec->vlen, 8) - 8, 0, 8);
         return 0;
     }
-    put_padded(p, spec->value, spec->vlen);
-    return record_check_body(at);
+    p = put_padded(p, spec->value, spec->vlen);
+    const char *body = (const char *)at + BODY_OFFSET;
+    return crc32c(0, body, (size_t)(p - body));
 }
 
 uint32_t record_check_body(const struct record *at)
 {
     return crc32c(0, (const char *)at + BODY_OFFSET, record_size(at) - BODY_OFFSET);
-}
-
-static uint32_t fold(uint64_t seed)
-{
-    return (uint32_t)(seed >> 32) ^ (uint32_t)seed;
-}
-
-void record_seal(struct record *at, uint32_t body, uint64_t version, uint64_t seed)
-{
-    at->version = version;
-    at->crc = crc32c(body, &at->version, sizeof(at->version)) ^ fold(seed);
 }
 
 /* The finalizer of MurmurHash3 (Appleby, public domain) over both words: each bit spreads. */
@@ -68,7 +69,7 @@ uint64_t record_seed(uint64_t segment, uint64_t incarnation)
 
 uint32_t record_reseed(uint32_t crc, uint64_t from, uint64_t to)
 {
-    return crc ^ fold(from) ^ fold(to);
+    return crc ^ record_fold(from) ^ record_fold(to);
 }
 
 bool record_valid(const struct record *r, uint64_t room, uint64_t seed)
@@ -77,6 +78,5 @@ bool record_valid(const struct record *r, uint64_t room, uint64_t seed)
         || (r->type != RECORD_PAIR && r->type != RECORD_TOMBSTONE)
         || (r->flags & ~(unsigned)RECORD_EXPIRES) != 0)
         return false;
-    uint32_t crc = crc32c(record_check_body(r), &r->version, sizeof(r->version));
-    return (crc ^ fold(seed)) == r->crc;
+    return (record_check_body(r) ^ record_tie(r->version, seed)) == r->crc;
 }

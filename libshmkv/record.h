@@ -8,10 +8,11 @@
  *   +------+-------+---------+------+------+-------+------+----------+-----+---+-------+---+
  *
  * Everything is in units of 8 bytes, padding is zero, so the value is 8-aligned and a record has one
- * form only.  crc = crc32c of [16, end), then of the version, XOR record_seed(segment,
- * incarnation): a record validates only where and when it was written (the version comes last so
- * that a publication that is tried again does not check the value again).  `state` is the one word
- * that changes after publication and stands outside of the crc.
+ * form only.  crc = crc32c of [16, end) XOR the folded sum of a version and record_seed(segment,
+ * incarnation): a record validates only where and when it was written.  The version, which is known
+ * last and changes when a publication is tried again, is mixed by a multiplication, so that the
+ * bytes are summed once.  `state` is the one word that changes after publication and stands outside
+ * of the crc.
  *
  * A version is epoch << 24 | n, grows strictly per key (R7), and is the token of shmkv_cas().
  */
@@ -134,8 +135,23 @@ static inline uint64_t version_next(uint64_t old, uint64_t g)
 uint32_t record_write(struct record *at, const struct record_spec *spec);
 /* The same for a record whose value was filled in place. */
 uint32_t record_check_body(const struct record *at);
+static inline uint32_t record_fold(uint64_t x)
+{
+    return (uint32_t)(x >> 32) ^ (uint32_t)x;
+}
+
+/* What version and place contribute to the crc; the multiplication is a bijection. */
+static inline uint32_t record_tie(uint64_t version, uint64_t seed)
+{
+    return record_fold(version * 0x9e3779b97f4a7c15ull ^ seed);
+}
+
 /* Give it its version and its crc. */
-void record_seal(struct record *at, uint32_t body, uint64_t version, uint64_t seed);
+static inline void record_seal(struct record *at, uint32_t body, uint64_t version, uint64_t seed)
+{
+    at->version = version;
+    at->crc = body ^ record_tie(version, seed);
+}
 
 /* What ties a crc to a place and a life of it. */
 uint64_t record_seed(uint64_t segment, uint64_t incarnation);

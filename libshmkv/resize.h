@@ -40,6 +40,7 @@
 /* What one writer contributes to the running and the next resize. */
 struct resizer {
     struct tickets tickets;
+    bool running;           /* a write met a resize: time for resize_help() */
     bool low;               /* the last ticket of a batch was used: time for resize_prepare() */
     struct table *prepared; /* claimed by us for the next resize; NULL: none */
     bool ready;             /* its memory is taken */
