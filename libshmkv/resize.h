@@ -14,14 +14,17 @@
  *   record ---> record|FROZEN ---> (copied into T' unless the key is there) ---> MOVED
  *
  *   INV-R1  root == T when T's word is CLOSED, and next is set once: chains have length one.
+ *                                                  test_resize: chains_*, crash_resize
  *   INV-R2  A mover never leaves T'.  FROZEN, MOVED or MOVED_EMPTY met in T' means that T' is being
  *           moved itself, hence T is terminal and this slot was done by somebody else.
+ *                                                  test_resize: a_late_mover_*
  *   INV-R3  A frozen tombstone is copied, never dropped: somebody may have copied it already, and a
- *           younger value may stand on the copy.
+ *           younger value may stand on the copy.     test_resize: a_frozen_tombstone_*
  *   INV-R4  T' never runs full: slots filled by movers <= B, by tickets <= q' - B until the top-up,
  *           which gives back what movers did not use: B - C, C = slots of T in plain MOVED.
  *           A table's word is topped up once: the TOPPED bit is in the CAS.
- *                         move.pml, tickets.pml, test_resize, crash_kv (every point), torture_kv
+ *                                                  test_resize: never_full*, tickets_*, crash_resize
+ *   All of them: move.pml, tickets.pml, crash_kv (every point), torture_kv.
  *
  * Work is divided in chunks of 1,024 slots.  A chunk word is 0, or 1 + its number of plain MOVED
  * slots, stored by whoever saw each of its slots terminal; terminal slots do not change, so all who

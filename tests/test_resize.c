@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT */
+/* test_resize.c - a table is moved to another, slot by slot, and nothing else happens; resize.h. */
+#include "writers.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "stats.h"
+
+/* ---- a resize, held at will ---------------------------------------------------------------- */
+
+struct moving {
+    const struct arena *a;
+    struct writer w;
+    uint64_t from, to; /* references */
+};
+
+static char *numbered(unsigned i)
+{
+    static char key[16];
+    snprintf(key, sizeof(key), "key %u", i);
+    return key;
+}
+
+static void begin(struct moving *m, void **state)
+{
+    m->a = fixture_arena(state);
+    writer_begin(&m->w, m->a, writers_process(state));
+    m->from = table_root(m->a);
+}
+
+static struct table *source(const struct moving *m)
+{
+    return table_of(m->a, m->from);
+}
+
+static struct table *target(const struct moving *m)
+{
+    return table_of(m->a, m->to);
+}
+
+/* Close the tickets and show T'; no slot is moved yet. */
+static void start(struct moving *m)
+{
+    m->from = table_root(m->a);
+    assert_int_equal(resize_grow(&m->w.self, &m->w.resizer, m->from), 0);
+    m->to = load_acquire(&source(m)->next);
+    assert_true(m->to != 0 && table_root(m->a) == m->from);
+}
+
+static void finish(struct moving *m)
+{
+    resize_finish(&m->w.self);
+    assert_true(table_root(m->a) == m->to);
+}
+
+static uint64_t move(struct moving *m, _Atomic uint64_t *slot)
+{
+    uint64_t outer = epoch_enter(&m->w.self);
+    uint64_t word = resize_move_slot(&m->w.self, source(m), slot);
+    epoch_exit(&m->w.self, outer);
+    assert_true(word == load_acquire(slot));
+    return word;
+}
+
+/* Where the key stands in T; NULL: nowhere. */
+static _Atomic uint64_t *slot_of(const struct moving *m, const char *key)
+{
+    _Atomic uint64_t *slot = NULL;
+    assert_in_range(slots_with(m->a, m->from, key, &slot), 0, 1);
+    return slot;
+}
+
+/* The first slot of the key's probe in T'. */
+static _Atomic uint64_t *home_of(const struct moving *m, const char *key)
+{
+    uint64_t hash = key_of(m->a, key).hash;
+    const struct table *to = target(m);
+    return table_bucket(m->a, to, table_home(to, hash)) + table_first_slot(to, hash);
+}
+
+static uint64_t filled(const struct moving *m, const struct table *t)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < t->slots; i++)
+        n += load_acquire(&table_slots(m->a, t)[i]) != SLOT_EMPTY;
+    return n;
+}
+
+/* ---- one slot ------------------------------------------------------------------------------ */
+
+static void an_empty_slot_is_closed(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    start(&m);
+    _Atomic uint64_t *slot = &table_slots(m.a, source(&m))[5];
+    assert_true(move(&m, slot) == SLOT_MOVED_EMPTY);
+    assert_true(move(&m, slot) == SLOT_MOVED_EMPTY);
+    assert_int_equal(filled(&m, target(&m)), 0);
+    writer_end(&m.w);
+}
+
+static void a_record_is_copied_and_found_all_the_time(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    writer_put(&m.w, "k", "value");
+    _Atomic uint64_t *slot = slot_of(&m, "k");
+    uint64_t word = load_acquire(slot);
+    start(&m);
+    const struct record *r = record_found(&m.w, "k");
+    store_seq_cst(slot, word | SLOT_FROZEN); /* another mover was so far */
+    assert_true(record_found(&m.w, "k") == r);
+    assert_true(move(&m, slot) == slot_moved(word));
+    assert_true(record_found(&m.w, "k") == r);
+    assert_true(load_acquire(home_of(&m, "k")) == word);
+    assert_true((load_acquire(&r->state) & RECORD_PUBLISHED) != 0);
+    writer_end(&m.w);
+}
+
+/* The second of two movers finds the first one's copy, or a younger record of the key. */
+static void a_key_that_is_there_is_not_copied_again(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    writer_put(&m.w, "k", "old");
+    _Atomic uint64_t *slot = slot_of(&m, "k");
+    uint64_t word = load_acquire(slot);
+    start(&m);
+    assert_true(slot_is_moved(move(&m, slot)));
+    writer_put(&m.w, "k", "young");
+    store_seq_cst(slot, word | SLOT_FROZEN); /* the second mover has not got here yet */
+    assert_true(slot_is_moved(move(&m, slot)));
+    assert_int_equal(slots_with(m.a, m.to, "k", NULL), 1);
+    assert_memory_equal(record_value(record_found(&m.w, "k")), "young", 5);
+    writer_end(&m.w);
+}
+
+/* ---- INV-R1 -------------------------------------------------------------------------------- */
+
+static void chains_have_length_one(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    for (unsigned i = 0; i < 100; i++)
+        writer_put(&m.w, numbered(i), "v");
+    for (unsigned round = 0; round < 20; round++) { /* areas are used again and again */
+        start(&m);
+        assert_true(load_acquire(&source(&m)->tickets) == (TICKETS_CLOSED | m.to));
+        uint64_t outer = epoch_enter(&m.w.self);
+        resize_help(&m.w.self, &m.w.resizer, 3);
+        epoch_exit(&m.w.self, outer);
+        writer_put(&m.w, numbered(round), "w");
+        assert_true(load_acquire(&source(&m)->next) == m.to); /* once */
+        assert_true(load_acquire(&target(&m)->next) == 0);
+        assert_int_equal(resize_grow(&m.w.self, &m.w.resizer, m.from), 0); /* finishes */
+        assert_true(table_root(m.a) == m.to && load_acquire(&target(&m)->next) == 0);
+        assert_int_equal(resize_grow(&m.w.self, &m.w.resizer, m.from), 0); /* is over: nothing */
+        assert_true(table_root(m.a) == m.to && load_acquire(&target(&m)->next) == 0);
+        grace_pass(m.a);
+    }
+    for (unsigned i = 0; i < 100; i++)
+        assert_memory_equal(record_value(record_found(&m.w, numbered(i))), i < 20 ? "w" : "v", 1);
+    writer_end(&m.w);
+}
+
+/* ---- INV-R2 -------------------------------------------------------------------------------- */
+
+/* T' is being moved itself: the mover is late, and must not write behind the mark that it met. */
+static void a_late_mover_never_leaves_its_target(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    writer_put(&m.w, "k", "value");
+    _Atomic uint64_t *slot = slot_of(&m, "k");
+    uint64_t word = load_acquire(slot);
+    start(&m);
+    const uint64_t met[] = {SLOT_MOVED_EMPTY, slot_moved(word), slot_dropped(word),
+                            slot_record(slot_tag_of(word), m.a->log_offset) | SLOT_FROZEN};
+    for (unsigned i = 0; i < ARRAY_SIZE(met); i++) {
+        store_seq_cst(slot, word | SLOT_FROZEN);
+        store_seq_cst(home_of(&m, "k"), met[i]);
+        assert_true(slot_is_moved(move(&m, slot)));
+        assert_true(load_acquire(home_of(&m, "k")) == met[i]);
+        assert_int_equal(filled(&m, target(&m)), 1);
+        assert_true(load_acquire(&target(&m)->next) == 0);
+    }
+    store_seq_cst(home_of(&m, "k"), word);
+    writer_end(&m.w);
+}
+
+/* ---- INV-R3 -------------------------------------------------------------------------------- */
+
+static void a_frozen_tombstone_is_copied(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    writer_put(&m.w, "k", "value");
+    writer_delete(&m.w, "k");
+    _Atomic uint64_t *slot = slot_of(&m, "k");
+    uint64_t word = load_acquire(slot);
+    epoch_raise_above(m.a, epoch_now(m.a)); /* droppable, but for the freeze */
+    start(&m);
+    store_seq_cst(slot, word | SLOT_FROZEN);
+    assert_true(move(&m, slot) == slot_moved(word));
+    assert_true(load_acquire(home_of(&m, "k")) == word);
+    writer_end(&m.w);
+}
+
+static void an_old_tombstone_is_dropped_and_a_young_one_copied(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    writer_put(&m.w, "k", "value");
+    writer_delete(&m.w, "k");
+    _Atomic uint64_t *slot = slot_of(&m, "k");
+    uint64_t word = load_acquire(slot);
+    start(&m);
+    struct record *tombstone = arena_at(m.a, slot_offset(word));
+    tombstone->version = epoch_now(m.a) << VERSION_EPOCH_SHIFT; /* made just now */
+    assert_true(move(&m, slot) == slot_moved(word));
+    assert_true(load_acquire(home_of(&m, "k")) == word);
+    store_seq_cst(home_of(&m, "k"), SLOT_EMPTY);
+    store_seq_cst(slot, word);
+    epoch_raise_above(m.a, epoch_now(m.a));
+    assert_true(move(&m, slot) == slot_dropped(word));
+    assert_int_equal(filled(&m, target(&m)), 0);
+    assert_null(record_found(&m.w, "k"));
+    writer_put(&m.w, "k", "again"); /* behind a slot that is gone: in T' */
+    assert_int_equal(slots_with(m.a, m.to, "k", NULL), 1);
+    writer_end(&m.w);
+}
+
+/* ---- INV-R4 -------------------------------------------------------------------------------- */
+
+/* Tombstones are copied or dropped, others moved: in the end slots and tickets are the quota. */
+static void tickets_come_back_once(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    for (unsigned i = 0; i < 300; i++)
+        writer_put(&m.w, numbered(i), "v");
+    for (unsigned i = 0; i < 200; i++)
+        writer_delete(&m.w, numbered(i));
+    epoch_raise_above(m.a, epoch_now(m.a));
+    resize_leave(&m.w.self, &m.w.resizer); /* it holds no tickets */
+    start(&m);
+    assert_int_equal(target(&m)->bound, 300);
+    finish(&m);
+    uint64_t quota = table_quota(target(&m)->slots);
+    assert_int_equal(filled(&m, target(&m)), 100);
+    assert_true(load_acquire(&target(&m)->tickets) == ((quota - 100) | TICKETS_TOPPED));
+    resize_finish(&m.w.self);
+    assert_true(load_acquire(&target(&m)->tickets) == ((quota - 100) | TICKETS_TOPPED));
+    writer_end(&m.w);
+}
+
+/* q - r is a bound on what was filled, in T and in T', at every moment. */
+static void assert_not_overfilled(const struct moving *m, uint64_t ref)
+{
+    const struct table *t = table_of(m->a, ref);
+    uint64_t word = load_acquire(&t->tickets), r = word & TICKETS_COUNT, n = 0;
+    for (uint64_t i = 0; i < t->slots; i++)
+        n += slot_is_record(load_acquire(&table_slots(m->a, t)[i]));
+    assert_in_range(n, 0, table_quota(t->slots) - ((word & TICKETS_CLOSED) != 0 ? 0 : r));
+}
+
+static void never_full(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    for (unsigned i = 0; i < 8000; i++) {
+        writer_put(&m.w, numbered(i), "v");
+        uint64_t root = table_root(m.a), next = load_acquire(&table_of(m.a, root)->next);
+        if (next != 0 || i % 100 == 0)
+            assert_not_overfilled(&m, root);
+        if (next != 0)
+            assert_not_overfilled(&m, next);
+    }
+    writer_end(&m.w);
+}
+
+/* Room for all of T's slots is set aside in a T' of the same size: no tickets until the top-up. */
+static void never_full_at_the_same_size(void **state)
+{
+    struct moving m;
+    unsigned n = 0;
+    begin(&m, state);
+    for (; (load_acquire(&source(&m)->tickets) & TICKETS_COUNT) != 0; n++)
+        writer_put(&m.w, numbered(n), "v");
+    for (unsigned i = 100; i < n; i++)
+        writer_delete(&m.w, numbered(i));
+    epoch_raise_above(m.a, epoch_now(m.a));
+    start(&m);
+    assert_true(target(&m)->slots == source(&m)->slots && target(&m)->bound == n);
+    struct index_change c = writer_change_of(m.a, "fresh", "w");
+    assert_int_equal(append_reserve(&m.w.puts, &m.w.self, SEGMENT_FOR_PUT, 64), 0);
+    assert_int_equal(index_write(&m.w, &c), INDEX_NEED_TICKET);
+    for (unsigned i = 0; i < 10; i++)
+        writer_put(&m.w, numbered(i), "w"); /* over another needs none */
+    finish(&m);
+    assert_int_equal(load_acquire(&target(&m)->tickets) & TICKETS_COUNT, n - 100);
+    assert_int_equal(writer_change(&m.w, &c), 0);
+    assert_not_overfilled(&m, m.to);
+    writer_end(&m.w);
+}
+
+/* ---- whole resizes ------------------------------------------------------------------------- */
+
+/* Several writers, in turn, over all sizes: growing, the same, shrinking. */
+static void every_key_comes_through(void **state)
+{
+    enum { KEYS = 4000 };
+    const struct arena *a = fixture_arena(state);
+    struct writer w[3];
+    uint64_t largest, resizes[STAT_COUNT];
+    for (unsigned i = 0; i < 3; i++)
+        writer_begin(&w[i], a, writers_process(state));
+    for (unsigned i = 0; i < KEYS; i++)
+        writer_put(&w[i % 3], numbered(i), "value");
+    largest = table_of(a, table_root(a))->slots;
+    assert_in_range(largest, KEYS, 16 * KEYS);
+    for (unsigned i = 100; i < KEYS; i++)
+        writer_delete(&w[i % 3], numbered(i));
+    for (unsigned round = 0; round < 6; round++) {
+        grace_pass(a);
+        resize_grow(&w[0].self, &w[0].resizer, table_root(a));
+        for (unsigned i = 0; i < 100; i++)
+            writer_put(&w[i % 3], numbered(i), "again");
+        resize_finish(&w[round % 3].self);
+    }
+    assert_in_range(table_of(a, table_root(a))->slots, TABLE_MIN_SLOTS, largest / 4);
+    for (unsigned i = 0; i < KEYS; i++)
+        assert_int_equal(slots_with(a, table_root(a), numbered(i), NULL), i < 100);
+    stats_sum(a, resizes);
+    assert_in_range(resizes[STAT_resizes], 8, 30);
+    for (unsigned i = 0; i < 3; i++)
+        writer_end(&w[i]);
+}
+
+/* One helper has taken a chunk and stays away: the others do it over. */
+static void nobody_waits_for_a_helper(void **state)
+{
+    struct moving m;
+    struct writer lazy;
+    begin(&m, state);
+    writer_begin(&lazy, m.a, writers_process(state));
+    for (unsigned i = 0; i < 800; i++)
+        writer_put(&m.w, numbered(i), "value");
+    start(&m);
+    uint64_t outer = epoch_enter(&lazy.self);
+    resize_help(&lazy.self, &lazy.resizer, 7);
+    assert_true(lazy.resizer.chunk_ref == m.from && lazy.resizer.chunk_bucket == 7);
+    finish(&m);
+    resize_help(&lazy.self, &lazy.resizer, 1000); /* too late, and harmless */
+    epoch_exit(&lazy.self, outer);
+    for (unsigned i = 0; i < 800; i++)
+        assert_int_equal(slots_with(m.a, table_root(m.a), numbered(i), NULL), 1);
+    writer_end(&lazy);
+    writer_end(&m.w);
+}
+
+/* What is prepared for a resize that somebody else starts is given back. */
+static void what_was_prepared_in_vain_is_given_back(void **state)
+{
+    struct moving m;
+    struct writer other;
+    begin(&m, state);
+    writer_begin(&other, m.a, writers_process(state));
+    struct table *t = source(&m);
+    store_seq_cst(&t->tickets, table_quota(t->slots) / 5); /* low enough to prepare */
+    resize_prepare(&other.self, &other.resizer, 4096);
+    struct table *prepared = other.resizer.prepared;
+    assert_non_null(prepared);
+    assert_int_equal(claim_kind(load_acquire(&prepared->state)), TABLE_CLAIMED);
+    start(&m);
+    assert_true(target(&m) != prepared);
+    resize_prepare(&other.self, &other.resizer, 4096);
+    assert_null(other.resizer.prepared);
+    assert_int_equal(claim_kind(load_acquire(&prepared->state)), TABLE_FREE);
+    finish(&m);
+    writer_end(&other);
+    writer_end(&m.w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FIXTURE(an_empty_slot_is_closed),
+        FIXTURE(a_record_is_copied_and_found_all_the_time),
+        FIXTURE(a_key_that_is_there_is_not_copied_again),
+        FIXTURE(chains_have_length_one),
+        FIXTURE(a_late_mover_never_leaves_its_target),
+        FIXTURE(a_frozen_tombstone_is_copied),
+        FIXTURE(an_old_tombstone_is_dropped_and_a_young_one_copied),
+        FIXTURE(tickets_come_back_once),
+        FIXTURE(never_full),
+        FIXTURE(never_full_at_the_same_size),
+        FIXTURE(every_key_comes_through),
+        FIXTURE(nobody_waits_for_a_helper),
+        FIXTURE(what_was_prepared_in_vain_is_given_back),
+    };
+    return cmocka_run_group_tests_name("resize", tests, NULL, NULL);
+}
