@@ -66,6 +66,9 @@ holds "references lead somewhere" test -z "$missing"
 missing=$(sed -nE 's/^\.Pa ((tests|libshmkv)[^ ]*).*/\1/p' "${pages[@]}" |
     while read -r file; do [ -e "$top/$file" ] || echo "$file"; done)
 holds "files of the source tree that are named are there" test -z "$missing"
+missing=$(grep -oE '\]\([^)]+\)' "$top/README.md" | tr -d '])(' |
+    while read -r file; do [ -e "$top/$file" ] || echo "$file"; done)
+holds "links of the README lead somewhere" test -z "$missing"
 if command -v mandoc >/dev/null; then
     for page in "${pages[@]}"; do
         holds "$(basename "$page") is clean" test -z "$(mandoc -T lint -W warning "$page")"
