@@ -194,7 +194,8 @@ static bool help(struct writer *w, const struct cleaner_need *need)
     int cleaned = has_room(a, need) ? 0 : cleaner_step(w);
     if (cleaned <= 0 && expire_wanted(a) && !has_room(a, need))
         better |= expire_sweep(w, SWEEP_BUCKETS) != 0;
-    if (cleaned <= 0) { /* else the next victim goes behind this one, or no segment is ever gained */
+    if (cleaned <=
+        0) { /* else the next victim goes behind this one, or no segment is ever gained */
         better |= w->moves.hold.id != SEGMENT_NONE; /* its rest can be adopted */
         append_close(&w->moves, a);
         if (!better && !has_room(a, need)) /* takes other cleaners' too */

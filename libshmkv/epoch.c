@@ -70,9 +70,10 @@ int epoch_join(struct participant *p, const struct arena *a, uint32_t process)
         store_seq_cst(&entry->flags, p->fenced ? PARTICIPANT_FENCED : 0u);
         return 0;
     }
-    return error_set(SHMKV_ELIMIT, "%s: all %u participant entries are in use; close threads or "
-                     "processes that use the store (shmkv readers lists them)", a->name,
-                     PARTICIPANT_MAX);
+    return error_set(SHMKV_ELIMIT,
+                     "%s: all %u participant entries are in use; close threads or "
+                     "processes that use the store (shmkv readers lists them)",
+                     a->name, PARTICIPANT_MAX);
 }
 
 void epoch_clear_entry(const struct arena *a, struct participant_entry *entry)
@@ -101,8 +102,8 @@ bool epoch_fence_all(const struct arena *a)
     uint32_t high = atomic_load(&a->sync->participant_high);
     for (uint32_t i = 0; i < high; i++) {
         const struct participant_entry *entry = &a->participants[i];
-        if (load_seq_cst(&entry->owner) != 0
-            && (load_seq_cst(&entry->flags) & PARTICIPANT_FENCED) == 0)
+        if (load_seq_cst(&entry->owner) != 0 &&
+            (load_seq_cst(&entry->flags) & PARTICIPANT_FENCED) == 0)
             return false;
     }
     fence_seq_cst(); /* pairs with the fences of FENCED entries, epoch_fence_self [E3] */
@@ -143,7 +144,8 @@ static void raise_by_clock(const struct arena *a)
 uint64_t epoch_poll(const struct arena *a)
 {
     raise_by_clock(a);
-    uint64_t g = load_seq_cst(&a->sb->epoch); /* what was retired in e < g saw the raise later [E2] */
+    uint64_t g =
+        load_seq_cst(&a->sb->epoch); /* what was retired in e < g saw the raise later [E2] */
     uint64_t safe = load_acquire(&a->sb->safe);
     if (safe + 1 >= g || !epoch_fence_all(a)) /* [E3] */
         return safe;

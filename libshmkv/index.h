@@ -65,7 +65,7 @@ struct index_change {
 };
 
 /* Neither is an error that users see: the caller acts and tries again. */
-#define INDEX_AGAIN 1    /* the writer's segment was taken while it was idle: reserve again */
+#define INDEX_AGAIN 1       /* the writer's segment was taken while it was idle: reserve again */
 #define INDEX_NEED_TICKET 2 /* the table is full: resize_grow() */
 #define INDEX_RELOCATED 3
 
@@ -171,8 +171,8 @@ bool index_decide(const struct arena *a, uint64_t at);
 /* Nothing, a tombstone, or expired: what users see as no key. */
 static inline bool index_is_absent(const struct arena *a, const struct record *r)
 {
-    return r == NULL || r->type == RECORD_TOMBSTONE
-           || (unlikely(record_expires(r)) && record_expiry(r) <= arena_clock(a));
+    return r == NULL || r->type == RECORD_TOMBSTONE ||
+           (unlikely(record_expires(r)) && record_expiry(r) <= arena_clock(a));
 }
 
 #endif

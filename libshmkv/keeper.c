@@ -58,7 +58,8 @@ static bool prefill(struct keeper *k)
     uint64_t grown = opened - min_u64(opened, k->opened); /* 0 at the first tick */
     k->opened = opened;
     uint64_t want = min_u64(2 * grown, max_u64(c.capacity >> PREFILL_SHIFT, 1));
-    return c.kinds[SEGMENT_FREE] < want && c.available > c.reserve && segment_prefill(&k->writer.self);
+    return c.kinds[SEGMENT_FREE] < want && c.available > c.reserve &&
+           segment_prefill(&k->writer.self);
 }
 
 /* One round of everything; true if there is more to do. */

@@ -22,7 +22,7 @@ struct keeper {
     const struct arena *arena;
     const struct process *process;
     struct writer writer;
-    void *lease;           /* NULL: not ours */
+    void *lease;            /* NULL: not ours */
     uint64_t next_lease_ns; /* when to ask for it again */
     uint64_t next_reap_ns;
     uint64_t opened; /* segments in use at the last tick: shows how fast the store grows */

@@ -64,9 +64,9 @@ struct superblock {
     _Atomic uint64_t segment_high;       /* ids below this were used at some time */
     _Atomic uint64_t incarnations;       /* last incarnation handed out */
     _Atomic uint64_t generations;        /* last table generation handed out */
-    _Atomic uint64_t sweep;        /* buckets that expiry has swept so far, all rounds together */
-    _Atomic uint64_t expiring;     /* 1 once a record that expires was put */
-    _Atomic uint64_t grace_ns;           /* CLOCK_MONOTONIC of the last raise of epoch */
+    _Atomic uint64_t sweep;    /* buckets that expiry has swept so far, all rounds together */
+    _Atomic uint64_t expiring; /* 1 once a record that expires was put */
+    _Atomic uint64_t grace_ns; /* CLOCK_MONOTONIC of the last raise of epoch */
 };
 _Static_assert(sizeof(struct superblock) <= PAGE_BYTES, "the superblock is one page");
 
@@ -75,11 +75,11 @@ _Static_assert(sizeof(struct superblock) <= PAGE_BYTES, "the superblock is one p
  * the second is written by inserters, the third by movers.
  */
 struct table {
-    _Atomic uint64_t next;  /* (generation << 4 | area) of the table it is moved to; 0: none */
+    _Atomic uint64_t next;       /* (generation << 4 | area) of the table it is moved to; 0: none */
     _Atomic uint64_t generation; /* number of this life of the area */
-    uint64_t slots;         /* power of two, >= 8 */
-    uint64_t slots_offset;  /* from the start of the arena */
-    uint64_t chunks_offset; /* of the chunk words behind the slots, see resize.h */
+    uint64_t slots;              /* power of two, >= 8 */
+    uint64_t slots_offset;       /* from the start of the arena */
+    uint64_t chunks_offset;      /* of the chunk words behind the slots, see resize.h */
     uint64_t chunks;
     uint32_t shift; /* bucket of hash h: h >> shift */
     uint32_t pad;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * notify.h - sleepers and wakers: a writer wakes who waits for its key, and pays nothing for nobody.
+ * notify.h - sleepers and wakers: a writer wakes who waits for its key; if nobody does it is free.
  *
  *   sync.waiting   one bit per group of 8 wait words: some word of it may be armed
  *   waits[w]       changes: the futex     waiting: FREE, ARMED, or who is waking (its index + 2)
@@ -37,9 +37,9 @@
  * Progress: wakers retry a CAS only if the word was armed or taken by another waker meanwhile.
  * Writers make at most two FUTEX_WAKE.
  *
- * Death: of a writer between CAS and FUTEX_WAKE, or in settling: the reaper wakes every word that is
- * not FREE, whatever the bits say (notify_reap).  Even with no reaper about, and if the writer is
- * only stopped there, a waiter looks again twice a second.
+ * Death: of a writer between CAS and FUTEX_WAKE, or in settling: the reaper wakes every word that
+ * is not FREE, whatever the bits say (notify_reap).  Even with no reaper about, and if the writer
+ * is only stopped there, a waiter looks again twice a second.
  */
 #ifndef SHMKV_NOTIFY_H
 #define SHMKV_NOTIFY_H
@@ -75,7 +75,7 @@ struct notify_wait {
 };
 
 void notify_arm(struct notify_wait *n);
-/* Sleep until the word is woken, a signal comes, or it is time to look again; @limit_ns: at most. */
+/* Sleep until the word is woken, a signal comes, or it is time to look again, or for @limit_ns. */
 void notify_sleep(const struct notify_wait *n, uint64_t limit_ns);
 /* After the last round. */
 void notify_disarm(const struct notify_wait *n);

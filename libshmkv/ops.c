@@ -119,7 +119,7 @@ static void published(struct context *c, const struct ops_write *w)
 }
 
 static inline int change(struct context *c, const struct ops_write *w, struct index_change *ch,
-                  bool reserved)
+                         bool reserved)
 {
     struct writer *wr = &c->writer;
     bool removes = w->type == RECORD_TOMBSTONE;
@@ -149,7 +149,7 @@ static int explain(const struct context *c, int rc)
     if (likely(rc == 0))
         return 0;
     if (rc == SHMKV_ECORRUPT)
-        return error_set(rc, "%s: the index is damaged; shmkv check lists where", 
+        return error_set(rc, "%s: the index is damaged; shmkv check lists where",
                          c->store->arena.name);
     if (rc == SHMKV_ENOTFOUND || rc == SHMKV_EEXISTS || rc == SHMKV_EMISMATCH)
         return error_code(rc);
@@ -157,12 +157,14 @@ static int explain(const struct context *c, int rc)
 }
 
 static inline int guarded_change(struct context *c, const struct ops_write *w, uint64_t *version,
-                          bool reserved)
+                                 bool reserved)
 {
     struct writer *wr = &c->writer;
     if (unlikely(wr->busy))
-        return error_set(SHMKV_EBUSY, "%s: a write was called by a signal handler that interrupted "
-                         "a write of the same thread", c->store->arena.name);
+        return error_set(SHMKV_EBUSY,
+                         "%s: a write was called by a signal handler that interrupted "
+                         "a write of the same thread",
+                         c->store->arena.name);
     wr->busy = true;
     barrier_compiler(); /* a handler sees it before anything of the write is begun [B1] */
     struct index_change ch = change_of(w);

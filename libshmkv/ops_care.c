@@ -98,10 +98,9 @@ static void describe(const struct arena *a, const struct participant_entry *entr
     uint64_t oldest = p->reading != 0 && p->writing != 0 ? min_u64(p->reading, p->writing)
                                                          : p->reading | p->writing;
     p->bytes_held = bytes_held(a, oldest);
-    p->operations = load_relaxed(&entry->counters[STAT_hits]) +
-                    load_relaxed(&entry->counters[STAT_misses])
-                    + load_relaxed(&entry->counters[STAT_puts])
-                    + load_relaxed(&entry->counters[STAT_deletes]);
+    p->operations =
+        load_relaxed(&entry->counters[STAT_hits]) + load_relaxed(&entry->counters[STAT_misses]) +
+        load_relaxed(&entry->counters[STAT_puts]) + load_relaxed(&entry->counters[STAT_deletes]);
 }
 
 int shmkv_readers(struct shmkv *db, int (*fn)(void *arg, const struct shmkv_participant *p),

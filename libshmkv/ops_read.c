@@ -217,7 +217,8 @@ int shmkv_reader_begin(struct shmkv_reader *reader, struct shmkv_section *sectio
 {
     section->context = NULL;
     if (reader->context->fork_word != fork_word())
-        return error_set(SHMKV_EINVAL, "the reader was opened before a fork; open one in the child");
+        return error_set(SHMKV_EINVAL,
+                         "the reader was opened before a fork; open one in the child");
     if (reader->context->store == NULL)
         return error_set(SHMKV_ECLOSED, "the reader's handle was closed");
     begin(reader->context, section);

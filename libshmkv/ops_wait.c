@@ -98,8 +98,8 @@ int shmkv_wait(struct shmkv *db, const void *key, size_t klen, uint64_t seen, in
     return wait_until(&t, notify_word(t.hash), look_at_key, timeout_ms);
 }
 
-/* What the new ticket counts must be visible to the caller: the fence makes each writer's CAS, which
- * comes before its counter, as visible as the counter was; x86 alone would not need it. */
+/* What the new ticket counts must be visible to the caller: the fence makes each writer's CAS,
+ * which comes before its counter, as visible as the counter was; x86 would not need it. */
 static uint64_t take_ticket(const struct arena *a)
 {
     uint64_t ticket = notify_ticket(a);

@@ -30,8 +30,8 @@ static int check_flags(const struct shmkv_put_options *o)
 {
     const unsigned known = SHMKV_IF_ABSENT | SHMKV_IF_PRESENT | SHMKV_KEEP_TTL;
     const unsigned both = SHMKV_IF_ABSENT | SHMKV_IF_PRESENT;
-    if (unlikely((o->flags & ~known) != 0 || (o->flags & both) == both
-                 || ((o->flags & SHMKV_KEEP_TTL) != 0 && o->ttl_ms != 0)))
+    if (unlikely((o->flags & ~known) != 0 || (o->flags & both) == both ||
+                 ((o->flags & SHMKV_KEEP_TTL) != 0 && o->ttl_ms != 0)))
         return error_set(SHMKV_EINVAL, "put: unknown flags %#x, or flags that exclude each other",
                          o->flags);
     return 0;
@@ -95,7 +95,8 @@ int shmkv_put(struct shmkv *db, const void *key, size_t klen, const void *val, s
     if (unlikely(rc != 0))
         return rc;
     struct ops_write w = {.key = key, .klen = klen, .val = val, .vlen = vlen};
-    w.hash = prefetch_one(c, &(struct shmkv_bytes){.data = key, .size = klen}); /* before all else */
+    w.hash =
+        prefetch_one(c, &(struct shmkv_bytes){.data = key, .size = klen}); /* before all else */
     rc = store_check_writable(c);
     if (likely(rc == 0) && opt != NULL)
         rc = check_flags(o);
@@ -122,7 +123,7 @@ int shmkv_cas(struct shmkv *db, const void *key, size_t klen, uint64_t expected,
     return put(c, &w, o);
 }
 
-static int delete(struct context *c, const void *key, size_t klen, uint64_t hash)
+static int delete (struct context *c, const void *key, size_t klen, uint64_t hash)
 {
     struct ops_write w = {.key = key, .klen = klen, .type = RECORD_TOMBSTONE, .hash = hash};
     int rc = ops_check_key(key, klen);
@@ -136,7 +137,7 @@ int shmkv_delete(struct shmkv *db, const void *key, size_t klen)
     if (unlikely(rc != 0))
         return rc;
     uint64_t hash = prefetch_one(c, &(struct shmkv_bytes){.data = key, .size = klen});
-    return delete(c, key, klen, hash);
+    return delete (c, key, klen, hash);
 }
 
 /* ---- batches ------------------------------------------------------------------------------- */
@@ -155,8 +156,8 @@ static void prefetch(struct context *c, const struct shmkv_bytes *keys, size_t n
 }
 
 int shmkv_put_many(struct shmkv *db, const struct shmkv_bytes *keys,
-                   const struct shmkv_bytes *values, size_t n,
-                   const struct shmkv_put_options *opt, size_t *done)
+                   const struct shmkv_bytes *values, size_t n, const struct shmkv_put_options *opt,
+                   size_t *done)
 {
     const struct shmkv_put_options *o = opt != NULL ? opt : &no_options;
     struct context *c;
@@ -197,7 +198,7 @@ int shmkv_delete_many(struct shmkv *db, const struct shmkv_bytes *keys, size_t n
         size_t m = min_u64(BATCH, n - i);
         prefetch(c, keys + i, m, hash);
         for (size_t k = 0; rc == 0 && k < m; k++) {
-            rc = delete(c, keys[i + k].data, keys[i + k].size, hash[k]);
+            rc = delete (c, keys[i + k].data, keys[i + k].size, hash[k]);
             gone += rc == 0;
             rc = rc == SHMKV_ENOTFOUND ? 0 : rc;
         }

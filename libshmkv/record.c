@@ -74,9 +74,9 @@ uint32_t record_reseed(uint32_t crc, uint64_t from, uint64_t to)
 
 bool record_valid(const struct record *r, uint64_t room, uint64_t seed)
 {
-    if (room < sizeof(*r) || r->klen == 0 || record_size(r) > room
-        || (r->type != RECORD_PAIR && r->type != RECORD_TOMBSTONE)
-        || (r->flags & ~(unsigned)RECORD_EXPIRES) != 0)
+    if (room < sizeof(*r) || r->klen == 0 || record_size(r) > room ||
+        (r->type != RECORD_PAIR && r->type != RECORD_TOMBSTONE) ||
+        (r->flags & ~(unsigned)RECORD_EXPIRES) != 0)
         return false;
     return (record_check_body(r) ^ record_tie(r->version, seed)) == r->crc;
 }

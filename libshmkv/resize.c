@@ -277,8 +277,8 @@ static uint64_t next_slots(const struct arena *a, const struct table *t)
     bool full = starved(t) && purgeable(a, t) < table_quota(slots) / 4;
     if (full || keys >= slots / 16 * 7)
         slots *= slots < 1u << 16 ? 4 : 2;
-    while (slots > TABLE_MIN_SLOTS && keys < slots / 16 * 3 / 2
-           && table_quota(slots / 2) >= filled_bound(t) + table_quota(slots / 2) / 4)
+    while (slots > TABLE_MIN_SLOTS && keys < slots / 16 * 3 / 2 &&
+           table_quota(slots / 2) >= filled_bound(t) + table_quota(slots / 2) / 4)
         slots /= 2;
     return min_u64(max_u64(slots, TABLE_MIN_SLOTS), table_max_slots(a));
 }
@@ -459,8 +459,7 @@ void resize_prepare(const struct participant *p, struct resizer *z, uint64_t byt
     if (!closed && left < table_quota(t->slots) / 4) {
         if (z->prepared == NULL && !somebody_prepares(a))
             (void)claim_next(p, z, t); /* without memory it is for who needs it to make some */
-        if (z->prepared != NULL && !z->ready
-            && table_take(a, z->prepared, bytes, &z->ready) != 0) {
+        if (z->prepared != NULL && !z->ready && table_take(a, z->prepared, bytes, &z->ready) != 0) {
             table_unclaim_owner(p, z->prepared);
             z->prepared = NULL;
         }

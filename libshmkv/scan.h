@@ -36,7 +36,7 @@
  *   Exactly once over a whole scan follows: the steps of a scan cover the hashes without gap or
  *   overlap, whatever the tables were at each of them.
  *
- * Progress: wait-free but for the length of the chain (index.h).  Death: leaves a section (epoch.h).
+ * Progress: wait-free but for the length of the chain (index.h).  Death: leaves a section.
  */
 #ifndef SHMKV_SCAN_H
 #define SHMKV_SCAN_H

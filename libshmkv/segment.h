@@ -131,8 +131,7 @@ static inline struct segment *segment_at(const struct arena *a, uint64_t id)
 /* Still owned?  Asked inside a write section [S1], see epoch_enter_write(). */
 static inline bool segment_held(const struct arena *a, const struct segment_hold *hold)
 {
-    return hold->id != SEGMENT_NONE
-           && load_acquire(&segment_at(a, hold->id)->state) == hold->word;
+    return hold->id != SEGMENT_NONE && load_acquire(&segment_at(a, hold->id)->state) == hold->word;
 }
 
 /* A record there was superseded.  Relaxed: it only steers the cleaner. */

@@ -14,7 +14,7 @@ enum stat {
 #define STAT_ENUM(name, text) STAT_##name,
     SHMKV_STATS(STAT_ENUM)
 #undef STAT_ENUM
-    STAT_misses, /* gets less hits: a hit then costs one counter */
+        STAT_misses, /* gets less hits: a hit then costs one counter */
     STAT_keys_added,
     STAT_keys_removed,
     STAT_tombstones_added,

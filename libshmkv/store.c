@@ -19,8 +19,8 @@
 #include "error.h"
 #include "reap.h"
 
-#define CLOSED_KEPT 64u     /* closed handles that still say SHMKV_ECLOSED */
-#define KEEPER_AFTER 64u    /* writes of a thread after which a keeper is worth while */
+#define CLOSED_KEPT 64u  /* closed handles that still say SHMKV_ECLOSED */
+#define KEEPER_AFTER 64u /* writes of a thread after which a keeper is worth while */
 
 _Thread_local struct context *store_current;
 static _Thread_local struct context *thread_contexts;
@@ -131,7 +131,8 @@ static void inherit_contexts(struct store *s)
 
 static reap_fn *reaper_of(const struct store *s)
 {
-    return s->arena.readonly ? NULL : reap_process; /* whose mapping cannot be written mends nothing */
+    return s->arena.readonly ? NULL
+                             : reap_process; /* whose mapping cannot be written mends nothing */
 }
 
 /* First use in a child: everything of the parent's is left alone, our own is made. */
@@ -224,7 +225,8 @@ int store_check_writable(struct context *c)
     struct store *s = c->store;
     if (s->arena.readonly)
         return error_set(SHMKV_EREADONLY, "%s: opened with SHMKV_READONLY", s->arena.name);
-    if (load_relaxed(&s->arena.sb->state) == STORE_DEFUNCT) /* relaxed: final, and no order needed */
+    if (load_relaxed(&s->arena.sb->state) ==
+        STORE_DEFUNCT) /* relaxed: final, and no order needed */
         return error_set(SHMKV_EDEFUNCT,
                          "%s: the store was destroyed while it was open; close it and make it anew",
                          s->arena.name);
@@ -341,9 +343,9 @@ static struct store *registered(const char *name, const struct shmkv_options *o)
     const char *dir = o->shm_dir != NULL ? o->shm_dir : "/dev/shm";
     size_t n = strlen(dir);
     for (struct store *s = stores; s != NULL; s = s->next) {
-        if (s->arena.readonly == readonly && strcmp(s->arena.name, name) == 0
-            && strncmp(s->arena.path, dir, n) == 0 && s->arena.path[n] == '/'
-            && arena_current(&s->arena))
+        if (s->arena.readonly == readonly && strcmp(s->arena.name, name) == 0 &&
+            strncmp(s->arena.path, dir, n) == 0 && s->arena.path[n] == '/' &&
+            arena_current(&s->arena))
             return s;
     }
     return NULL;
@@ -361,7 +363,8 @@ static int open_locked(const char *name, const struct shmkv_options *o, struct s
     } else if ((o->flags & SHMKV_EXCLUSIVE) != 0) {
         return error_set(SHMKV_ESTOREEXISTS, "%s: exists, and is open in this process", name);
     }
-    int rc = renew(s); /* a failure leaves it to the handles that there are, else to the next open */
+    int rc =
+        renew(s); /* a failure leaves it to the handles that there are, else to the next open */
     s->handles += rc == 0;
     *out = s;
     return rc;
@@ -381,11 +384,11 @@ static void preload(const struct arena *a)
 
 static int check_options(const char *name, const struct shmkv_options *o)
 {
-    const unsigned known = SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_READONLY | SHMKV_PRELOAD
-                           | SHMKV_NO_KEEPER;
+    const unsigned known =
+        SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_READONLY | SHMKV_PRELOAD | SHMKV_NO_KEEPER;
     if (name == NULL || (o->flags & ~known) != 0)
-        return error_set(SHMKV_EINVAL, "open: %s", name == NULL ? "the name is NULL"
-                                                                : "unknown flags");
+        return error_set(SHMKV_EINVAL, "open: %s",
+                         name == NULL ? "the name is NULL" : "unknown flags");
     if ((o->flags & SHMKV_EXCLUSIVE) != 0 && (o->flags & SHMKV_CREATE) == 0)
         return error_set(SHMKV_EINVAL, "%s: SHMKV_EXCLUSIVE needs SHMKV_CREATE", name);
     if ((o->flags & SHMKV_CREATE) != 0 && (o->flags & SHMKV_READONLY) != 0)

@@ -22,11 +22,11 @@ struct store {
     struct arena arena;
     struct process process;
     struct keeper keeper;
-    uint64_t fork_word;        /* of the process that `process` belongs to */
-    unsigned handles;          /* open handles on it */
+    uint64_t fork_word; /* of the process that `process` belongs to */
+    unsigned handles;   /* open handles on it */
     bool wants_keeper;
-    struct context *contexts;  /* of this process; under the registry lock */
-    struct store *next;        /* in the registry */
+    struct context *contexts; /* of this process; under the registry lock */
+    struct store *next;       /* in the registry */
 };
 
 struct shmkv {
@@ -39,9 +39,9 @@ struct context {
     struct writer writer; /* first: writer.self is what sections need */
     struct store *store;  /* NULL: the store was closed */
     uint64_t fork_word;
-    bool reserved;           /* a reservation is open */
+    bool reserved; /* a reservation is open */
     struct append reservation;
-    uint32_t writes; /* until the keeper is started */
+    uint32_t writes;         /* until the keeper is started */
     struct context *next;    /* of the store */
     struct context *sibling; /* of the thread */
 };
@@ -56,8 +56,7 @@ static inline int store_context(struct shmkv *db, struct context **c)
 {
     struct store *s = load_relaxed(&db->store); /* closing beside a call is the caller's error */
     *c = store_current;
-    if (likely(*c != NULL && (*c)->store == s && s != NULL
-               && (*c)->fork_word == fork_word()))
+    if (likely(*c != NULL && (*c)->store == s && s != NULL && (*c)->fork_word == fork_word()))
         return 0;
     return store_find_context(db, c);
 }

@@ -65,8 +65,8 @@ int table_claim(const struct participant *p, uint64_t slots, struct table **out)
     table_reclaim(p);
     for (unsigned i = 0; i < TABLE_AREAS; i++) {
         struct table *t = &a->tables[i];
-        if (load_acquire(&t->state) != TABLE_FREE
-            || !change(t, TABLE_FREE, claim_word(TABLE_CLAIMED, p->index, generation)))
+        if (load_acquire(&t->state) != TABLE_FREE ||
+            !change(t, TABLE_FREE, claim_word(TABLE_CLAIMED, p->index, generation)))
             continue;
         POINT("table.claimed");
         make_header(a, t, generation, slots);
@@ -146,8 +146,8 @@ void table_reclaim(const struct participant *p)
     for (unsigned i = 0; i < TABLE_AREAS; i++) {
         struct table *t = &a->tables[i];
         uint64_t word = load_acquire(&t->state);
-        if (claim_kind(word) == TABLE_LIMBO && claim_epoch(word) <= safe
-            && change(t, word, punching))
+        if (claim_kind(word) == TABLE_LIMBO && claim_epoch(word) <= safe &&
+            change(t, word, punching))
             empty_area(a, t, punching);
     }
 }
