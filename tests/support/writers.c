@@ -29,7 +29,7 @@ struct index_key key_of(const struct arena *a, const char *text)
 
 struct index_change writer_change_of(const struct arena *a, const char *key, const char *value)
 {
-    return (struct index_change){
+    struct index_change c = {
         .spec = {.key = key,
                  .klen = (uint32_t)strlen(key),
                  .value = value != NULL ? value : "",
@@ -37,15 +37,16 @@ struct index_change writer_change_of(const struct arena *a, const char *key, con
                  .type = value != NULL ? RECORD_PAIR : RECORD_TOMBSTONE},
         .hash = key_of(a, key).hash,
     };
+    c.bytes = record_bytes(c.spec.klen, c.spec.vlen, false);
+    return c;
 }
 
 int writer_change(struct writer *w, struct index_change *c)
 {
     bool removes = c->spec.type == RECORD_TOMBSTONE;
     enum segment_purpose purpose = removes ? SEGMENT_FOR_TOMBSTONE : SEGMENT_FOR_PUT;
-    uint64_t bytes = record_bytes(c->spec.klen, c->spec.vlen, c->spec.expiry != 0);
     for (;;) {
-        int rc = append_reserve(&w->puts, &w->self, purpose, bytes);
+        int rc = append_reserve(&w->puts, &w->self, purpose, c->bytes);
         if (rc == 0)
             rc = index_write(w, c);
         if (rc == INDEX_NEED_TICKET)
