@@ -13,6 +13,9 @@
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
+#define FLATTEN __attribute__((flatten))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 /* @a is a power of two. */

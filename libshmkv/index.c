@@ -167,7 +167,7 @@ static enum find find_in_table(const struct participant *p, const struct index_k
 }
 
 /* Tables in turn; the slot on which a change of this key is published. */
-static __attribute__((noinline)) enum find find_place(const struct participant *p,
+static NOINLINE enum find find_place(const struct participant *p,
                                                       const struct index_key *k, struct place *at)
 {
     const struct arena *a = p->arena;
@@ -229,9 +229,9 @@ static int test_condition(const struct arena *a, const struct index_change *c,
 static uint64_t choose_version(const struct arena *a, const struct record *old)
 {
     uint64_t g = epoch_now(a);
-    uint64_t version = version_next(old == NULL ? 0 : old->version, g);
-    if (unlikely(version_epoch(version) > g))
-        epoch_raise_above(a, version_epoch(version) - 1);
+    uint64_t version = record_next_version(old == NULL ? 0 : old->version, g);
+    if (unlikely(record_epoch_of(version) > g))
+        epoch_raise_above(a, record_epoch_of(version) - 1);
     return version;
 }
 
@@ -315,7 +315,7 @@ static void decided(const struct participant *p)
  * written while its bucket comes in, and before anything waits for it: what stands behind a load
  * that misses delays the next call's prefetch, as far as the processor's window reaches.
  */
-static __attribute__((flatten)) int write_section(struct writer *w, struct append *l,
+static FLATTEN int write_section(struct writer *w, struct append *l,
                                                   struct index_change *c, bool stands)
 {
     const struct participant *p = &w->self;

@@ -76,7 +76,8 @@ static bool tick(struct keeper *k)
     epoch_poll(k->arena);
     segment_reclaim(k->arena);
     table_reclaim(&w->self);
-    bool more = resize_some(w) | prefill(k);
+    bool more = resize_some(w);
+    more |= prefill(k);
     if (cleaner_wanted(k->arena))
         more |= cleaner_step(w) > 0;
     else

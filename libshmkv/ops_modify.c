@@ -122,8 +122,10 @@ static int append_once(struct context *c, struct ops_write *w, const void *val, 
         if (copy.value == NULL)
             rc = error_set(SHMKV_ESYSTEM, "append: no memory for %zu bytes", vlen);
     }
-    if (rc != 0)
+    if (rc != 0) {
+        free(copy.value);
         return rc;
+    }
     if (vlen != 0)
         memcpy((char *)copy.value + copy.size, val, vlen);
     copy.size += vlen;

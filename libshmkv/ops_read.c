@@ -58,7 +58,7 @@ static int no_section(void)
 }
 
 /* What is not the common case: refusals, collisions, a running resize, expiry, absence. */
-static __attribute__((noinline)) int get_slowly(struct context *c, const void *key, size_t klen,
+static NOINLINE int get_slowly(struct context *c, const void *key, size_t klen,
                                                 struct shmkv_item *item)
 {
     if (c == NULL)
@@ -76,7 +76,7 @@ static __attribute__((noinline)) int get_slowly(struct context *c, const void *k
 }
 
 /* Flat: each instruction between two cache misses is one the next call's misses wait for. */
-__attribute__((flatten)) int shmkv_get(const struct shmkv_section *section, const void *key,
+FLATTEN int shmkv_get(const struct shmkv_section *section, const void *key,
                                        size_t klen, struct shmkv_item *item)
 {
     struct context *c = section->context;

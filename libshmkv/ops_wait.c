@@ -86,15 +86,16 @@ static int look_at_key(struct target *t)
 
 int shmkv_wait(struct shmkv *db, const void *key, size_t klen, uint64_t seen, int64_t timeout_ms)
 {
-    struct target t = {.key = key, .klen = klen, .seen = seen};
-    int rc = store_context(db, &t.c);
+    struct context *c;
+    int rc = store_context(db, &c);
     if (rc == 0)
         rc = ops_check_key(key, klen);
     if (rc == 0)
-        rc = check_waitable(t.c);
+        rc = check_waitable(c);
     if (rc != 0)
         return rc;
-    t.hash = hash_key(key, klen, &t.c->store->arena.hash_secret);
+    struct target t = {.c = c, .key = key, .klen = klen, .seen = seen};
+    t.hash = hash_key(key, klen, &c->store->arena.hash_secret);
     return wait_until(&t, notify_word(t.hash), look_at_key, timeout_ms);
 }
 
@@ -118,14 +119,17 @@ static int look_at_ticket(struct target *t)
 
 int shmkv_wait_any(struct shmkv *db, uint64_t *ticket, int64_t timeout_ms)
 {
-    struct target t = {.seen = 0};
-    int rc = ticket != NULL ? store_context(db, &t.c)
-                            : error_set(SHMKV_EINVAL, "wait_any: the ticket is NULL");
+    struct context *c;
+    int rc = store_context(db, &c);
+    if (rc == 0 && ticket == NULL)
+        rc = error_set(SHMKV_EINVAL, "wait_any: the ticket is NULL");
     if (rc == 0)
-        rc = check_waitable(t.c);
+        rc = check_waitable(c);
     if (rc != 0)
         return rc;
-    t.seen = *ticket != 0 ? *ticket : take_ticket(&t.c->store->arena);
+    struct target t = {.c = c, .seen = *ticket};
+    if (t.seen == 0)
+        t.seen = take_ticket(&c->store->arena);
     rc = wait_until(&t, NOTIFY_ANY, look_at_ticket, timeout_ms);
     *ticket = t.seen;
     return rc;

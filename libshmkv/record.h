@@ -65,7 +65,7 @@ static inline uint64_t record_expiry(const struct record *r)
     return record_expires(r) ? *(const uint64_t *)(const void *)(r + 1) : 0;
 }
 
-static inline uint64_t version_epoch(uint64_t version)
+static inline uint64_t record_epoch_of(uint64_t version)
 {
     return version >> VERSION_EPOCH_SHIFT;
 }
@@ -123,7 +123,7 @@ static inline void record_mark_published(const struct record *r)
 }
 
 /* R7: larger than the old version of the key, and than anything of an epoch before @g. */
-static inline uint64_t version_next(uint64_t old, uint64_t g)
+static inline uint64_t record_next_version(uint64_t old, uint64_t g)
 {
     return max_u64(old + 1, g << VERSION_EPOCH_SHIFT);
 }

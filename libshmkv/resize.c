@@ -24,7 +24,7 @@ static const struct record *record_of(const struct arena *a, uint64_t word)
 /* R18 for a store without an image: nothing older of the key can come back. */
 static bool droppable(const struct arena *a, const struct record *r)
 {
-    return r->type == RECORD_TOMBSTONE && version_epoch(r->version) < epoch_now(a);
+    return r->type == RECORD_TOMBSTONE && record_epoch_of(r->version) < epoch_now(a);
 }
 
 static bool same_key(const struct record *r, const struct record *other)

@@ -73,12 +73,12 @@ static void check_current(struct walk *w, const struct record *r, uint64_t at)
                        " is newer than %" PRIu64 ", to which the index leads; %s",
                        w->id, at, r->version, now->version, key);
     }
-    if (version_epoch(r->version) > g) {
+    if (record_epoch_of(r->version) > g) {
         verify_key_text(r, w->used - at, key);
         verify_finding(w->v,
                        "segment %" PRIu64 ", offset %" PRIu64 ": is of epoch %" PRIu64
                        ", now is %" PRIu64 "; %s",
-                       w->id, at, version_epoch(r->version), g, key);
+                       w->id, at, record_epoch_of(r->version), g, key);
     }
 }
 

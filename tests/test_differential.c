@@ -42,12 +42,19 @@ struct run {
     size_t size;
 };
 
+/* What does not agree ends the test. */
 #define agree(condition)                                                                           \
     do {                                                                                           \
         if (!(condition))                                                                          \
-            fail_msg("call %llu, key %u: %s does not hold; last error: %s",                        \
-                     (unsigned long long)r->number, r->id, #condition, shmkv_last_error());        \
+            disagree(r, #condition);                                                               \
     } while (0)
+
+static _Noreturn void disagree(const struct run *r, const char *condition)
+{
+    fail_msg("call %llu, key %u: %s does not hold; last error: %s", (unsigned long long)r->number,
+             r->id, condition, shmkv_last_error());
+    abort(); /* the line above does not return */
+}
 
 /* ---- keys and values ----------------------------------------------------------------------- */
 
@@ -402,6 +409,7 @@ static void ten_million_calls(void **state)
         free(r);
         print_message("skip - differential: liburcu-cds is not installed\n");
         skip();
+        return;
     }
     for (r->number = 0; r->number < CALLS; r->number++) {
         uint64_t phase = r->number / PHASE;

@@ -198,7 +198,7 @@ static void versions_grow(void **state)
     for (unsigned i = 0; i < 1000; i++) {
         uint64_t version =
             i % 5 == 4 ? writer_delete(&w[i % 2], "k") : writer_put(&w[i % 2], "k", "value");
-        assert_true(version > last && version_epoch(version) <= epoch_now(a));
+        assert_true(version > last && record_epoch_of(version) <= epoch_now(a));
         last = version;
         if (i % 7 == 0)
             epoch_raise_above(a, epoch_now(a));

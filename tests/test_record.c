@@ -199,14 +199,14 @@ static void what_is_no_record_is_not_valid(void **state)
 static void versions_grow_with_key_and_epoch(void **state)
 {
     (void)state;
-    uint64_t first = version_next(0, 9);
+    uint64_t first = record_next_version(0, 9);
     assert_true(first == 9ull << VERSION_EPOCH_SHIFT);
-    assert_true(version_next(first, 9) == first + 1);
-    assert_true(version_next(first, 8) == first + 1); /* a stale G does not bring it back */
-    assert_true(version_next(first, 10) == 10ull << VERSION_EPOCH_SHIFT);
+    assert_true(record_next_version(first, 9) == first + 1);
+    assert_true(record_next_version(first, 8) == first + 1); /* a stale G does not bring it back */
+    assert_true(record_next_version(first, 10) == 10ull << VERSION_EPOCH_SHIFT);
     uint64_t last = (10ull << VERSION_EPOCH_SHIFT) - 1;
-    assert_int_equal(version_epoch(last), 9);
-    assert_int_equal(version_epoch(version_next(last, 9)), 10);
+    assert_int_equal(record_epoch_of(last), 9);
+    assert_int_equal(record_epoch_of(record_next_version(last, 9)), 10);
 }
 
 /* ---- keys ---------------------------------------------------------------------------------- */

@@ -300,7 +300,7 @@ static int fork_inside(void *arg, const struct shmkv_pair *pair)
     return *children == 2 ? 7 : 0;
 }
 
-/* The child's scan goes on with a registration of its own, and does not end the parent's section. */
+/* The child goes on with a registration of its own, and does not end the parent's section. */
 static void a_callback_may_fork(void **state)
 {
     struct shmkv *db = fixture_db(state);

@@ -3,8 +3,8 @@
  * torture_scan.c - keys that stay are returned exactly once, beside writers, cleaner and resizes.
  *
  * First, step by step: the table is moved, and keys are changed, between the reading of a table and
- * of the next.  Then, for some seconds: two processes grow, purge and shrink the index in a store so
- * small that the cleaner runs as well, a third overwrites the stable keys, and one scans.
+ * of the next.  Then, for some seconds: two processes grow, purge and shrink the index, a third
+ * overwrites the stable keys and lets the cleaner move them, and one scans.
  */
 #include "fixture.h"
 

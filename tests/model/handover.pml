@@ -3,8 +3,8 @@
  * handover.pml - taking an open segment away from its owner (R8), with store buffers.
  *
  * One segment, two participants that write to it, two takers, others who raise G.  A participant's
- * stores to its `writing` and to the segment's `used` pass through a FIFO store buffer (TSO); a CAS drains the
- * buffer of who executes it, membarrier drains all.  Everybody may stall at any step.
+ * stores to its `writing` and to the segment's `used` pass through a FIFO store buffer (TSO); a CAS
+ * drains the buffer of who executes it, membarrier drains all.  Everybody may stall at any step.
  *
  * The protocol (segment.c): the state word is OPEN(p, x), SEALING(p, x) or PARTIAL; x is a stamp
  * that is given once.

@@ -9,7 +9,7 @@
 
 /* ---- the key ------------------------------------------------------------------------------- */
 
-/* What a key is.  A call that does not tell the version it wrote leaves it unknown, till one does. */
+/* What a key is.  A call that does not tell the version it wrote leaves it unknown. */
 struct state {
     uint64_t value;
     uint64_t version; /* 0: absent, or unknown */
@@ -289,7 +289,7 @@ bool lincheck(struct lincheck_op *ops, size_t n, size_t *bad)
 {
     struct search s = {.calls = 0};
     const struct configuration absent = {.effective = 0};
-    const struct lincheck_op **ends = malloc((n + 1) * sizeof(const struct lincheck_op *));
+    const struct lincheck_op **ends = malloc((n + 1) * sizeof(void *));
     if (ends == NULL)
         abort();
     qsort(ops, n, sizeof(*ops), by_start);
