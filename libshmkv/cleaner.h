@@ -10,7 +10,8 @@
  *
  *   INV-C1  A segment goes to LIMBO only after a complete walk by its claimer left no slot pointing
  *           into it; nobody can make a slot point into it later, since only an owner's appended
- *           record is ever published and `used` is final.        relocate.pml, test_cleaner, torture_kv
+ *           record is ever published and `used` is final.
+ *                        relocate.pml, torture_kv, test_cleaner: nothing_leads_*, an_incomplete_*
  *
  * Death: while walking: CLEANING(p) -> SEALED by the reaper; copies made so far are current, the
  * rest is where it was.

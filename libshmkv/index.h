@@ -12,14 +12,15 @@
  *
  *   INV-I1  One CAS on one slot publishes.  Whoever supersedes a record sets PUBLISHED on it before
  *           its own CAS, and the owner after it, so a published record has its slot or its mark.
- *                                               publish.pml, crash_kv, test_index: decide
+ *                                    publish.pml, crash_kv, crash_index, test_index: decide*
  *   INV-I2  Inside one table two inserters of one key meet at the same slot: EMPTY is left once,
  *           the probe sequence is fixed, and nothing dies in place (R11).
- *                                               move.pml, torture_kv, test_index: one_slot
+ *                                    move.pml, torture_kv, crash_index, test_index: one_slot
  *   INV-I3  A key's versions strictly grow: G is loaded after its slot was read (R7).
- *                                               lincheck
+ *                                    torture_linear, crash_index, test_index: versions_*
  *   INV-I4  While a resize runs a writer goes through the old table first and acts in the next one
  *           only after its old slot is MOVED, or the probe is closed by MOVED_EMPTY (R13).
+ *                                    move.pml, crash_index, test_index: old_table_first
  *
  * Progress: lookups are wait-free but for chains of resizes; a failed CAS of a writer means that
  * another writer of that slot, or a mover, succeeded.

@@ -12,7 +12,7 @@
  *
  * Until step 4 the section it died in stands in its entry and keeps what step 1 reads from being
  * reused.  Each step may be repeated: a reaper that dies is followed by another, from the start.
- *                                                                    crash_kv: reap points
+ *                                             crash_kv (operation "reap"), test_reap, crash_reap
  */
 #ifndef SHMKV_REAP_H
 #define SHMKV_REAP_H
