@@ -207,6 +207,14 @@ static bool help(struct writer *w, const struct cleaner_need *need)
     return better || cleaned > 0;
 }
 
+/* Is there more than is admitted?  Cleaning does not help then, the end of tombstones may. */
+static bool overfull(const struct arena *a)
+{
+    struct segment_census c;
+    segment_count(a, &c);
+    return c.live >= c.admitted;
+}
+
 /* One round; 0: something has changed, or may have. */
 static int make_some_room(struct writer *w, uint32_t process, struct cleaner_need *need)
 {
@@ -217,6 +225,8 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
         stat_add(&w->self, STAT_stalls, 1);
     }
     bool late = now >= need->deadline_ns;
+    if (need->index_bytes == 0 && overfull(a))
+        resize_purge_urgent(&w->self, &w->resizer);
     bool better = help(w, need);
     bool room = has_room(a, need);
     if (late && room && !need->last) {
@@ -226,7 +236,7 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
     if (!late && (better || room))
         return 0;
     if (need->index_bytes == 0) /* else it is what the caller will try again */
-        resize_purge(&w->self, &w->resizer);
+        resize_purge_urgent(&w->self, &w->resizer);
     process_reap_dead(a, process, reap_process, (void *)(uintptr_t)a);
     bool inside = load_relaxed(&w->self.entry->reading) != 0; /* own word */
     if (inside || late)

@@ -11,6 +11,8 @@
 #include "shmkv.h"
 
 #define PREFETCH_AHEAD 16u
+#define PURGE_SHIFT 3         /* tombstones in an eighth of the slots cost more than a resize */
+#define PURGE_URGENT_SHIFT 10 /* where room is short: their keys may be long */
 #define TAKE_STEP (1u << 20)
 #define CHUNK_BUCKETS (TABLE_CHUNK_SLOTS / BUCKET_SLOTS)
 
@@ -325,11 +327,11 @@ static int claim(const struct participant *p, struct resizer *z, const struct ta
 static int claim_next(const struct participant *p, struct resizer *z, const struct table *t)
 {
     uint64_t slots = next_slots(p->arena, t);
-    bool purge = purgeable(p->arena, t) >= table_quota(t->slots) / 8;
-    uint64_t least = purge ? t->slots : 2 * t->slots;
+    bool purges = z->urgent || purgeable(p->arena, t) >= table_quota(t->slots) / 8;
+    uint64_t least = purges ? t->slots : 2 * t->slots;
     z->ready = false;
     z->prepared = NULL;
-    if (slots == t->slots && starved(t) && !purge) {
+    if (slots == t->slots && starved(t) && !purges) {
         z->lacks = 0;
         return SHMKV_ENOSPC; /* the largest table there is, and it is full */
     }
@@ -339,6 +341,19 @@ static int claim_next(const struct participant *p, struct resizer *z, const stru
         rc = claim(p, z, t, slots);
     }
     return rc;
+}
+
+/* Ahead of need nothing may use the reserve: it would be missing until the table is filled. */
+static void claim_ahead(const struct participant *p, struct resizer *z, const struct table *t)
+{
+    struct segment_census c;
+    if (claim_next(p, z, t) != 0)
+        return;
+    segment_count(p->arena, &c);
+    if (segment_allowed(&c, SEGMENT_FOR_PUT))
+        return;
+    table_unclaim_owner(p, z->prepared);
+    z->prepared = NULL;
 }
 
 /* A table with its memory; or without, if somebody else has started meanwhile. */
@@ -458,7 +473,7 @@ void resize_prepare(const struct participant *p, struct resizer *z, uint64_t byt
     bool closed = (word & TICKETS_CLOSED) != 0;
     if (!closed && left < table_quota(t->slots) / 4) {
         if (z->prepared == NULL && !somebody_prepares(a))
-            (void)claim_next(p, z, t); /* without memory it is for who needs it to make some */
+            claim_ahead(p, z, t); /* without memory it is for who needs it to make some */
         if (z->prepared != NULL && !z->ready && table_take(a, z->prepared, bytes, &z->ready) != 0) {
             table_unclaim_owner(p, z->prepared);
             z->prepared = NULL;
@@ -472,20 +487,33 @@ void resize_prepare(const struct participant *p, struct resizer *z, uint64_t byt
     epoch_exit(p, outer);
 }
 
-void resize_purge(const struct participant *p, struct resizer *z)
+/* Start a resize if more than a 2^@shift-th of the slots were made tombstones since the last. */
+static void purge(const struct participant *p, struct resizer *z, unsigned shift)
 {
     const struct arena *a = p->arena;
     uint64_t outer = epoch_enter(p);
     uint64_t root = table_root(a);
     struct table *t = table_of(a, root);
     bool idle = (load_acquire(&t->tickets) & TICKETS_CLOSED) == 0;
-    if (idle && purgeable(a, t) > t->slots / 8) {
+    if (idle && purgeable(a, t) > t->slots >> shift) {
         epoch_poll(a);
         /* All memory may have gone to segments, be they free: some of these make room. */
         if (start(p, z, root) == SHMKV_ENOSPC && segment_punch(p, table_bytes(t->slots)) != 0)
             start(p, z, root);
     }
     epoch_exit(p, outer);
+}
+
+void resize_purge(const struct participant *p, struct resizer *z)
+{
+    purge(p, z, PURGE_SHIFT);
+}
+
+void resize_purge_urgent(const struct participant *p, struct resizer *z)
+{
+    z->urgent = true;
+    purge(p, z, PURGE_URGENT_SHIFT);
+    z->urgent = false;
 }
 
 void resize_leave(const struct participant *p, struct resizer *z)

@@ -46,6 +46,7 @@ struct resizer {
     bool running;           /* a write met a resize: time for resize_help() */
     bool low;               /* the last ticket of a batch was used: time for resize_prepare() */
     struct table *prepared; /* claimed by us for the next resize; NULL: none */
+    bool urgent;            /* tombstones must go, whatever their number */
     bool ready;             /* its memory is taken */
     uint64_t lacks;         /* memory that there was not for the last table wanted, */
     bool lacks_growth;      /* which would have been larger than the root */
@@ -73,6 +74,8 @@ void resize_finish(const struct participant *p);
 void resize_prepare(const struct participant *p, struct resizer *z, uint64_t bytes);
 /* Start a resize of the same or a smaller size if tombstones make it worth while. */
 void resize_purge(const struct participant *p, struct resizer *z);
+/* The same for far fewer tombstones: nothing else gives room. */
+void resize_purge_urgent(const struct participant *p, struct resizer *z);
 /* Give tickets, chunk and prepared table back. */
 void resize_leave(const struct participant *p, struct resizer *z);
 

@@ -38,6 +38,15 @@ static uint64_t index_memory(const struct arena *a)
     return bytes;
 }
 
+/* What a table as large as the largest needs, so that tombstones and lost tickets come back. */
+static uint64_t index_headroom(const struct arena *a)
+{
+    uint64_t largest = 0, all = index_memory(a);
+    for (unsigned i = 0; i < TABLE_AREAS; i++)
+        largest = max_u64(largest, load_relaxed(&a->tables[i].taken));
+    return all < 2 * largest ? 2 * largest - all : 0;
+}
+
 void segment_count(const struct arena *a, struct segment_census *c)
 {
     *c = (struct segment_census){0};
@@ -59,7 +68,8 @@ void segment_count(const struct arena *a, struct segment_census *c)
     uint64_t holes = c->capacity > backed ? c->capacity - backed : 0;
     c->available = c->kinds[SEGMENT_FREE] + min_u64(holes, a->sb->segment_count - backed);
     c->reserve = max_u64(RESERVE_MIN, c->capacity >> RESERVE_SHIFT);
-    uint64_t spare = c->reserve + TOMBSTONE_RESERVE + 1;
+    uint64_t table = (index_headroom(a) + a->segment_mask) >> a->segment_shift;
+    uint64_t spare = c->reserve + TOMBSTONE_RESERVE + 1 + table;
     uint64_t most = c->capacity > spare ? c->capacity - spare : 0;
     c->admitted = min_u64(most << a->segment_shift, (c->capacity << a->segment_shift) / 10 * 9);
 }
@@ -213,7 +223,9 @@ int segment_open(const struct participant *p, enum segment_purpose purpose, uint
         segment_reclaim(a);
         segment_count(a, &c);
     }
-    hold->crowded = c.kinds[SEGMENT_OPEN] > c.capacity >> CROWDED_SHIFT;
+    /* beyond what is admitted the segment is for one delete: puts would go on in the rest of it */
+    hold->crowded = c.kinds[SEGMENT_OPEN] > c.capacity >> CROWDED_SHIFT ||
+                    (purpose == SEGMENT_FOR_TOMBSTONE && c.live >= c.admitted);
     if (may_adopt(&c, purpose) && adopt_partial(p, need, hold))
         return 0;
     if (!segment_allowed(&c, purpose))
