@@ -121,12 +121,12 @@ int shmkv_wait_any(struct shmkv *db, uint64_t *ticket, int64_t timeout_ms)
 {
     struct context *c;
     int rc = store_context(db, &c);
-    if (rc == 0 && ticket == NULL)
-        rc = error_set(SHMKV_EINVAL, "wait_any: the ticket is NULL");
     if (rc == 0)
         rc = check_waitable(c);
     if (rc != 0)
         return rc;
+    if (ticket == NULL)
+        return error_set(SHMKV_EINVAL, "wait_any: the ticket is NULL");
     struct target t = {.c = c, .seen = *ticket};
     if (t.seen == 0)
         t.seen = take_ticket(&c->store->arena);

@@ -263,22 +263,27 @@ static int by_start(const void *x, const void *y)
     return (a->start > b->start) - (a->start < b->start);
 }
 
+/* When an operation ends, and its place in the array. */
+struct ending {
+    uint64_t end;
+    size_t op;
+};
+
 static int by_end(const void *x, const void *y)
 {
-    const struct lincheck_op *a = *(const struct lincheck_op *const *)x;
-    const struct lincheck_op *b = *(const struct lincheck_op *const *)y;
+    const struct ending *a = x, *b = y;
     return (a->end > b->end) - (a->end < b->end);
 }
 
-static bool explain(struct search *s, const struct lincheck_op *ops,
-                    const struct lincheck_op **ends, size_t n, size_t *bad)
+static bool explain(struct search *s, const struct lincheck_op *ops, const struct ending *ends,
+                    size_t n, size_t *bad)
 {
     size_t begun = 0;
-    for (size_t ended = 0; ended < n && ends[ended]->end != LINCHECK_NO_END; ended++) {
-        while (begun < n && ops[begun].start <= ends[ended]->end)
+    for (size_t i = 0; i < n && ends[i].end != LINCHECK_NO_END; i++) {
+        while (begun < n && ops[begun].start <= ends[i].end)
             begin(s, &ops[begun++]);
-        if (!end(s, ends[ended])) {
-            *bad = (size_t)(ends[ended] - ops);
+        if (!end(s, &ops[ends[i].op])) {
+            *bad = ends[i].op;
             return false;
         }
     }
@@ -289,13 +294,13 @@ bool lincheck(struct lincheck_op *ops, size_t n, size_t *bad)
 {
     struct search s = {.calls = 0};
     const struct configuration absent = {.effective = 0};
-    const struct lincheck_op **ends = malloc((n + 1) * sizeof(void *));
+    struct ending *ends = calloc(n + 1, sizeof(*ends));
     if (ends == NULL)
         abort();
     qsort(ops, n, sizeof(*ops), by_start);
     for (size_t i = 0; i < n; i++)
-        ends[i] = &ops[i];
-    qsort(ends, n, sizeof(ends[0]), by_end);
+        ends[i] = (struct ending){.end = ops[i].end, .op = i};
+    qsort(ends, n, sizeof(*ends), by_end);
     set_add(&s.now, &absent);
     bool explained = explain(&s, ops, ends, n, bad);
     free(ends);
