@@ -34,6 +34,7 @@ struct walk {
 /* Hand a batch over; w->cursor is set to what follows.  What @fn returned. */
 static int deliver(struct walk *w, const struct scan_batch *b)
 {
+    uint64_t word = fork_word();
     for (size_t i = 0; i < b->count; i++) {
         const struct scan_entry *e = &b->entries[i];
         w->cursor = e->hash;
@@ -48,6 +49,10 @@ static int deliver(struct walk *w, const struct scan_batch *b)
         if (rc != 0)
             return rc;
         w->left -= w->left != 0;
+        if (unlikely(fork_word() != word)) { /* only the parent's section keeps the rest in place */
+            w->cursor = i + 1 < b->count ? b->entries[i + 1].hash : b->next;
+            return 0;
+        }
     }
     w->cursor = b->next;
     return 0;
