@@ -15,9 +15,10 @@
  * meanwhile, and is a note, not a finding: a death may leave it a little off by design.
  *
  *   INV-V1  Nothing that is read here is followed before it is bounded: no contents of log, index,
- *           descriptors and table headers make verify crash.     test_verify: stray_writes, each_kind
+ *           descriptors and table headers make verify crash.
+ *                                                      test_verify: stray_writes, each_kind
  *   INV-V2  Beside writers, cleaner and resizes a sound store has no findings.
- *                                                                   test_verify: beside_*, crash_verify
+ *                                                      test_verify: beside_*, crash_verify
  *
  * Death: leaves a section (epoch.h).
  */
