@@ -384,6 +384,34 @@ static void what_was_prepared_in_vain_is_given_back(void **state)
     writer_end(&m.w);
 }
 
+/* Prepared before others resized: it gets a younger name, or the root would go back in time. */
+static void what_was_prepared_earlier_is_younger_than_the_root(void **state)
+{
+    struct moving m;
+    struct writer other;
+    begin(&m, state);
+    writer_begin(&other, m.a, writers_process(state));
+    writer_put(&m.w, "k", "value");
+    struct table *t = source(&m);
+    store_seq_cst(&t->tickets, table_quota(t->slots) / 5);
+    resize_prepare(&other.self, &other.resizer, UINT64_MAX);
+    struct table *prepared = other.resizer.prepared;
+    assert_non_null(prepared);
+    start(&m);
+    finish(&m);
+    uint64_t root = table_root(m.a);
+    assert_true(table_ref(m.a, prepared) < root);
+    assert_int_equal(resize_grow(&other.self, &other.resizer, root), 0);
+    assert_true(load_acquire(&table_of(m.a, root)->next) == table_ref(m.a, prepared));
+    assert_true(table_ref(m.a, prepared) > root);
+    resize_finish(&other.self);
+    assert_true(table_root(m.a) == table_ref(m.a, prepared));
+    assert_int_equal(claim_kind(load_acquire(&table_of(m.a, root)->state)), TABLE_LIMBO);
+    assert_memory_equal(record_value(record_found(&m.w, "k")), "value", 5);
+    writer_end(&other);
+    writer_end(&m.w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -400,6 +428,7 @@ int main(void)
         FIXTURE(every_key_comes_through),
         FIXTURE(nobody_waits_for_a_helper),
         FIXTURE(what_was_prepared_in_vain_is_given_back),
+        FIXTURE(what_was_prepared_earlier_is_younger_than_the_root),
     };
     return cmocka_run_group_tests_name("resize", tests, NULL, NULL);
 }

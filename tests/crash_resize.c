@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * crash_resize.c - a grower, a mover or a finisher is stopped at a step, and others go on: through
+ * the rest of the resize, and through the next two.
+ *
+ * All are participants of one thread: who is stopped at a point is the caller of what the others do
+ * meanwhile.  See resize.h for what must hold.
+ */
+#include "writers.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "point.h"
+
+#define KEYS 200u
+
+struct scene {
+    const struct arena *a;
+    struct writer w, other;
+    uint64_t from; /* the root at the beginning */
+    unsigned passed;
+};
+
+static char *numbered(unsigned i)
+{
+    static char key[16];
+    snprintf(key, sizeof(key), "key %u", i);
+    return key;
+}
+
+/* Half of the keys are there, the others were deleted. */
+static void begin(struct scene *s, void **state)
+{
+    *s = (struct scene){.a = fixture_arena(state)};
+    writer_begin(&s->w, s->a, writers_process(state));
+    writer_begin(&s->other, s->a, writers_process(state));
+    for (unsigned i = 0; i < KEYS; i++)
+        writer_put(&s->w, numbered(i), "old");
+    for (unsigned i = 0; i < KEYS; i += 2)
+        writer_delete(&s->w, numbered(i));
+    epoch_raise_above(s->a, epoch_now(s->a));
+    s->from = table_root(s->a);
+}
+
+static void assert_keys(const struct scene *s, const char *value)
+{
+    uint64_t root = table_root(s->a);
+    for (unsigned i = 0; i < KEYS; i++) {
+        const struct record *r = record_found(&s->w, numbered(i));
+        if (i % 2 == 0) {
+            assert_true(r == NULL || r->type == RECORD_TOMBSTONE);
+            continue;
+        }
+        assert_non_null(r);
+        assert_memory_equal(record_value(r), value, strlen(value));
+        assert_int_equal(slots_with(s->a, root, numbered(i), NULL), 1);
+    }
+}
+
+static void resize(struct writer *w)
+{
+    const struct arena *a = w->self.arena;
+    epoch_raise_above(a, epoch_now(a));
+    assert_int_equal(resize_grow(&w->self, &w->resizer, table_root(a)), 0);
+    resize_finish(&w->self);
+}
+
+/* No area is lost, the memory is that of one table, the tickets are those of its slots. */
+static void end(struct scene *s, const char *value)
+{
+    point_disarm();
+    assert_int_equal(s->passed, 1);
+    resize_finish(&s->w.self);
+    assert_keys(s, value);
+    writer_end(&s->w);
+    writer_begin(&s->w, s->a, NO_PROCESS);
+    resize(&s->w); /* and the next one goes as if nothing had been */
+    assert_keys(s, value);
+    writer_end(&s->other);
+    grace_pass(s->a);
+    table_reclaim(&s->w.self);
+    const struct table *t = table_of(s->a, table_root(s->a));
+    unsigned kinds[TABLE_PUNCHING + 1] = {0};
+    for (unsigned i = 0; i < TABLE_AREAS; i++)
+        kinds[claim_kind(load_acquire(&s->a->tables[i].state))]++;
+    assert_int_equal(kinds[TABLE_LIVE], 1);
+    assert_int_equal(kinds[TABLE_FREE], TABLE_AREAS - 1);
+    uint64_t records = 0, r = load_acquire(&t->tickets) & TICKETS_COUNT;
+    for (uint64_t i = 0; i < t->slots; i++)
+        records += slot_is_record(load_acquire(&table_slots(s->a, t)[i]));
+    assert_int_equal(r + records, table_quota(t->slots));
+    assert_true(load_acquire(&t->next) == 0);
+    writer_end(&s->w);
+}
+
+static void grow(struct scene *s)
+{
+    assert_int_equal(resize_grow(&s->w.self, &s->w.resizer, s->from), 0);
+}
+
+/* ---- what the others do -------------------------------------------------------------------- */
+
+static void overwrite_all(struct scene *s)
+{
+    for (unsigned i = 1; i < KEYS; i += 2)
+        writer_put(&s->other, numbered(i), "new");
+}
+
+/* Take tickets and fill slots; the last of the batch goes back. */
+static void insert_some(void *arg)
+{
+    struct scene *s = arg;
+    for (unsigned i = 0; i < 40; i++) {
+        writer_put(&s->other, numbered(KEYS + i), "more");
+        writer_delete(&s->other, numbered(KEYS + i));
+    }
+    overwrite_all(s);
+    s->passed++;
+}
+
+static void resize_once(void *arg)
+{
+    struct scene *s = arg;
+    resize(&s->other);
+    overwrite_all(s);
+    s->passed++;
+}
+
+static void resize_three_times(void *arg)
+{
+    struct scene *s = arg;
+    for (int i = 0; i < 3; i++) {
+        resize(&s->other);
+        grace_pass(s->a);
+        table_reclaim(&s->other.self);
+    }
+    overwrite_all(s);
+    s->passed++;
+}
+
+/* Delete everything, drop the tombstones if they can be, put it again. */
+static void come_and_go(void *arg)
+{
+    struct scene *s = arg;
+    for (unsigned i = 1; i < KEYS; i += 2)
+        writer_delete(&s->other, numbered(i));
+    resize(&s->other);
+    resize(&s->other);
+    overwrite_all(s);
+    s->passed++;
+}
+
+static void (*const meanwhile[])(void *) = {insert_some, resize_once, resize_three_times,
+                                            come_and_go};
+
+/* ---- the one that is stopped --------------------------------------------------------------- */
+
+/* Before its CAS, between CAS and next, before the root; INV-R1. */
+static void a_grower_is_overtaken(void **state)
+{
+    static const char *const points[] = {"table.claimed", "resize.bound", "resize.closed",
+                                         "resize.started"};
+    for (unsigned i = 0; i < ARRAY_SIZE(points) * ARRAY_SIZE(meanwhile); i++) {
+        struct scene s;
+        begin(&s, state);
+        point_arm(points[i % 4], 1, POINT_CALL, meanwhile[i / 4], &s);
+        grow(&s);
+        end(&s, "new");
+    }
+}
+
+static void a_mover_is_overtaken(void **state)
+{
+    static const char *const points[] = {"move.frozen", "move.placed", "move.chunk"};
+    for (unsigned i = 0; i < ARRAY_SIZE(points) * ARRAY_SIZE(meanwhile); i++) {
+        for (unsigned nth = 1; nth < (i % 3 == 2 ? 2 : 60); nth += 29) {
+            struct scene s;
+            begin(&s, state);
+            grow(&s);
+            point_arm(points[i % 3], nth, POINT_CALL, meanwhile[i / 3], &s);
+            resize_finish(&s.w.self);
+            end(&s, "new");
+        }
+    }
+}
+
+/* With bare area numbers it would install a table that has died meanwhile. */
+static void a_finisher_is_overtaken(void **state)
+{
+    static const char *const points[] = {"resize.topped", "resize.finishing", "resize.rooted"};
+    for (unsigned i = 0; i < ARRAY_SIZE(points) * ARRAY_SIZE(meanwhile); i++) {
+        struct scene s;
+        begin(&s, state);
+        grow(&s);
+        point_arm(points[i % 3], 1, POINT_CALL, meanwhile[i / 3], &s);
+        resize_finish(&s.w.self);
+        assert_true(table_root(s.a) > s.from);
+        end(&s, "new");
+    }
+}
+
+/* ---- INV-R4 -------------------------------------------------------------------------------- */
+
+/* B is that of the word which the CAS replaces: tickets that were taken meanwhile count. */
+static void tickets_taken_before_the_close_count(void **state)
+{
+    struct scene s;
+    begin(&s, state);
+    const struct table *t = table_of(s.a, s.from);
+    uint64_t r = load_acquire(&t->tickets) & TICKETS_COUNT;
+    point_arm("resize.bound", 1, POINT_CALL, insert_some, &s);
+    grow(&s);
+    const struct table *to = table_of(s.a, load_acquire(&t->next));
+    assert_in_range(to->bound, table_quota(t->slots) - r + 40, table_quota(t->slots));
+    assert_int_equal(to->bound + (load_acquire(&to->tickets) & TICKETS_COUNT),
+                     table_quota(to->slots));
+    end(&s, "new");
+}
+
+static void finish_too(void *arg)
+{
+    struct scene *s = arg;
+    resize_finish(&s->other.self);
+    overwrite_all(s);
+    s->passed++;
+}
+
+/* The second finisher comes before, between and after the first one's steps. */
+static void the_top_up_comes_once(void **state)
+{
+    static const char *const points[] = {"move.chunk", "resize.topped", "resize.finishing"};
+    for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
+        struct scene s;
+        begin(&s, state);
+        resize_leave(&s.w.self, &s.w.resizer);
+        grow(&s);
+        const struct table *to = table_of(s.a, load_acquire(&table_of(s.a, s.from)->next));
+        point_arm(points[i], 1, POINT_CALL, finish_too, &s);
+        resize_finish(&s.w.self);
+        assert_int_equal(load_acquire(&to->tickets) & TICKETS_COUNT,
+                         table_quota(to->slots) - KEYS / 2);
+        end(&s, "new");
+    }
+}
+
+/* ---- a claimer that stays away ------------------------------------------------------------- */
+
+/* It costs one area, not the next resizes; INV of table.h: who claims is named by the word. */
+static void resize_often(void *arg)
+{
+    struct scene *s = arg;
+    for (int i = 0; i < 40; i++) {
+        resize(&s->other);
+        grace_pass(s->a);
+    }
+    overwrite_all(s);
+    s->passed++;
+}
+
+static void a_claimer_costs_one_area(void **state)
+{
+    struct scene s;
+    begin(&s, state);
+    struct table *t = NULL;
+    point_arm("table.claimed", 1, POINT_CALL, resize_often, &s);
+    assert_int_equal(table_claim(&s.w.self, 1024, &t), 0);
+    table_unclaim_owner(&s.w.self, t);
+    end(&s, "new");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FIXTURE(a_grower_is_overtaken),   FIXTURE(a_mover_is_overtaken),
+        FIXTURE(a_finisher_is_overtaken), FIXTURE(tickets_taken_before_the_close_count),
+        FIXTURE(the_top_up_comes_once),   FIXTURE(a_claimer_costs_one_area),
+    };
+    return cmocka_run_group_tests_name("resize, overtaken", tests, NULL, NULL);
+}
