@@ -15,6 +15,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "blob.h"
 #include "child.h"
 #include "clock.h"
@@ -423,6 +424,33 @@ static void closed_descriptors_do_not_matter(void **state)
     assert_true(all_whole(f->db, 0, 2 * KEYS));
 }
 
+static int die_inside(void *db)
+{
+    struct shmkv_section section;
+    churn(db, 0, 10);
+    child_assert(shmkv_begin(db, &section) == 0);
+    raise(SIGKILL);
+    return 0;
+}
+
+/* It is a process of its own: its death is noticed while its parent lives. */
+static void a_child_that_dies(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    struct shmkv_stats stats;
+    churn(db, 0, KEYS);
+    for (int i = 0; i < 20; i++) {
+        int status = child_wait(child_start(die_inside, db), LIMIT_MS);
+        assert_int_equal(status, CHILD_SIGNAL + SIGKILL);
+    }
+    audit_reap(db);
+    assert_rc(shmkv_get_stats(db, &stats), 0);
+    assert_int_equal(stats.participants, 1);
+    assert_int_equal(stats.processes, 1);
+    churn(db, 0, 30000);
+    assert_true(all_whole(db, 0, KEYS));
+}
+
 /* ---- threads ------------------------------------------------------------------------------- */
 
 static void *leave_inside_a_section(void *db)
@@ -467,6 +495,7 @@ int main(void)
         FIXTURE_WITH(a_grandchild, &kept),
         FIXTURE_WITH(forks_beside_writing_threads, &kept),
         FIXTURE_WITH(closed_descriptors_do_not_matter, &small),
+        FIXTURE_WITH(a_child_that_dies, &small),
         FIXTURE_WITH(threads_that_end_inside_sections, &small),
     };
     return cmocka_run_group_tests_name("signals and forks", tests, NULL, NULL);
