@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 /* lib_shmkv.c - shmkv as an engine, by its public header alone. */
 #include "lib_engine.h"
-#include "lib_memory.h"
 
 #include "shmkv.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-#define WARM_VALUE (32u << 10)
+#define WARM_SLACK (64u << 20)
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 struct context {
     struct shmkv *db;
-    bool warm;
     int failure; /* of the last operation that failed */
 };
 
@@ -165,45 +170,66 @@ static uint64_t store_size(const struct engine_setup *setup)
 {
     uint64_t live = setup->workload->keys * engine_record_bytes(setup->workload);
 
-    return (live + setup->write_bytes) * 5 / 4 + setup->slots * 8 + (64u << 20);
+    return (live + setup->write_bytes) * 3 / 2 + setup->slots * 8 + (64u << 20);
+}
+
+/* Where the log begins in the store's file: at the last run of data, if little was written. */
+static off_t log_start(int fd)
+{
+    off_t at = 0;
+    off_t start = 0;
+
+    while ((at = lseek(fd, at, SEEK_DATA)) >= 0) {
+        start = at;
+        at = lseek(fd, at, SEEK_HOLE);
+    }
+    return start;
 }
 
 /*
- * Take all of the store's memory before the clock runs: one large value is written over and over,
- * then removed.  What it leaves are segments of dead records, few and large, which are freed as
- * they are needed at no cost to speak of, and keep their memory.
+ * Give the log its pages before the clock runs, behind the library's back: it takes memory only as
+ * that is needed, and gives back what it frees.
  */
-static int store_warm(struct shmkv *db, const struct engine_setup *setup)
+static const char *store_warm(struct shmkv *db, const struct engine_setup *setup)
 {
-    uint64_t bytes = store_size(setup);
-    char *value = memory_get(WARM_VALUE);
-    int rc = 0;
+    uint64_t bytes = setup->workload->keys * engine_record_bytes(setup->workload) +
+                     setup->write_bytes + WARM_SLACK;
+    char path[128];
+    void *log = MAP_FAILED;
+    int rc = -1;
 
-    for (uint64_t done = 0; rc == 0 && done < bytes; done += WARM_VALUE)
-        rc = shmkv_put(db, "warm", 4, value, WARM_VALUE, NULL);
-    memory_put(value, WARM_VALUE);
-    return rc == 0 ? shmkv_delete(db, "warm", 4) : rc;
+    if (shmkv_put(db, "warm", 4, "", 0, NULL) != 0 || shmkv_delete(db, "warm", 4) != 0)
+        return shmkv_last_error();
+    snprintf(path, sizeof(path), "/dev/shm/shmkv.%s", setup->name);
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd >= 0) {
+        log = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, log_start(fd));
+        close(fd);
+    }
+    if (log != MAP_FAILED) {
+        rc = madvise(log, bytes, MADV_POPULATE_WRITE);
+        munmap(log, bytes);
+    }
+    return rc == 0 ? NULL : "cannot get the memory for --memory warm; see df /dev/shm";
 }
 
 static const char *create(const struct engine_setup *setup)
 {
     struct shmkv_options options = {.flags = SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_NO_KEEPER};
     struct shmkv *db;
+    const char *failure;
     char name[128];
-    int rc;
 
     if (!setup->growing) {
         options.size = store_size(setup);
         options.reserve = setup->workload->keys;
     }
     store_name(setup, name, sizeof(name));
-    rc = shmkv_open(name, &options, &db);
-    if (rc != 0)
+    if (shmkv_open(name, &options, &db) != 0)
         return shmkv_last_error();
-    if (setup->warm)
-        rc = store_warm(db, setup);
+    failure = setup->warm ? store_warm(db, setup) : NULL;
     shmkv_close(db);
-    return rc == 0 ? NULL : shmkv_last_error();
+    return failure;
 }
 
 static void destroy(const struct engine_setup *setup)
@@ -225,7 +251,6 @@ static const char *attach(const struct engine_setup *setup, void **context)
     if (setup->warm)
         options.flags |= SHMKV_PRELOAD;
     store_name(setup, name, sizeof(name));
-    c->warm = setup->warm;
     if (shmkv_open(name, &options, &c->db) != 0) {
         free(c);
         return shmkv_last_error();
@@ -250,8 +275,6 @@ static void usage(void *context, struct engine_usage *usage)
     shmkv_get_stats(c->db, &s);
     usage->keys = s.keys;
     usage->bytes = s.memory;
-    if (c->warm) /* the rest of the log was taken on purpose, see store_warm() */
-        usage->bytes -= s.log_bytes - s.live_bytes;
     usage->slots = s.slots;
 }
 

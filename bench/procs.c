@@ -119,8 +119,7 @@ static void score_report(struct score *s, const struct score *yardstick, struct 
 
 static bool in_passes(enum operation op)
 {
-    return op == OP_FRESH || op == OP_GROWING || op == OP_DELETE ||
-           (op == OP_OVERWRITE && !settings_warm(&settings, op));
+    return op == OP_FRESH || op == OP_GROWING || op == OP_DELETE;
 }
 
 static double write_share(enum operation op)
@@ -302,7 +301,7 @@ static void pass(struct cell *c, unsigned i)
 {
     struct lane *lane = &team.shared->lanes[i];
     struct team_order order = {.verb = TEAM_ATTACH, .lane = i};
-    bool filled = lane->op == OP_DELETE || lane->op == OP_OVERWRITE;
+    bool filled = c->op == OP_DELETE;
     struct engine_usage usage;
     static struct team_sum sum;
     void *context;
