@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_cleaner.c - live records move out of sparse segments, and nothing else is lost; cleaner.h. */
+/* test_cleaner.c - live records move out of sparse segments, nothing else is lost; cleaner.h. */
 #include "writers.h"
 
 #include <stdio.h>

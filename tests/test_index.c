@@ -119,8 +119,8 @@ static void decide_whoever_took_it_from_its_slot(void **state)
 
 /* ---- INV-I2 -------------------------------------------------------------------------------- */
 
-/* Keys of one bucket, and as many of them as it takes to go on into the next ones. */
-static unsigned colliding_keys(const struct arena *a, char keys[][16], unsigned n)
+/* Keys of one bucket, more than it holds: they go on into the next ones. */
+static void colliding_keys(const struct arena *a, char keys[][16], unsigned n)
 {
     const struct table *t = table_of(a, table_root(a));
     unsigned found = 0;
@@ -128,27 +128,27 @@ static unsigned colliding_keys(const struct arena *a, char keys[][16], unsigned 
         snprintf(keys[found], 16, "%u", i);
         found += table_home(t, key_of(a, keys[found]).hash) == 7;
     }
-    return found;
 }
 
 static void one_slot(void **state)
 {
     const struct arena *a = fixture_arena(state);
     struct writer w[3];
-    char keys[20][16];
-    _Atomic uint64_t *slots[20], *slot;
-    unsigned n = colliding_keys(a, keys, 20);
+    enum { KEYS = 20 };
+    char keys[KEYS][16];
+    _Atomic uint64_t *slots[KEYS] = {NULL}, *slot = NULL;
     uint64_t root = table_root(a);
+    colliding_keys(a, keys, KEYS);
     for (unsigned i = 0; i < 3; i++)
         writer_begin(&w[i], a, writers_process(state));
-    for (unsigned i = 0; i < n; i++) {
+    for (unsigned i = 0; i < KEYS; i++) {
         writer_put(&w[i % 3], keys[i], "first");
         assert_int_equal(slots_with(a, root, keys[i], &slots[i]), 1);
         for (unsigned k = 0; k < i; k++)
             assert_true(slots[k] != slots[i]);
     }
     for (unsigned i = 0; i < 500; i++) { /* put, delete, again, by all: a key stays where it is */
-        unsigned k = i * 7 % n;
+        unsigned k = i * 7 % KEYS;
         if (record_found(&w[0], keys[k])->type == RECORD_PAIR && i % 2 == 0)
             writer_delete(&w[i % 3], keys[k]);
         else
@@ -165,11 +165,13 @@ static void a_peek_is_a_lookup(void **state)
 {
     const struct arena *a = fixture_arena(state);
     struct writer w;
-    char keys[40][16];
-    unsigned n = colliding_keys(a, keys, 40), peeked = 0;
+    enum { KEYS = 40 };
+    char keys[KEYS][16];
+    unsigned peeked = 0;
+    colliding_keys(a, keys, KEYS);
     writer_begin(&w, a, writers_process(state));
     for (unsigned round = 0; round < 2; round++) {
-        for (unsigned i = 0; i < n; i++) {
+        for (unsigned i = 0; i < KEYS; i++) {
             const struct record *r = NULL;
             struct index_key k = key_of(a, keys[i]);
             bool found = index_peek(a, &k, &r);
