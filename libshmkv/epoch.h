@@ -22,10 +22,10 @@
  *           ended: such a section was entered with G <= e, so its word is nonzero and <= e.
  *           A section that loaded an old G but stored it late (after the scan) did its loads after
  *           the membarrier and no longer finds the object.          test_epoch: grace_*, grace.pml
- *   INV-E2  G and safe never decrease; safe < G.                                  test_epoch: monotone
+ *   INV-E2  G and safe never decrease; safe < G.                               test_epoch: monotone
  *   INV-E3  Sections nest by saving and restoring the outer value: a signal handler that begins and
  *           ends a section between any two steps leaves the interrupted one intact (a counter would
- *           not).                                                                 test_epoch: nested
+ *           not).                                                              test_epoch: nested*
  *   INV-E4  An entry is seen by every scan before its first section: the claim and the high-water
  *           mark are seq_cst and precede it.                                    test_epoch: join_*
  *

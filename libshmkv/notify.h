@@ -26,13 +26,14 @@
  *           membarrier falls either behind the writer's load of the bits, then the CAS before it
  *           is seen by the look at the key, or before it, then the load sees the bit.
  *           (Membarrier reaches registered processes; others fence themselves, epoch.h.)
- *                                                  test_notify: nothing_is_missed
+ *                                    test_notify: nothing_is_missed_*, nothing_at_all_*
  *   INV-N2  An armed word is FREE again only after changes++ and FUTEX_WAKE by somebody: a waker
  *           that is stopped halfway leaves its index, which reads as armed to all others.
  *           c is loaded before arming: whoever takes the arming away does changes++ after it, so
  *           that FUTEX_WAIT either does not sleep, or is woken.           crash_notify
  *   INV-N3  An armed word has its group's bit, but while somebody settles: who clears the bit looks
  *           at the words again and wakes those that were armed meanwhile.
+ *                                                  crash_notify: an_arming_beside_settling_*
  *
  * Progress: wakers retry a CAS only if the word was armed or taken by another waker meanwhile.
  * Writers make at most two FUTEX_WAKE.

@@ -23,7 +23,7 @@
  *   INV-R4  T' never runs full: slots filled by movers <= B, by tickets <= q' - B until the top-up,
  *           which gives back what movers did not use: B - C, C = slots of T in plain MOVED.
  *           A table's word is topped up once: the TOPPED bit is in the CAS.
- *                                                  test_resize: never_full*, tickets_*, crash_resize
+ *                                                 test_resize: never_full*, tickets_*, crash_resize
  *   All of them: move.pml, tickets.pml, crash_kv (every point), torture_kv.
  *
  * Work is divided in chunks of 1,024 slots.  A chunk word is 0, or 1 + its number of plain MOVED

@@ -16,8 +16,9 @@
  *
  *   HOLE, FREE -> OPENING(p)   any p, for itself; then sets used = 0, dead, birth, incarnation
  *   OPENING(p) -> FREE         p, which only took memory for it ahead of need
- *   OPENING(p) -> OPEN(p, x)   p; the word's epoch field holds a stamp x that is given once, so that
- *                              p never takes a segment that it lost and got again for the old one
+ *   OPENING(p) -> OPEN(p, x)   p; the word's epoch field holds a stamp x that is given once, so
+ *                              that p never takes a segment that it lost and got again for
+ *                              the old one
  *   OPEN(p) -> PARTIAL/SEALED  p outside of a write section; or SEALING first, by anyone
  *   OPEN(p, x) -> SEALING(p, x)    anyone who needs it; finished by anyone      [S1]
  *   OPEN(p) <-> PINNED(p)      p
@@ -29,12 +30,13 @@
  *
  * HOLE and FREE are never read.  Only the owner appends, `used` only passes decided records.
  *
- *   INV-S1  A live process' segment is never taken while it writes: it stores `writing`, then checks
- *           OPEN(p, x); the taker CASes SEALING(p, x), fences all, and only then looks at `writing`.
- *           Either it sees a write, whatever its epoch (and leaves SEALING to be finished later), or
- *           the owner sees SEALING and drops the segment.  x is never given again, so who stalls
- *           before the last CAS cannot end a later taking.
- *                                       handover.pml, test_segment: handover_*, crash_handover
+ *   INV-S1  A live process' segment is never taken while it writes: it stores `writing`, then
+ *           checks OPEN(p, x); the taker CASes SEALING(p, x), fences all, and only then looks at
+ *           `writing`.  Either it sees a write, whatever its epoch (and leaves SEALING to be
+ *           finished later), or the owner sees SEALING and drops the segment.  x is never given
+ *           again, so who stalls before the last CAS cannot end a later taking.
+ *                                       handover.pml, test_segment: handover_*, crash_handover,
+ *                                       crash_segment
  *   INV-S2  Memory in use is counted from the states, so no death can leak any of it: whoever makes
  *           a segment non-HOLE counts afterwards and steps back if that is too much.
  *                                                       test_segment: limit*, crash_segment
@@ -116,7 +118,7 @@ bool segment_claim_victim(const struct participant *p, uint64_t id, uint64_t exp
 void segment_retire_owner(const struct participant *p, uint64_t id);
 /* The walk was not completed. */
 void segment_unclaim_owner(const struct participant *p, uint64_t id);
-/* HOLE -> FREE with all its memory, ahead of need; false if there is none or the limit is reached. */
+/* HOLE -> FREE with all its memory, ahead of need; false: there is none, or no room for it. */
 bool segment_prefill(const struct participant *p);
 /* FREE -> HOLE until @bytes were given back; returns how many bytes were. */
 uint64_t segment_punch(const struct participant *p, uint64_t bytes);
