@@ -106,16 +106,31 @@ static struct index_change change_of(const struct ops_write *w)
 }
 
 /* What comes after a publication, outside of its section. */
-static void published(struct context *c, const struct ops_write *w)
+static inline void published(struct context *c, uint64_t hash)
 {
     struct writer *wr = &c->writer;
-    notify_change(&wr->self, w->hash);
+    notify_change(&wr->self, hash);
     if (unlikely(wr->puts.hold.crowded)) /* an eighth of the segments is owned: lease per write */
         append_close(&wr->puts, &c->store->arena);
     if (unlikely(wr->resizer.low)) {
         wr->resizer.low = false;
         resize_prepare(&wr->self, &wr->resizer, PREPARE_BYTES);
     }
+}
+
+int ops_try(struct context *c, struct index_change *ch)
+{
+    struct writer *wr = &c->writer;
+    if (unlikely(wr->busy || !append_has_room(&wr->puts, ch->bytes)))
+        return INDEX_AGAIN;
+    wr->busy = true;
+    barrier_compiler(); /* as in guarded_change() [B1] */
+    int rc = index_write(wr, ch);
+    if (likely(rc == 0))
+        published(c, ch->hash);
+    barrier_compiler(); /* [B1] */
+    wr->busy = false;
+    return rc;
 }
 
 static inline int change(struct context *c, const struct ops_write *w, struct index_change *ch,
@@ -133,7 +148,7 @@ static inline int change(struct context *c, const struct ops_write *w, struct in
         if (likely(rc == 0))
             rc = reserved ? index_publish_reserved(wr, &c->reservation, ch) : index_write(wr, ch);
         if (likely(rc == 0))
-            published(c, w);
+            published(c, w->hash);
         if (rc == INDEX_NEED_TICKET)
             rc = grow(c, &need);
         else if (rc != INDEX_AGAIN)

@@ -32,6 +32,21 @@ int ops_check_key(const void *key, size_t klen);
 /* Do it: find room, take part in resizes, publish, wake.  *@version, if given, is what was written. */
 int ops_change(struct context *c, const struct ops_write *w, uint64_t *version);
 
+/*
+ * ops_try() - one attempt where nothing stands in the way: the common case of ops_change().
+ * 0, SHMKV_ENOTFOUND; anything else: nothing happened, ops_change() will say why.
+ */
+int ops_try(struct context *c, struct index_change *ch);
+
+/* May ops_try() be used: sound sizes, a writable store, no keeper to be started? */
+static inline bool ops_is_plain(const struct context *c, const void *key, size_t klen, size_t vlen)
+{
+    return c->plain && key != NULL && klen - 1 < SHMKV_KEY_MAX &&
+           vlen <= c->writer.self.arena->segment_mask / 4 &&
+           klen <= c->writer.self.arena->segment_mask / 4 &&
+           load_relaxed(&c->writer.self.arena->sb->state) == STORE_READY; /* final */
+}
+
 /* The same around a record that stands in c->reservation. */
 int ops_change_reserved(struct context *c, const struct ops_write *w, uint64_t *version);
 

@@ -10,11 +10,11 @@
 static const struct shmkv_put_options no_options;
 
 /* The hash of a key that is yet to be checked; its bucket is fetched meanwhile. */
-static inline uint64_t prefetch_one(struct context *c, const struct shmkv_bytes *key)
+static inline uint64_t prefetch_one(struct context *c, const void *key, size_t klen)
 {
-    const struct arena *a = &c->store->arena;
-    bool sound = key->data != NULL && key->size <= SHMKV_KEY_MAX;
-    uint64_t hash = hash_key(key->data, sound ? key->size : 0, &a->hash_secret);
+    const struct arena *a = c->writer.self.arena;
+    bool sound = key != NULL && klen <= SHMKV_KEY_MAX;
+    uint64_t hash = hash_key(key, sound ? klen : 0, &a->hash_secret);
     index_prefetch(a, hash);
     return hash;
 }
@@ -86,24 +86,41 @@ static int put(struct context *c, struct ops_write *w, const struct shmkv_put_op
     return ops_change(c, w, o->version);
 }
 
-int shmkv_put(struct shmkv *db, const void *key, size_t klen, const void *val, size_t vlen,
-              const struct shmkv_put_options *opt)
+/* What is not the common case: options, refusals, a full segment, the first writes of a thread. */
+static NOINLINE int put_slowly(struct context *c, struct ops_write *w,
+                               const struct shmkv_put_options *opt)
 {
     const struct shmkv_put_options *o = opt != NULL ? opt : &no_options;
+    int rc = store_check_writable(c);
+    if (rc == 0)
+        rc = check_flags(o);
+    if (rc != 0)
+        return rc;
+    w->condition = condition_of(o);
+    return put(c, w, o);
+}
+
+/* Flat, as shmkv_get(). */
+FLATTEN int shmkv_put(struct shmkv *db, const void *key, size_t klen, const void *val, size_t vlen,
+                      const struct shmkv_put_options *opt)
+{
     struct context *c;
     int rc = store_context(db, &c);
     if (unlikely(rc != 0))
         return rc;
-    struct ops_write w = {.key = key, .klen = klen, .val = val, .vlen = vlen};
-    w.hash =
-        prefetch_one(c, &(struct shmkv_bytes){.data = key, .size = klen}); /* before all else */
-    rc = store_check_writable(c);
-    if (likely(rc == 0) && opt != NULL)
-        rc = check_flags(o);
-    if (unlikely(rc != 0))
-        return rc;
-    w.condition = condition_of(o);
-    return put(c, &w, o);
+    uint64_t hash = prefetch_one(c, key, klen); /* before all else */
+    if (likely(opt == NULL && val != NULL && ops_is_plain(c, key, klen, vlen))) {
+        struct index_change ch = {.hash = hash, .bytes = record_bytes(klen, vlen, false)};
+        ch.spec = (struct record_spec){.key = key,
+                                       .value = val,
+                                       .klen = (uint32_t)klen,
+                                       .vlen = (uint32_t)vlen,
+                                       .type = RECORD_PAIR};
+        if (likely(ops_try(c, &ch) == 0))
+            return 0;
+    }
+    struct ops_write w = {.key = key, .klen = klen, .val = val, .vlen = vlen, .hash = hash};
+    return put_slowly(c, &w, opt);
 }
 
 int shmkv_cas(struct shmkv *db, const void *key, size_t klen, uint64_t expected, const void *val,
@@ -119,7 +136,7 @@ int shmkv_cas(struct shmkv *db, const void *key, size_t klen, uint64_t expected,
     struct ops_write w = {.key = key, .klen = klen, .val = val, .vlen = vlen};
     w.condition = INDEX_IF_VERSION;
     w.expected = expected;
-    w.hash = prefetch_one(c, &(struct shmkv_bytes){.data = key, .size = klen});
+    w.hash = prefetch_one(c, key, klen);
     return put(c, &w, o);
 }
 
@@ -130,14 +147,25 @@ static int delete (struct context *c, const void *key, size_t klen, uint64_t has
     return likely(rc == 0) ? ops_change(c, &w, NULL) : rc;
 }
 
-int shmkv_delete(struct shmkv *db, const void *key, size_t klen)
+FLATTEN int shmkv_delete(struct shmkv *db, const void *key, size_t klen)
 {
     struct context *c;
-    int rc = store_writer(db, &c);
+    int rc = store_context(db, &c);
     if (unlikely(rc != 0))
         return rc;
-    uint64_t hash = prefetch_one(c, &(struct shmkv_bytes){.data = key, .size = klen});
-    return delete (c, key, klen, hash);
+    uint64_t hash = prefetch_one(c, key, klen);
+    if (likely(ops_is_plain(c, key, klen, 0))) {
+        struct index_change ch = {.hash = hash, .bytes = record_bytes(klen, 0, false)};
+        ch.spec = (struct record_spec){
+            .key = key, .value = "", .klen = (uint32_t)klen, .type = RECORD_TOMBSTONE};
+        rc = ops_try(c, &ch);
+        if (likely(rc == 0))
+            return 0;
+        if (rc == SHMKV_ENOTFOUND)
+            return error_code(rc);
+    }
+    rc = store_check_writable(c);
+    return rc != 0 ? rc : delete(c, key, klen, hash);
 }
 
 /* ---- batches ------------------------------------------------------------------------------- */
@@ -147,7 +175,7 @@ static void prefetch(struct context *c, const struct shmkv_bytes *keys, size_t n
 {
     const struct arena *a = &c->store->arena;
     for (size_t i = 0; i < n; i++) {
-        hash[i] = prefetch_one(c, &keys[i]);
+        hash[i] = prefetch_one(c, keys[i].data, keys[i].size);
     }
     uint64_t outer = epoch_enter(&c->writer.self);
     for (size_t i = 0; i < n; i++)

@@ -23,6 +23,14 @@ static const struct record *record_of(const struct arena *a, uint64_t word)
     return arena_at(a, slot_offset(word));
 }
 
+/* As index_in_log(), which is above us; and the key, of whatever length, ends in the mapping. */
+static bool in_log(const struct arena *a, uint64_t word)
+{
+    uint64_t at = slot_offset(word) - a->log_offset;
+    return at <= a->log_bytes - sizeof(struct record) &&
+           at + record_size(record_of(a, word)) <= a->log_bytes;
+}
+
 /* R18 for a store without an image: nothing older of the key can come back. */
 static bool droppable(const struct arena *a, const struct record *r)
 {
@@ -47,7 +55,8 @@ static bool place_at(const struct arena *a, _Atomic uint64_t *d, uint64_t word,
         return true; /* INV-R2 */
     if (slot_tag_of(x) != slot_tag_of(word))
         return false;
-    return slot_is_gone(x) || (x & SLOT_FROZEN) != 0 || same_key(record_of(a, x), r);
+    return slot_is_gone(x) || (x & SLOT_FROZEN) != 0 ||
+           (in_log(a, x) && same_key(record_of(a, x), r));
 }
 
 /* Copy the frozen @word into T' unless its key is there.  False: T' is full, against INV-R4. */
@@ -78,6 +87,8 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
             return word;
         if (word == SLOT_EMPTY) {
             cas_acq_rel(s, &word, SLOT_MOVED_EMPTY);
+        } else if (unlikely(!in_log(a, word))) {
+            return word; /* scribbled (R3): never finished, rather than followed */
         } else if ((word & SLOT_FROZEN) != 0) {
             if (unlikely(!place(a, table_of(a, load_acquire(&t->next)), word)))
                 return word; /* a damaged table: rather never finish than lose the key */
@@ -465,6 +476,7 @@ static bool somebody_prepares(const struct arena *a)
 void resize_prepare(const struct participant *p, struct resizer *z, uint64_t bytes)
 {
     const struct arena *a = p->arena;
+    epoch_poll(a); /* tombstones of epochs before G can be dropped: without a keeper, who else? */
     uint64_t outer = epoch_enter(p);
     uint64_t root = table_root(a);
     struct table *t = table_of(a, root);

@@ -235,6 +235,7 @@ int store_check_writable(struct context *c)
         keeper_start(&s->keeper, &s->arena, &s->process);
         registry_unlock();
     }
+    c->plain = !s->wants_keeper || c->writes > KEEPER_AFTER;
     return 0;
 }
 
@@ -302,9 +303,10 @@ static int build(struct store *s, uint64_t keys)
 
 static int open_store(const char *name, const struct shmkv_options *o, struct store **out)
 {
-    struct store *s = calloc(1, sizeof(*s));
+    struct store *s = aligned_alloc(CACHE_LINE, align_up(sizeof(*s), CACHE_LINE));
     if (s == NULL)
         return error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", name);
+    *s = (struct store){.handles = 0};
     struct arena_options ao = {
         .create = (o->flags & SHMKV_CREATE) != 0,
         .exclusive = (o->flags & SHMKV_EXCLUSIVE) != 0,
