@@ -9,10 +9,10 @@
  *
  * Everything is in units of 8 bytes, padding is zero, so the value is 8-aligned and a record has
  * one form only.  crc = crc32c of [16, end) XOR the folded sum of a version and
- * record_seed(segment, incarnation): a record validates only where and when it was written.  The version, which is known
- * last and changes when a publication is tried again, is mixed by a multiplication, so that the
- * bytes are summed once.  `state` is the one word that changes after publication and stands outside
- * of the crc.
+ * record_seed(segment, incarnation): a record validates only where and when it was written.  The
+ * version, which is known last and changes when a publication is tried again, is mixed by a
+ * multiplication, so that the bytes are summed once.  `state` is the one word that changes after
+ * publication and stands outside of the crc.
  *
  * A version is epoch << 24 | n, grows strictly per key (R7), and is the token of shmkv_cas().
  */
