@@ -36,8 +36,7 @@ check()
         case $switch in HOLDS_*) ;; *) expect=fails ;; esac
     fi
     dir=$(mktemp -d) || return
-    verdict=$(cd "$dir" && verify "$model" "$expect" "${define[@]}")
-    if [ $? -eq 0 ]; then
+    if verdict=$(cd "$dir" && verify "$model" "$expect" "${define[@]}"); then
         echo "ok - $name ($verdict)"
     else
         echo "not ok - $name: $verdict"
@@ -48,7 +47,7 @@ check()
 # verify MODEL EXPECT [DEFINE]: in the current directory; says what came of it.
 verify()
 {
-    local model=$1 expect=$2 states
+    local model=$1 expect=$2 states options
     shift 2
     if ! spin -a "$@" "$model" >spin.log 2>&1; then
         echo "spin refuses the model: $(grep -i error spin.log | head -n 1)"
@@ -58,7 +57,8 @@ verify()
         echo "the verifier does not compile: $(head -n 1 gcc.log)"
         return 1
     fi
-    ./pan $(sed -n 's/^ \* pan options: //p' "$model") -m500000 -w24 >pan.log 2>&1
+    read -r -a options < <(sed -n 's/^ \* pan options: //p' "$model")
+    ./pan "${options[@]}" -m500000 -w24 >pan.log 2>&1
     states=$(sed -n 's/^ *\([0-9]*\) states, stored.*/\1/p' pan.log)
     if grep -q -e 'max search depth too small' -e 'reached -DMEMLIM' -e 'out of memory' \
         -e 'hashtable is too small' pan.log || [ -z "$states" ]; then
@@ -98,6 +98,7 @@ done
 
 out=$(mktemp) || exit 1
 trap 'rm -f "$out"' EXIT
+# shellcheck disable=SC2016 # the words are for the shell that xargs starts
 for model in "${models[@]}"; do
     list "$model"
 done | xargs -P "$jobs" -L 1 bash -c 'check "$1" "$2"' check | tee "$out"
