@@ -2,9 +2,9 @@
 /*
  * expire.h - turn expired records into tombstones, so that their room comes back.
  *
- * An expired record is absent to readers at once; that costs nothing.  Its memory is another matter:
- * a sweep goes round the index, some buckets at a time, and replaces each expired record by a
- * tombstone, by the same publication as a deletion (index.h), so a put that comes between wins.
+ * An expired record is absent to readers at once; that costs nothing.  Its memory is another
+ * matter: a sweep goes round the index, some buckets at a time, and replaces each expired record by
+ * a tombstone, by the same publication as a deletion (index.h), so a put that comes between wins.
  * The mark of where the sweep is lies in the superblock and only divides work.
  *
  * Death: at any point a sweep leaves what a deletion would leave.

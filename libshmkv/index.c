@@ -167,8 +167,8 @@ static enum find find_in_table(const struct participant *p, const struct index_k
 }
 
 /* Tables in turn; the slot on which a change of this key is published. */
-static NOINLINE enum find find_place(const struct participant *p,
-                                                      const struct index_key *k, struct place *at)
+static NOINLINE enum find find_place(const struct participant *p, const struct index_key *k,
+                                     struct place *at)
 {
     const struct arena *a = p->arena;
     at->t = table_of(a, table_root(a));
@@ -315,8 +315,8 @@ static void decided(const struct participant *p)
  * written while its bucket comes in, and before anything waits for it: what stands behind a load
  * that misses delays the next call's prefetch, as far as the processor's window reaches.
  */
-static FLATTEN int write_section(struct writer *w, struct append *l,
-                                                  struct index_change *c, bool stands)
+static FLATTEN int write_section(struct writer *w, struct append *l, struct index_change *c,
+                                 bool stands)
 {
     const struct participant *p = &w->self;
     const struct arena *a = p->arena;

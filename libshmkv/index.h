@@ -106,7 +106,8 @@ const struct record *index_lookup(const struct arena *a, const struct index_key 
  * were done; and the value's address comes from @klen, not from the record, so that both of the
  * record's cache lines are fetched at once (each measured: about 20 of 140 ns).
  */
-static ALWAYS_INLINE bool index_peek(const struct arena *a, const struct index_key *k, const struct record **found)
+static ALWAYS_INLINE bool index_peek(const struct arena *a, const struct index_key *k,
+                                     const struct record **found)
 {
     const struct table *t = table_of(a, table_root(a));
     const _Atomic uint64_t *bucket = table_bucket(a, t, table_home(t, k->hash));

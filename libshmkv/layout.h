@@ -91,7 +91,6 @@ struct table {
     _Atomic uint64_t tombstones;           /* as counted at the top-up; policy only */
 
     _Alignas(64) _Atomic uint64_t cursor; /* next chunk to be moved */
-    _Atomic uint64_t done;                /* chunks known to be terminal; best effort */
     _Atomic uint64_t state;               /* of the area: kind, participant, epoch; see table.h */
     _Atomic uint64_t taken;               /* bytes of the area counted as in use */
 };
@@ -152,8 +151,8 @@ struct sync_header {
     uint8_t uuid[16];
     _Atomic uint32_t process_high;     /* entries below were used at some time */
     _Atomic uint32_t participant_high; /* the same */
-    _Atomic uint32_t waiting;          /* sleepers in shmkv_wait(), all words together */
-    _Atomic uint32_t unfenced;         /* 1 once somebody registered without a way to membarrier */
+    _Atomic uint32_t waiting;  /* one bit per group of wait words: some are armed, notify.h */
+    _Atomic uint32_t unfenced; /* 1 once somebody registered without a way to membarrier */
     _Alignas(64) _Atomic uint64_t retired[STAT_COUNTERS]; /* counters of participants that left */
 };
 
@@ -181,9 +180,7 @@ struct participant_entry {
     _Atomic uint64_t writing;             /* epoch of its write section, 0: none */
     _Atomic uint64_t inflight;            /* offset of the record whose fate is open, 0: none */
     _Atomic uint64_t flags;               /* enum participant_flag */
-    _Atomic uint32_t waits_on;            /* 1 + index of the wait word it sleeps on; 0: none */
-    uint32_t pad32;
-    uint64_t pad[2];
+    uint64_t pad[3];
     _Atomic uint64_t counters[STAT_COUNTERS];
     uint64_t pad1[2];
 };

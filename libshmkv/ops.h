@@ -29,7 +29,7 @@ struct ops_copy {
 /* 0, SHMKV_EKEY, SHMKV_EINVAL (NULL with a length), each with a text. */
 int ops_check_key(const void *key, size_t klen);
 
-/* Do it: find room, take part in resizes, publish, wake.  *@version, if given, is what was written. */
+/* Do it: find room, take part in resizes, publish, wake.  *@version, if given: what was written. */
 int ops_change(struct context *c, const struct ops_write *w, uint64_t *version);
 
 /*

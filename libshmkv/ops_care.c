@@ -108,10 +108,10 @@ int shmkv_readers(struct shmkv *db, int (*fn)(void *arg, const struct shmkv_part
 {
     struct context *c;
     int rc = store_context(db, &c);
-    if (rc == 0 && fn == NULL)
-        rc = error_set(SHMKV_EINVAL, "readers: the callback is NULL");
     if (rc != 0)
         return rc;
+    if (fn == NULL)
+        return error_set(SHMKV_EINVAL, "readers: the callback is NULL");
     const struct arena *a = &c->store->arena;
     uint32_t high = load_acquire(&a->sync->participant_high);
     for (uint32_t i = 0; rc == 0 && i < high; i++) {

@@ -59,7 +59,7 @@ static int no_section(void)
 
 /* What is not the common case: refusals, collisions, a running resize, expiry, absence. */
 static NOINLINE int get_slowly(struct context *c, const void *key, size_t klen,
-                                                struct shmkv_item *item)
+                               struct shmkv_item *item)
 {
     if (c == NULL)
         return no_section();
@@ -76,8 +76,8 @@ static NOINLINE int get_slowly(struct context *c, const void *key, size_t klen,
 }
 
 /* Flat: each instruction between two cache misses is one the next call's misses wait for. */
-FLATTEN int shmkv_get(const struct shmkv_section *section, const void *key,
-                                       size_t klen, struct shmkv_item *item)
+FLATTEN int shmkv_get(const struct shmkv_section *section, const void *key, size_t klen,
+                      struct shmkv_item *item)
 {
     struct context *c = section->context;
     if (unlikely(c == NULL || key == NULL || klen - 1 >= SHMKV_KEY_MAX))

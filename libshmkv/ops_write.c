@@ -165,7 +165,7 @@ FLATTEN int shmkv_delete(struct shmkv *db, const void *key, size_t klen)
             return error_code(rc);
     }
     rc = store_check_writable(c);
-    return rc != 0 ? rc : delete(c, key, klen, hash);
+    return rc != 0 ? rc : delete (c, key, klen, hash);
 }
 
 /* ---- batches ------------------------------------------------------------------------------- */
@@ -174,9 +174,8 @@ FLATTEN int shmkv_delete(struct shmkv *db, const void *key, size_t klen)
 static void prefetch(struct context *c, const struct shmkv_bytes *keys, size_t n, uint64_t *hash)
 {
     const struct arena *a = &c->store->arena;
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         hash[i] = prefetch_one(c, keys[i].data, keys[i].size);
-    }
     uint64_t outer = epoch_enter(&c->writer.self);
     for (size_t i = 0; i < n; i++)
         index_prefetch_record(a, hash[i]);
@@ -189,12 +188,15 @@ int shmkv_put_many(struct shmkv *db, const struct shmkv_bytes *keys,
 {
     const struct shmkv_put_options *o = opt != NULL ? opt : &no_options;
     struct context *c;
-    size_t stored = 0;
+    size_t unused, *stored = done != NULL ? done : &unused;
+    *stored = 0;
     int rc = store_writer(db, &c);
     if (rc == 0)
         rc = check_flags(o);
-    if (rc == 0 && n != 0 && (keys == NULL || values == NULL))
-        rc = error_set(SHMKV_EINVAL, "put_many: an array is NULL");
+    if (rc != 0)
+        return rc;
+    if (n != 0 && (keys == NULL || values == NULL))
+        return error_set(SHMKV_EINVAL, "put_many: an array is NULL");
     for (size_t i = 0; rc == 0 && i < n; i += BATCH) {
         uint64_t hash[BATCH];
         size_t m = min_u64(BATCH, n - i);
@@ -206,32 +208,31 @@ int shmkv_put_many(struct shmkv *db, const struct shmkv_bytes *keys,
             w.condition = condition_of(o);
             w.hash = hash[k];
             rc = put(c, &w, o);
-            stored += rc == 0;
+            *stored += rc == 0;
         }
     }
-    if (done != NULL)
-        *done = stored;
     return rc;
 }
 
 int shmkv_delete_many(struct shmkv *db, const struct shmkv_bytes *keys, size_t n, size_t *removed)
 {
     struct context *c;
-    size_t gone = 0;
+    size_t unused, *gone = removed != NULL ? removed : &unused;
+    *gone = 0;
     int rc = store_writer(db, &c);
-    if (rc == 0 && n != 0 && keys == NULL)
-        rc = error_set(SHMKV_EINVAL, "delete_many: the array is NULL");
+    if (rc != 0)
+        return rc;
+    if (n != 0 && keys == NULL)
+        return error_set(SHMKV_EINVAL, "delete_many: the array is NULL");
     for (size_t i = 0; rc == 0 && i < n; i += BATCH) {
         uint64_t hash[BATCH];
         size_t m = min_u64(BATCH, n - i);
         prefetch(c, keys + i, m, hash);
         for (size_t k = 0; rc == 0 && k < m; k++) {
             rc = delete (c, keys[i + k].data, keys[i + k].size, hash[k]);
-            gone += rc == 0;
+            *gone += rc == 0;
             rc = rc == SHMKV_ENOTFOUND ? 0 : rc;
         }
     }
-    if (removed != NULL)
-        *removed = gone;
     return rc;
 }

@@ -139,13 +139,13 @@ int process_join(struct process *p, const struct arena *a,
     POINT("process.used");
     raise_high(a, index + 1);
     POINT("process.joined");
-    *p = (struct process){a, index, page, process_fork_word()};
+    *p = (struct process){a, index, page, fork_word()};
     return 0;
 }
 
 void process_leave(struct process *p)
 {
-    if (p->fork_word == process_fork_word()) { /* a child holds nothing of its parent's */
+    if (p->fork_word == fork_word()) { /* a child holds nothing of its parent's */
         store_release(&p->arena->processes[p->index].used, 0); /* [P1] */
         POINT("process.left");
         lockpage_release(p->lock_page);

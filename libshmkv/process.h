@@ -13,27 +13,8 @@ struct process {
     const struct arena *arena;
     uint32_t index;     /* of its process entry */
     void *lock_page;    /* the mapping that keeps the lock byte; see process.c */
-    uint64_t fork_word; /* process_fork_word() at registration */
+    uint64_t fork_word; /* fork_word() at registration */
 };
-
-/*
- * A word that is never 0 in a process that has called process_init() or process_fork_renew(), and
- * 0 in a child made by fork, _Fork or clone that has not: differs from those of all ancestors.
- */
-static inline uint64_t process_fork_word(void)
-{
-    return fork_word();
-}
-/* Called after a mismatch was seen: gives this process a fresh word.  Thread-safe. */
-static inline int process_fork_renew(void)
-{
-    return fork_renew();
-}
-/* Makes the fork page; any number of times, thread-safe. */
-static inline int process_init(void)
-{
-    return fork_init();
-}
 
 /*
  * process_join() - take a process entry: its lock byte, then the entry.  An entry whose owner died

@@ -146,7 +146,6 @@ static void chunk_done(const struct arena *a, struct table *t, uint64_t chunk, u
     POINT("move.chunk");
     /* release: who sums the words comes after the slots became terminal; pairs with moved_slots */
     store_release(&table_chunk_words(a, t)[chunk], moved + 1); /* [R1] */
-    add_relaxed(&t->done, 1);
 }
 
 static void begin_chunk(struct resizer *z, uint64_t ref, uint64_t chunk)
@@ -275,7 +274,7 @@ static bool starved(const struct table *t)
     return topped != 0 && topped < table_quota(t->slots) / 4;
 }
 
-/* Tombstones made since the table began; older ones, and miscounts of the dead, do not come back. */
+/* Tombstones made since the table began: older ones, and miscounts of the dead, do not return. */
 static uint64_t purgeable(const struct arena *a, const struct table *t)
 {
     uint64_t now = index_load(a).tombstones;

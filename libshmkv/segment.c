@@ -281,10 +281,10 @@ unsigned segment_reclaim(const struct arena *a)
 }
 
 /*
- * Second half of a taking: the owner was seen outside of its write section after SEALING was set, so
- * from its next section on it sees that the segment is gone.  A section with a younger epoch than
- * that of the taking proves nothing: G may be raised, and the section entered, between the taker's
- * last look and its CAS.
+ * Second half of a taking: the owner was seen outside of its write section after SEALING was set,
+ * so from its next section on it sees that the segment is gone.  A section with a younger epoch
+ * than that of the taking proves nothing: G may be raised, and the section entered, between the
+ * taker's last look and its CAS.
  */
 static bool finish_sealing(const struct arena *a, struct segment *s, uint64_t word)
 {

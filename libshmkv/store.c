@@ -61,32 +61,35 @@ static void registry_unlock(void)
 
 /* ---- contexts ------------------------------------------------------------------------------ */
 
-static int make_context(struct store *s, struct context **out)
+/* NULL: *@rc says why. */
+static struct context *make_context(struct store *s, int *rc)
 {
     struct context *c = aligned_alloc(CACHE_LINE, align_up(sizeof(*c), CACHE_LINE));
-    if (c == NULL)
-        return error_set(SHMKV_ESYSTEM, "%s: no memory for a thread's context", s->arena.name);
+    if (c == NULL) {
+        *rc = error_set(SHMKV_ESYSTEM, "%s: no memory for a thread's context", s->arena.name);
+        return NULL;
+    }
     *c = (struct context){.store = s, .fork_word = fork_word()};
     c->writer.puts = c->writer.moves = c->reservation = (struct append)APPEND_INIT;
-    int rc = epoch_join(&c->writer.self, &s->arena, s->process.index);
-    if (rc != 0) {
+    *rc = epoch_join(&c->writer.self, &s->arena, s->process.index);
+    if (*rc != 0) {
         free(c);
-        return rc;
+        return NULL;
     }
     c->next = s->contexts;
     s->contexts = c;
-    *out = c;
-    return 0;
+    return c;
 }
 
-static void end_context(struct context *c)
+/* @s is the context's store. */
+static void end_context(struct store *s, struct context *c)
 {
-    struct context **at = &c->store->contexts;
+    struct context **at = &s->contexts;
     while (*at != c)
         at = &(*at)->next;
     *at = c->next;
-    if (!c->store->arena.readonly) {
-        append_close(&c->reservation, &c->store->arena);
+    if (!s->arena.readonly) {
+        append_close(&c->reservation, &s->arena);
         keeper_retire_writer(&c->writer);
     } else {
         epoch_leave(&c->writer.self);
@@ -104,7 +107,7 @@ static void end_thread(void *unused)
         if (c->fork_word != fork_word())
             continue; /* of the parent; kept in `inherited` */
         if (c->store != NULL)
-            end_context(c);
+            end_context(c->store, c);
         free(c);
     }
     store_current = NULL;
@@ -178,12 +181,13 @@ static int find_context_locked(struct store *s, struct context **out)
             return 0;
         }
     }
-    rc = make_context(s, out);
-    if (rc != 0)
+    struct context *made = make_context(s, &rc);
+    if (made == NULL)
         return rc;
-    (*out)->sibling = thread_contexts;
-    thread_contexts = *out;
-    pthread_setspecific(exit_key, *out);
+    made->sibling = thread_contexts;
+    thread_contexts = made;
+    pthread_setspecific(exit_key, made);
+    *out = made;
     return 0;
 }
 
@@ -243,8 +247,9 @@ int store_check_writable(struct context *c)
 
 int store_add_reader(struct store *s, struct context **c)
 {
+    int rc;
     registry_lock();
-    int rc = make_context(s, c);
+    *c = make_context(s, &rc);
     registry_unlock();
     return rc;
 }
@@ -253,7 +258,7 @@ void store_remove_reader(struct context *c)
 {
     registry_lock();
     if (c->store != NULL && c->fork_word == fork_word())
-        end_context(c);
+        end_context(c->store, c);
     if (c->fork_word == fork_word())
         free(c);
     registry_unlock();
@@ -440,7 +445,7 @@ static void close_store(struct store *s)
     if (s->fork_word == fork_word()) {
         keeper_stop(&s->keeper);
         while (s->contexts != NULL)
-            end_context(s->contexts);
+            end_context(s, s->contexts);
         process_leave(&s->process);
     } else {
         inherit_contexts(s);

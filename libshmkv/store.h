@@ -42,7 +42,7 @@ struct context {
     bool reserved; /* a reservation is open */
     struct append reservation;
     uint32_t writes;         /* until the keeper is started */
-    bool plain; /* may write, and nothing is left to be started */
+    bool plain;              /* may write, and nothing is left to be started */
     struct context *next;    /* of the store */
     struct context *sibling; /* of the thread */
 };

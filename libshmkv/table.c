@@ -49,7 +49,6 @@ static void make_header(const struct arena *a, struct table *t, uint64_t generat
     store_relaxed(&t->topped, 0);
     store_relaxed(&t->tombstones, 0);
     store_relaxed(&t->cursor, 0);
-    store_relaxed(&t->done, 0);
     store_relaxed(&t->tickets, 0);
 }
 
@@ -152,7 +151,7 @@ void table_reclaim(const struct participant *p)
     }
 }
 
-/* A claimed table lives on if a CLOSED word names it; its claimer is dead, so none will any more. */
+/* A claimed table lives on if a CLOSED word names it; its claimer is dead, so none will now. */
 static bool is_named(const struct arena *a, uint64_t ref)
 {
     uint64_t root = table_root(a);

@@ -321,7 +321,7 @@ int main(void)
         CRASH_CASE(a_reaper_dies_and_the_next_reaps_again),
         CRASH_CASE(what_another_has_reaped_is_left_alone),
     };
-    if (process_init() != 0)
+    if (fork_init() != 0)
         return 1;
     steps = mmap(NULL, sizeof(*steps), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,9 +2,9 @@
 /*
  * crash_kv.c - death and standstill at every step of every operation.
  *
- * Each operation (crash_ops.h) is run once to learn which points it passes and how often.  Then, for
- * every (operation, point, nth passage), a child is killed there: this process and another one go
- * on, nobody waits, every write that returned is there, the one under way is there or not, and
+ * Each operation (crash_ops.h) is run once to learn which points it passes and how often.  Then,
+ * for every (operation, point, nth passage), a child is killed there: this process and another one
+ * go on, nobody waits, every write that returned is there, the one under way is there or not, and
  * nothing is left of the dead.  And a child is stopped there: others write, resize and clean, one
  * writes the key in work; then it goes on, and nothing is wrong.
  *
@@ -115,7 +115,7 @@ static int perform(void *arg)
 
 /* ---- those who go on ----------------------------------------------------------------------- */
 
-/* A call must succeed in time.  False: all memory is held by the stopped one, which is its right. */
+/* A call must succeed in time.  False: the stopped one holds all memory, which is its right. */
 static bool expect_call(struct trial *t, struct lap *lap, int rc)
 {
     uint64_t used = lap_used_ns(lap_end(lap));
@@ -337,6 +337,15 @@ static void expect_end(struct trial *t, pid_t pid, uint64_t rival)
         wrong(t, "it does not go on: status, error", (uint64_t)status, (uint64_t)-rc);
 }
 
+/* The step in work met the rival's write of its key: one of the two values; as the others again. */
+static void settle_rival(struct trial *t, struct crash_effect e)
+{
+    expect_key(t, e.key, RIVAL, e.to);
+    crash_put(t->fixture.db, e.key, e.to, BASE_SIZE);
+    if (e.to == ABSENT)
+        shmkv_delete(t->fixture.db, &e.key, sizeof(e.key));
+}
+
 static void try_stop(struct trial *t)
 {
     begin(t);
@@ -358,11 +367,7 @@ static void try_stop(struct trial *t)
     /* Afterwards everything is acknowledged; the key in work may be the rival's. */
     uint32_t acked = load_seq_cst(&t->told->acked);
     if (rival != 0)
-        expect_key(t, t->op->effect(at).key, RIVAL, t->op->effect(at).to);
-    if (rival != 0) /* as the others, from here on */
-        crash_put(t->fixture.db, t->op->effect(at).key, t->op->effect(at).to, BASE_SIZE);
-    if (rival != 0 && t->op->effect(at).to == ABSENT)
-        shmkv_delete(t->fixture.db, &(uint64_t){t->op->effect(at).key}, sizeof(uint64_t));
+        settle_rival(t, t->op->effect(at));
     store_seq_cst(&t->told->acked, rival != 0 && acked == at ? at + 1 : acked);
     expect_states(t, 0);
     expect_nothing_left(t);

@@ -251,5 +251,5 @@ int main(void)
         CRASH_CASE(a_slow_remover_does_not_remove_the_next_store),
         CRASH_CASE(killed_at_random),
     };
-    return process_init() != 0 || cmocka_run_group_tests(tests, NULL, NULL);
+    return fork_init() != 0 || cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -124,7 +124,7 @@ static int joins_without_reaping(struct peer *parent, void *arg)
     struct process p;
     (void)parent;
     (void)arg;
-    CHECK(process_fork_renew() == 0);
+    CHECK(fork_renew() == 0);
     CHECK(process_join(&p, &attached_arena, NULL, NULL) == 0);
     CHECK(p.index == 2);
     process_leave(&p);

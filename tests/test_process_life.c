@@ -69,17 +69,17 @@ static int leaves_a_child(struct peer *parent, void *arg)
     pid_t (*const *make)(void) = arg;
     struct process p;
     CHECK(attached_join(&p) == 0);
-    uint64_t word = process_fork_word();
+    uint64_t word = fork_word();
     pid_t child = (*make)();
     if (child == 0) {
-        bool wiped = process_fork_word() == 0;
+        bool wiped = fork_word() == 0;
         process_leave(&p); /* of the parent's: does nothing */
         arena_close(&attached_arena);
         alarm(20); /* should the test fail to end us */
         pause();
         _exit(wiped ? 0 : 1);
     }
-    CHECK(process_fork_word() == word);
+    CHECK(fork_word() == word);
     usleep(20000); /* until it has left */
     peer_send(parent, (int32_t)p.index);
     peer_send(parent, child);
@@ -219,7 +219,7 @@ static int comes_and_goes_once(void)
 static int comes_and_goes(struct peer *parent, void *arg)
 {
     (void)arg;
-    CHECK(process_fork_renew() == 0);
+    CHECK(fork_renew() == 0);
     CHECK(arena_after_fork(&attached_arena) == 0);
     peer_send(parent, 0);
     while (comes_and_goes_once() == 0) {

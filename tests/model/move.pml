@@ -36,6 +36,7 @@
  *   BREAK_R13_DIRECT    a writer that sees next goes to the new table at once
  *   BREAK_R13_FILL      a writer fills an EMPTY of the old table whatever it saw
  *   BREAK_R13_CLEANER   relocation replaces a frozen record in place
+ *   BREAK_R13_GIVE_UP   relocation takes a failed CAS as the death of its record
  *   BREAK_R18           a tombstone of the running epoch is dropped
  *   HOLDS_SAME_TAG      both keys have one tag
  *   HOLDS_R13_NEXT      a writer that sees next but no MOVED of its tag may fill an EMPTY: the CAS
@@ -319,6 +320,9 @@ act:
             assert(!(t == 1 && root == 0 && old));
 #endif
             goto done
+#ifdef BREAK_R13_GIVE_UP
+        :: SLOT(t, i) != w && op == RELOCATE -> assert(cur[k] != old); goto done
+#endif
         :: else -> root_read = 0; goto again
         fi
     }

@@ -21,7 +21,7 @@ void attached_count(void *arg, uint32_t process)
 int attached_setup(void **state)
 {
     size_t size = PROCESS_MAX * sizeof(*attached_reaped);
-    if (scratch_setup(state) != 0 || process_init() != 0)
+    if (scratch_setup(state) != 0 || fork_init() != 0)
         return -1;
     attached_reaped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     return scratch_open(&attached_arena, "shm:a", true) ||
@@ -48,8 +48,8 @@ bool attached_alive(int32_t index)
 
 int attached_join(struct process *p)
 {
-    CHECK(process_fork_word() == 0);
-    CHECK(process_fork_renew() == 0);
+    CHECK(fork_word() == 0);
+    CHECK(fork_renew() == 0);
     CHECK(arena_after_fork(&attached_arena) == 0);
     CHECK(process_join(p, &attached_arena, attached_count, NULL) == 0);
     return 0;

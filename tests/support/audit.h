@@ -17,9 +17,9 @@ static inline const struct arena *audit_arena(struct shmkv *db)
 unsigned audit_reap(struct shmkv *db);
 
 /*
- * audit_claims() - the number of claims whose holder is gone: segments, index areas, participants of
- * processes that are not attached, sections and records in flight in free entries.  Each is printed
- * to stderr.  At rest and after audit_reap() it is 0.
+ * audit_claims() - the number of claims whose holder is gone: segments, index areas, participants
+ * of processes that are not attached, sections and records in flight in free entries.  Each is
+ * printed to stderr.  At rest and after audit_reap() it is 0.
  */
 unsigned audit_claims(struct shmkv *db);
 

@@ -48,8 +48,8 @@ void expect_acked(struct expect *e);
 void expect_failed(struct expect *e);
 
 /*
- * expect_resolve() - the writer @e died; the key was found to be in @found: present or not, and with
- * which sequence.  False: that is neither of the two possible ones.
+ * expect_resolve() - the writer @e died; the key was found to be in @found: present or not, and
+ * with which sequence.  False: that is neither of the two possible ones.
  */
 bool expect_resolve(struct expect *e, uint64_t found);
 

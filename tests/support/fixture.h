@@ -22,7 +22,7 @@ struct fixture {
     struct shmkv *db;
 };
 
-/* A store of @opt's size, reserve and flags; SHMKV_CREATE is added.  Fails the test if it cannot. */
+/* A store of @opt's size, reserve and flags, and SHMKV_CREATE.  Fails the test if it cannot. */
 void fixture_begin(struct fixture *f, const struct shmkv_options *opt);
 /* Close it and remove it. */
 void fixture_end(struct fixture *f);
