@@ -129,7 +129,7 @@ const char *pause_explain(const struct pause *p, char *text, unsigned size)
     else
         cause = "no system call slept, no fault: interrupt, hypervisor, or own work";
     snprintf(text, size, "%s (waited %.0f us, %llu switches, %llu faults)", cause,
-             (double)f->waited_ns / 1e3, (unsigned long long)(f->switched + f->slept),
+             (double)f->waited_ns / 1e3, (unsigned long long)f->switched + f->slept,
              (unsigned long long)f->faults);
     return text;
 }

@@ -154,7 +154,7 @@ bool workload_value_right(const struct workload *w, const char *value, size_t si
     if (size < 2)
         return true;
     for (unsigned i = 0; i < 2; i++) {
-        const char *digit = memchr(hex_digits, value[i], 16);
+        const char *digit = memchr(hex_digits, value[i], sizeof(hex_digits) - 1);
 
         if (digit == NULL)
             return false;

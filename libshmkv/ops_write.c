@@ -188,7 +188,7 @@ int shmkv_put_many(struct shmkv *db, const struct shmkv_bytes *keys,
 {
     const struct shmkv_put_options *o = opt != NULL ? opt : &no_options;
     struct context *c;
-    size_t unused, *stored = done != NULL ? done : &unused;
+    size_t unused = 0, *stored = done != NULL ? done : &unused;
     *stored = 0;
     int rc = store_writer(db, &c);
     if (rc == 0)
@@ -217,7 +217,7 @@ int shmkv_put_many(struct shmkv *db, const struct shmkv_bytes *keys,
 int shmkv_delete_many(struct shmkv *db, const struct shmkv_bytes *keys, size_t n, size_t *removed)
 {
     struct context *c;
-    size_t unused, *gone = removed != NULL ? removed : &unused;
+    size_t unused = 0, *gone = removed != NULL ? removed : &unused;
     *gone = 0;
     int rc = store_writer(db, &c);
     if (rc != 0)

@@ -46,8 +46,8 @@ static void a_former_owner_does_not_lower_the_figure(void **state)
     pid_t pid = child_start(own, f);
     assert_true(child_wait_stopped(pid, LIMIT_MS));
     assert_int_equal(segment_take_idle(a), 1);
-    for (char key = 'p'; key < 'u'; key++)
-        assert_int_equal(put_value(f->db, key), 0);
+    for (const char *key = "pqrst"; *key != '\0'; key++)
+        assert_int_equal(put_value(f->db, *key), 0);
     uint64_t taken = load_acquire(&s->taken);
     assert_in_range(load_acquire(&s->used), 5 * VALUE_BYTES, taken); /* it was this segment */
     assert_int_equal(kill(pid, SIGCONT), 0);

@@ -166,7 +166,7 @@ void crew_hold(struct worker *w)
         child_assert(shmkv_begin(w->db, &section) == 0);
         for (unsigned i = 0; i < HELD; i++) {
             struct held *h = &held[n];
-            h->key = blob_random(&w->random) % CREW_KEYS;
+            *h = (struct held){.key = blob_random(&w->random) % CREW_KEYS};
             crew_begin_call(w);
             int rc = shmkv_get(&section, &h->key, sizeof(h->key), &h->item);
             crew_end_call(w, "get in section", rc);
