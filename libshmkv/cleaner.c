@@ -158,6 +158,17 @@ static bool has_room(const struct arena *a, const struct cleaner_need *need)
     return segment_allowed(&c, need->purpose);
 }
 
+/* Bytes that wait for sections to end. */
+static uint64_t held_bytes(const struct arena *a, const struct segment_census *c)
+{
+    uint64_t bytes = c->kinds[SEGMENT_LIMBO] << a->segment_shift;
+    for (unsigned i = 0; i < TABLE_AREAS; i++) {
+        if (claim_kind(load_acquire(&a->tables[i].state)) == TABLE_LIMBO)
+            bytes += load_relaxed(&a->tables[i].taken);
+    }
+    return bytes;
+}
+
 static int no_room(const struct arena *a)
 {
     struct segment_census c;
@@ -165,7 +176,8 @@ static int no_room(const struct arena *a)
     segment_count(a, &c);
     int64_t who = epoch_oldest(a, &epoch);
     uint64_t size = load_relaxed(&a->sb->size);
-    if (who >= 0 && c.kinds[SEGMENT_LIMBO] > 0 && epoch < epoch_now(a)) {
+    uint64_t held = held_bytes(a, &c);
+    if (who >= 0 && held > 0 && epoch < epoch_now(a)) {
         uint64_t process = load_relaxed(&a->participants[who].owner) - 1;
         const struct process_entry *pe = &a->processes[process % PROCESS_MAX];
         char name[17] = "";
@@ -175,8 +187,7 @@ static int no_room(const struct arena *a)
                          "%s: no room: process %" PRIu32 " (%s) has been inside a section since "
                          "epoch %" PRIu64 " (now %" PRIu64 ") and holds %" PRIu64
                          " bytes back; let it go on, or end it",
-                         a->name, load_relaxed(&pe->pid), name, epoch, epoch_now(a),
-                         c.kinds[SEGMENT_LIMBO] << a->segment_shift);
+                         a->name, load_relaxed(&pe->pid), name, epoch, epoch_now(a), held);
     }
     return error_set(SHMKV_ENOSPC,
                      "%s: no room: %" PRIu64 " of %" PRIu64 " bytes are in use, %" PRIu64
@@ -227,18 +238,19 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
     bool late = now >= need->deadline_ns;
     if (need->index_bytes == 0 && overfull(a))
         resize_purge_urgent(&w->self, &w->resizer);
+    bool inside = load_relaxed(&w->self.entry->reading) != 0;   /* own word */
+    bool no_area = need->index_bytes != 0 && has_room(a, need); /* it was not for lack of memory */
     bool better = help(w, need);
     bool room = has_room(a, need);
-    if (late && room && !need->last) {
+    if ((late || inside) && room && !need->last) {
         need->last = true;
         return 0;
     }
-    if (!late && (better || room))
+    if (!late && (better || (room && !no_area)))
         return 0;
     if (need->index_bytes == 0) /* else it is what the caller will try again */
         resize_purge_urgent(&w->self, &w->resizer);
     process_reap_dead(a, process, reap_process, (void *)(uintptr_t)a);
-    bool inside = load_relaxed(&w->self.entry->reading) != 0; /* own word */
     if (inside || late)
         return no_room(a);
     clock_sleep_ns(POLL_NS);

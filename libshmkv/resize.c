@@ -281,15 +281,28 @@ static uint64_t purgeable(const struct arena *a, const struct table *t)
     return now - min_u64(now, load_relaxed(&t->tombstones));
 }
 
+/*
+ * Somebody stands still in a section, or over a claimed area: tables that went are not given back.
+ * Larger ones then take fewer areas, so that it is memory that runs out in the end.
+ */
+static bool areas_are_held(const struct arena *a)
+{
+    unsigned spare = 0;
+    for (unsigned i = 0; i < TABLE_AREAS; i++)
+        spare += load_relaxed(&a->tables[i].state) == TABLE_FREE; /* policy only */
+    return spare < TABLE_AREAS / 2;
+}
+
 /* How large the next table should be: keys fill 3/16 to 7/16 of it when it begins. */
 static uint64_t next_slots(const struct arena *a, const struct table *t)
 {
     uint64_t keys = index_load(a).keys;
     uint64_t slots = t->slots;
     bool full = starved(t) && purgeable(a, t) < table_quota(slots) / 4;
-    if (full || keys >= slots / 16 * 7)
+    bool held = areas_are_held(a);
+    if (full || held || keys >= slots / 16 * 7)
         slots *= slots < 1u << 16 ? 4 : 2;
-    while (slots > TABLE_MIN_SLOTS && keys < slots / 16 * 3 / 2 &&
+    while (!held && slots > TABLE_MIN_SLOTS && keys < slots / 16 * 3 / 2 &&
            table_quota(slots / 2) >= filled_bound(t) + table_quota(slots / 2) / 4)
         slots /= 2;
     return min_u64(max_u64(slots, TABLE_MIN_SLOTS), table_max_slots(a));
