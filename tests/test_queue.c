@@ -136,6 +136,23 @@ static void a_queue_beside_a_reader(void **state)
     report("queue beside sections of 30 ms", db, PAIRS / 2, longest);
 }
 
+/* It holds back all memory that is retired meanwhile, but neither resizes nor writes. */
+static void a_queue_beside_a_standing_section(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    struct shmkv_reader *reader;
+    struct shmkv_section section;
+    assert_rc(shmkv_reader_open(db, &reader), 0);
+    assert_rc(shmkv_reader_begin(reader, &section), 0);
+    uint64_t longest = run_queue(db, 0, PAIRS / 4, 1);
+    report("queue beside a standing section", db, PAIRS / 4, longest);
+    shmkv_end(&section);
+    shmkv_reader_close(reader);
+    longest = run_queue(db, 0, PAIRS, 1);
+    report("queue afterwards", db, PAIRS, longest);
+    assert_true(stats_of(db).slots <= 524288);
+}
+
 /* ---- beside cold data ---------------------------------------------------------------------- */
 
 static uint64_t admitted(struct shmkv *db)
@@ -243,6 +260,7 @@ int main(void)
         FIXTURE_WITH(a_queue_does_not_grow_the_index, &medium),
         FIXTURE_WITH(a_long_queue, &medium),
         FIXTURE_WITH(a_queue_beside_a_reader, &kept),
+        FIXTURE(a_queue_beside_a_standing_section),
         FIXTURE_WITH(a_queue_over_80_percent_cold_data, &medium),
         FIXTURE_WITH(a_queue_over_90_percent_cold_data, &medium),
         FIXTURE_WITH(long_keys_in_a_large_index, &large_index),
