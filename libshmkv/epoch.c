@@ -130,7 +130,7 @@ static uint64_t lowest_section(const struct arena *a, int64_t *who)
 }
 
 /* At most one raise per interval, whoever wins the CAS on the time does it. */
-static void raise_by_clock(const struct arena *a)
+void epoch_tick(const struct arena *a)
 {
     uint64_t now = clock_mono_ns();
     uint64_t last = load_relaxed(&a->sb->grace_ns); /* pacing only */
@@ -143,7 +143,7 @@ static void raise_by_clock(const struct arena *a)
 
 uint64_t epoch_poll(const struct arena *a)
 {
-    raise_by_clock(a);
+    epoch_tick(a);
     uint64_t g =
         load_seq_cst(&a->sb->epoch); /* what was retired in e < g saw the raise later [E2] */
     uint64_t safe = load_acquire(&a->sb->safe);

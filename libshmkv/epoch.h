@@ -69,6 +69,8 @@ void epoch_clear_entry(const struct arena *a, struct participant_entry *entry);
  * Never waits.  Return: the highest epoch whose retired objects may be reused.
  */
 uint64_t epoch_poll(const struct arena *a);
+/* The raise alone, without a look at sections: no system call. */
+void epoch_tick(const struct arena *a);
 /* Raise G above @e whatever the clock says (for protocols that need a new epoch). */
 void epoch_raise_above(const struct arena *a, uint64_t e);
 /* The epoch to retire an object in, after its last unlink. */

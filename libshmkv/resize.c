@@ -488,7 +488,7 @@ static bool somebody_prepares(const struct arena *a)
 void resize_prepare(const struct participant *p, struct resizer *z, uint64_t bytes)
 {
     const struct arena *a = p->arena;
-    epoch_poll(a); /* tombstones of epochs before G can be dropped: without a keeper, who else? */
+    epoch_tick(a); /* tombstones of epochs before G can be dropped: without a keeper, who else? */
     uint64_t outer = epoch_enter(p);
     uint64_t root = table_root(a);
     struct table *t = table_of(a, root);
