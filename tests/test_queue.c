@@ -17,6 +17,7 @@
 #include "blob.h"
 #include "clock.h"
 #include "hash.h"
+#include "lap.h"
 
 #define MIB (1u << 20)
 #define MS 1000000ull
@@ -58,14 +59,17 @@ static void delete_number(struct shmkv *db, uint64_t n)
 static uint64_t run_queue(struct shmkv *db, uint64_t first, uint64_t pairs, uint64_t depth)
 {
     uint64_t longest = 0;
+    struct lap lap;
+    lap_open(&lap);
     for (uint64_t n = first; n < first + pairs; n++) {
-        uint64_t start = clock_mono_ns();
+        lap_begin(&lap);
         put_number(db, n);
         if (n >= first + depth)
             delete_number(db, n - depth);
-        uint64_t took = clock_mono_ns() - start;
+        uint64_t took = lap_used_ns(lap_end(&lap));
         longest = took > longest ? took : longest;
     }
+    lap_close(&lap);
     for (uint64_t n = first + pairs - depth; n < first + pairs; n++)
         delete_number(db, n);
     return longest;

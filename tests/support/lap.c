@@ -10,6 +10,7 @@
 #include "clock.h"
 
 #define LONG_NS 1000000u
+#define LAPS 500u /* all of them short, so nobody was in the queue for long */
 
 /* The second number of schedstat: nanoseconds ready to run and not running. */
 static uint64_t queued(const struct lap *lap)
@@ -27,6 +28,7 @@ static uint64_t queued(const struct lap *lap)
 void lap_open(struct lap *lap)
 {
     lap->fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+    lap->laps = 0;
 }
 
 void lap_close(struct lap *lap)
@@ -37,14 +39,20 @@ void lap_close(struct lap *lap)
 
 void lap_begin(struct lap *lap)
 {
-    lap->queued_ns = queued(lap);
+    if (lap->laps == 0) {
+        lap->queued_ns = queued(lap);
+        lap->laps = LAPS;
+    }
+    lap->laps--;
     lap->start_ns = clock_mono_ns();
 }
 
 struct lap_time lap_end(struct lap *lap)
 {
     struct lap_time t = {.wall_ns = clock_mono_ns() - lap->start_ns};
-    if (t.wall_ns > LONG_NS)
+    if (t.wall_ns > LONG_NS) {
         t.queued_ns = queued(lap) - lap->queued_ns;
+        lap->laps = 0;
+    }
     return t;
 }

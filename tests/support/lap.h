@@ -12,7 +12,9 @@
 
 struct lap {
     int fd; /* of the thread's schedstat */
-    uint64_t start_ns, queued_ns;
+    uint64_t start_ns;
+    uint64_t queued_ns; /* as read last: a read costs as much as a call */
+    unsigned laps;      /* until it is read again */
 };
 
 /* What a lap was. */
