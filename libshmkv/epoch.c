@@ -78,9 +78,13 @@ int epoch_join(struct participant *p, const struct arena *a, uint32_t process)
 
 void epoch_clear_entry(const struct arena *a, struct participant_entry *entry)
 {
-    for (unsigned i = 0; i < STAT_COUNTERS; i++) { /* a death in here miscounts, nothing more */
-        add_relaxed(&a->sync->retired[i], load_relaxed(&entry->counters[i]));
+    /* A death in here loses counts.  It must not double them: too few keys or tombstones make a
+     * table that starves and is followed by a larger one, too many make it too large for ever. */
+    for (unsigned i = 0; i < STAT_COUNTERS; i++) {
+        uint64_t count = load_relaxed(&entry->counters[i]);
         store_relaxed(&entry->counters[i], 0);
+        POINT("leave.counting");
+        add_relaxed(&a->sync->retired[i], count);
     }
     store_release(&entry->inflight, 0);
     store_release(&entry->writing, 0); /* pairs with epoch_poll [E4] */
