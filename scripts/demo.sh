@@ -82,7 +82,8 @@ scripts/debian-stanzas.sh --last | lines >"$work/want"
 begin=$(now)
 "$shmkv" -f "$store" load --format null "$work/in.null" 2>/dev/null
 pairs=$("$shmkv" -f "$store" count)
-echo "$pairs packages, $(size_of "$(stat -c %s "$work/in.null")"), loaded in $(per_second "$pairs" "$begin")"
+bytes=$(stat -c %s "$work/in.null")
+echo "$pairs packages, $(size_of "$bytes"), loaded in $(per_second "$pairs" "$begin")"
 "$shmkv" -f "$store" dump --format null | lines >"$work/got"
 if ! cmp "$work/want" "$work/got"; then
     echo "demo: the dump differs from what was loaded" >&2
