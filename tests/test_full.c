@@ -182,6 +182,7 @@ static void expired_keys_give_their_room_back(void **state)
 /* A put that has to wait for room goes on as soon as there is some. */
 static void overwriting_never_runs_full(void **state)
 {
+    fixture_wants_speed();
     struct shmkv *db = fixture_db(state);
     uint64_t random = 7, longest = 0;
     struct lap lap;
@@ -265,6 +266,7 @@ static void keys_of_1_and_65535_bytes(void **state)
 /* Each tombstone is as long as its key. */
 static void long_keys_come_and_go(void **state)
 {
+    fixture_wants_speed();
     struct shmkv *db = fixture_db(state);
     char *key = calloc(1, 30000);
     for (uint64_t i = 0; i < 20000; i++) {

@@ -143,6 +143,7 @@ static void a_queue_beside_a_reader(void **state)
 /* It holds back all memory that is retired meanwhile, but neither resizes nor writes. */
 static void a_queue_beside_a_standing_section(void **state)
 {
+    fixture_wants_speed();
     struct shmkv *db = fixture_db(state);
     struct shmkv_reader *reader;
     struct shmkv_section section;
@@ -192,17 +193,20 @@ static void queue_over_cold_data(struct shmkv *db, unsigned percent)
 
 static void a_queue_over_80_percent_cold_data(void **state)
 {
+    fixture_wants_speed();
     queue_over_cold_data(fixture_db(state), 80);
 }
 
 static void a_queue_over_90_percent_cold_data(void **state)
 {
+    fixture_wants_speed();
     queue_over_cold_data(fixture_db(state), 90);
 }
 
 /* Few slots are used by tombstones, but most of the memory. */
 static void long_keys_in_a_large_index(void **state)
 {
+    fixture_wants_speed();
     struct shmkv *db = fixture_db(state);
     char *key = calloc(1, 1000);
     uint64_t pairs = scaled(PAIRS / 2);

@@ -369,6 +369,7 @@ static int fork_again(void *db)
 
 static void a_grandchild(void **state)
 {
+    fixture_wants_speed();
     struct shmkv *db = fixture_db(state);
     churn(db, 0, 1000);
     assert_int_equal(child_wait(child_start(fork_again, db), LIMIT_MS), 0);
@@ -392,6 +393,7 @@ static void *keep_writing(void *arg)
 /* The child has one thread; the others' locks and halves of writes are not its business. */
 static void forks_beside_writing_threads(void **state)
 {
+    fixture_wants_speed();
     struct shmkv *db = fixture_db(state);
     struct busy_thread busy[2] = {{db, 0, false}, {db, 2 * KEYS, false}};
     pthread_t threads[2];
@@ -436,6 +438,7 @@ static int die_inside(void *db)
 /* It is a process of its own: its death is noticed while its parent lives. */
 static void a_child_that_dies(void **state)
 {
+    fixture_wants_speed();
     struct shmkv *db = fixture_db(state);
     struct shmkv_stats stats;
     churn(db, 0, KEYS);

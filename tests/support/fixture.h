@@ -45,6 +45,9 @@ static inline struct shmkv *fixture_db(void **state)
     return ((struct fixture *)*state)->db;
 }
 
+/* Skip the test where a thread sanitizer makes everything ten times slower: time decides in it. */
+void fixture_wants_speed(void);
+
 /* ---- keys and values that are C strings ---------------------------------------------------- */
 
 /* Put or delete; the call must succeed.  put_text() returns the version. */
