@@ -15,6 +15,8 @@
 
 #define PATIENCE_NS 100000000ull
 #define POLL_NS 100000u
+/* Cleaned beyond the deadline, some milliseconds: it may have passed while we did not run. */
+#define EXTRA_BYTES (1u << 20)
 #define SWEEP_BUCKETS 4096u /* of expiry, by a writer that finds no room */
 #define BATCH 16u
 /* A victim must give back at least 1/64 of a segment, or cleaning only turns in circles. */
@@ -248,6 +250,10 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
     }
     if (!late && (better || (room && !no_area)))
         return 0;
+    if (late && better && need->extra < (EXTRA_BYTES >> a->segment_shift) + 1) {
+        need->extra++;
+        return 0;
+    }
     if (need->index_bytes == 0) /* else it is what the caller will try again */
         resize_purge_urgent(&w->self, &w->resizer);
     process_reap_dead(a, process, reap_process, (void *)(uintptr_t)a);

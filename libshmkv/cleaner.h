@@ -29,6 +29,7 @@ struct cleaner_need {
     enum segment_purpose purpose;
     uint64_t index_bytes; /* memory that a new table lacks; 0: it is a segment that is missing */
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: not set yet */
+    uint32_t extra;       /* rounds after the deadline that made something better */
     bool last;            /* there was room after the deadline: one more try */
 };
 

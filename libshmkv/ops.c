@@ -84,6 +84,7 @@ static int grow(struct context *c, struct cleaner_need *need)
     table.purpose = c->writer.resizer.lacks_growth ? SEGMENT_FOR_PUT : SEGMENT_FOR_CLEANING;
     rc = make_room(c, &table);
     need->deadline_ns = table.deadline_ns;
+    need->extra = table.extra;
     need->last = table.last;
     return rc;
 }

@@ -9,8 +9,8 @@
  * Stores to `reading` and to the link pass through a FIFO store buffer per participant (TSO), which
  * membarrier drains for all processes that are registered with it.  One step is one access.
  *
- * Steps are design.md's enter, exit and grace, and those of epoch.h and epoch.c: epoch_enter,
- * epoch_exit, epoch_retire (updater), epoch_poll (poller), epoch_join (join).
+ * Steps are those of epoch.h and epoch.c: epoch_enter() and epoch_exit() (section), epoch_retire()
+ * (updater), epoch_poll() (poller), epoch_join() (late_reader).
  *
  * Ghost: freed[o]; whoever follows the link inside a section finds an object that is not freed.
  *

@@ -6,9 +6,9 @@
  * stores to its `writing` and to the segment's `used` pass through a FIFO store buffer (TSO); a CAS
  * drains the buffer of who executes it, membarrier drains all.  Everybody may stall at any step.
  *
- * The protocol (segment.c): the state word is OPEN(p, x), SEALING(p, x) or PARTIAL; x is a stamp
+ * The protocol (segment.c, index.c): the state word is OPEN(p, x), SEALING(p, x) or PARTIAL; x is a stamp
  * that is given once.
- *   write   (design.md's put, index.c): writing = G; compiler barrier; is the segment OPEN(me, x)?
+ *   write   (write_section): writing = G; compiler barrier; is the segment OPEN(me, x)?
  *           then append, used = end, writing = 0; otherwise drop it.  Adopt it, if it is PARTIAL:
  *           CAS PARTIAL -> OPEN(me, new x)
  *   take    (segment_take_idle) CAS OPEN(p, x) -> SEALING(p, x)

@@ -3,12 +3,15 @@
  * move.pml - moving the slots of a table to the next one while others write (R11, R12, R13; R7).
  *
  * Three tables of three slots, resized T0 -> T1 -> T2 by a keeper each.  Two workers each do one
- * operation of any kind on one of two keys that share a home slot: get, put, put if absent,
- * delete, relocate.  Workers help to move the slot of their key and may stall at any step, so one
- * that stalls in T0 wakes up in the middle of the second resize.  A death is an endless stall.
+ * operation on one of two keys that share a home slot: get, put, put if absent, delete, relocate,
+ * look whether a record is current.  Workers help to move the slot of their key and may stall at
+ * any step, so one that stalls in T0 wakes up in the middle of the second resize.  A death is an
+ * endless stall.
  *
- * design.md's find() is the label probe, put() and relocate() are act, move() is the inline of
- * that name, finish() is keeper.  One step is one access to shared memory, but for
+ * The label probe is find, for writers (find_place() in index.c) and for readers (probe_table()),
+ * act is put and relocate (publish(), swing(); is_current() in cleaner.c), the inline move is
+ * resize_move_slot() with place(), keeper is show_next() and finish() in resize.c.  The rules are
+ * those of shmkv-design(7).  One step is one access to shared memory, but for
  *   - a load and the CAS that expects its value, where a failed CAS repeats the load at once;
  *   - table.next together with the slot before it: next changes once, so had it been 0 later, it
  *     was 0 then, and had it been set later, the reader takes the way of one who read later;
@@ -159,7 +162,7 @@ inline became(k, r)
     fi
 }
 
-/* design.md's move(t, s), between the caller's labels moving and moved; u is the destination. */
+/* Make slot i of t terminal; between the caller's labels moving and moved.  u: the next table. */
 inline move(t, i)
 {
     atomic {
@@ -213,15 +216,18 @@ inline move(t, i)
 }
 
 #define GET 0
-#define PUT 1
-#define PUTNX 2
-#define DELETE 3
-#define RELOCATE 4
+#define LOOK 1 /* the cleaner's is_current(): a get that only asks whether this is the record */
+#define PUT 2
+#define PUTNX 3
+#define DELETE 4
+#define RELOCATE 5
+
+#define READS (op <= LOOK)
 
 proctype worker(byte me, k, op)
 {
     byte t, i, w, d, x, u, g, old;
-    bit met; /* design.md's seen */
+    bit met; /* MOVED of the key's tag */
     bit root_read;
 
     atomic {
@@ -243,21 +249,21 @@ probe:
         fi;
         if
         :: i == NS && next[t] -> t++; i = 0; met = 0; goto probe
-        :: i == NS && !next[t] -> assert(op == GET); goto act
-        :: i < NS && op != GET && DIRECT(t) -> t++; i = 0; met = 0; goto probe
+        :: i == NS && !next[t] -> assert(READS); goto act
+        :: i < NS && !READS && DIRECT(t) -> t++; i = 0; met = 0; goto probe
         :: else
         fi;
         w = SLOT(t, i);
         if
-        :: w == EMPTY && op == GET && !met -> goto act
-        :: w == EMPTY && op == GET && met -> t++; i = 0; met = 0; goto probe
-        :: w == EMPTY && op != GET && FILLS(t) -> goto act
-        :: w == EMPTY && op != GET && !FILLS(t) -> SLOT(t, i) = MOVED_EMPTY; goto probe
+        :: w == EMPTY && READS && !met -> goto act
+        :: w == EMPTY && READS && met -> t++; i = 0; met = 0; goto probe
+        :: w == EMPTY && !READS && FILLS(t) -> goto act
+        :: w == EMPTY && !READS && !FILLS(t) -> SLOT(t, i) = MOVED_EMPTY; goto probe
         :: w == MOVED_EMPTY -> t++; i = 0; met = 0; goto probe
         :: w > MOVED_EMPTY -> met = (met || w == MOVED(k)); i++; goto probe
         :: IS_RECORD(w) && rkey[REC(w)] != k -> i++; goto probe
-        :: HOLDS(w, k) && (op == GET || IN_PLACE(w)) -> old = REC(w); goto act
-        :: HOLDS(w, k) && op != GET && !IS_FROZEN(w) && !next[t] -> old = REC(w); goto act
+        :: HOLDS(w, k) && (READS || IN_PLACE(w)) -> old = REC(w); goto act
+        :: HOLDS(w, k) && !READS && !IS_FROZEN(w) && !next[t] -> old = REC(w); goto act
         :: else -> w = 0
         fi
     };
@@ -274,9 +280,10 @@ act:
             assert(!(old > 2 && t == 2));
 #endif
             goto done
-        :: op == RELOCATE && old != k + 1 -> /* what it came for is dead */
+        :: (op == LOOK || op == RELOCATE) && old != k + 1 -> /* its record is dead, for ever */
             assert(cur[k] != k + 1);
             goto done
+        :: op == LOOK && old == k + 1 -> goto done
         :: op == RELOCATE && old == k + 1 ->
             rtomb[3 + me] = rtomb[old];
             rver[3 + me] = rver[old]
@@ -412,8 +419,8 @@ init
         select(op : GET .. RELOCATE);
         run worker(0, K, op);
         if
-        :: op = PUT; run worker(1, J, op)
-        :: op = DELETE; run worker(1, J, op)
+        :: op != LOOK && op != PUTNX -> op = PUT; run worker(1, J, op)
+        :: op != LOOK && op != PUTNX -> op = DELETE; run worker(1, J, op)
         :: select(op : op .. RELOCATE); run worker(1, K, op) /* the rest by symmetry */
         fi;
 #endif

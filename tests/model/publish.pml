@@ -9,9 +9,11 @@
  * cut; or writer 0 puts once, a third writer reads K and then puts J, and a checkpointer makes a
  * cut.  Everybody may stall at any step.
  *
- * Steps are those of design.md's put() (writer), decide(a) and checkpoint (checkpointer), and of
- * publish(), index_decide() and decide_inflight() in index.c and reap.c.  A record has four parts
- * that are written and read one by one: first word (crc and PUBLISHED), version, the rest (body).
+ * Steps are those of publish() and write_section() in index.c (writer), decide_inflight() in reap.c
+ * (reaper) and index_decide() (decide), which, since the writer may live, reads first word and
+ * version again.  The checkpointer raises G, decides, and then reads each `used`.  A record has
+ * three parts that are written and read one by one: crc and PUBLISHED, version, the rest (body).
+ * What the crc is good for is not modelled: half a record may lead anywhere.
  * The interleaving is sequentially consistent: `inflight` is stored before the CAS (release), which
  * orders it for who sees the CAS or what follows from it.
  *

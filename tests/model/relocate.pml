@@ -10,8 +10,8 @@
  * step, as a reaper does, though it lives on: more than may happen, so that the claim is not what
  * everything hangs on.
  *
- * Steps are design.md's put() and relocate(), and those of index_write, index_relocate and
- * cleaner_step in index.c and cleaner.c.  A grace period is modelled by its effect (grace.pml):
+ * Steps are those of write_section() and publish() (writer), index_relocate() with copy_and_swing()
+ * (cleaner) in index.c, and of cleaner_step() in cleaner.c.  A grace period is modelled by its effect (grace.pml):
  * held[s] names those who were in a section when s was retired and are in it still.
  *
  * Ghost: newest is the version of the key, value[s] the version that stands in segment s.
@@ -23,6 +23,7 @@
  *   BREAK_R5_READER   the reader follows the slot outside of a section
  *   BREAK_R5_WRITER   a writer finds in one section and publishes in another
  *   BREAK_R5_COPY     a cleaner copies in one section and swings the slot in another
+ *   BREAK_R5_CLAIM    a cleaner does not check, inside the section, that the claim is still its own
  *   BREAK_R6_GRACE    a retired segment is reused at once
  *   BREAK_R6_EARLY    it is retired in an epoch loaded before the slot was changed
  *   BREAK_R8_SHARED   a cleaner copies to a segment that it does not own
@@ -181,7 +182,11 @@ end_victim:
     atomic {
         if
         :: state[s] == CLEANING && who[s] == me
+#ifdef BREAK_R5_CLAIM
+        :: else
+#else
         :: else -> goto dead /* not ours any more */
+#endif
         fi
     }
     atomic { v = value[s]; t = tomb[s]; value[d] = v; tomb[d] = t }

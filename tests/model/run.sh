@@ -53,7 +53,7 @@ verify()
         echo "spin refuses the model: $(grep -i error spin.log | head -n 1)"
         return 1
     fi
-    if ! gcc -O2 -w -DSAFETY -DCOLLAPSE -DMEMLIM="$MEMORY_MB" -o pan pan.c 2>gcc.log; then
+    if ! gcc -O1 -w -DSAFETY -DCOLLAPSE -DMEMLIM="$MEMORY_MB" -o pan pan.c 2>gcc.log; then
         echo "the verifier does not compile: $(head -n 1 gcc.log)"
         return 1
     fi

@@ -5,12 +5,14 @@
  * Three areas hold the tables, all with a quota of Q slots, the tightest case.  Two workers insert
  * new keys, start and finish resizes, and give tickets back, in any order; they may stall at any
  * step, and one of them may be killed at any step and reaped.  Slots are counted, not modelled:
- * that moving one slot does its work once is shown by move.pml.
+ * that moving a slot does its work once is shown by move.pml.
  *
- * Steps are those of design.md's put() (insert), grow() (start) and finish(), and of resize.c and
- * table.c: close_tickets, show_next, top_up, table_enliven, table_retire_old, table_reap.  One step
- * is one access to shared memory, but for a load and the CAS that expects its value where a failed
- * CAS repeats the load at once.  A grace period is modelled by its effect (grace.pml shows how):
+ * Labels and what they stand for: insert is publish() with table_ticket(), give_back is
+ * table_return_tickets(), grow is get_prepared() with table_claim() and table_restamp_owner(), close
+ * is close_tickets(), shown is show_next() with table_enliven(), then finish() with top_up() and
+ * table_retire_old(); reaper is table_reap().  One step is one access to shared memory, but for a
+ * load and the CAS that expects its value, where a failed CAS repeats the load at once; and all
+ * slots of a table are moved in one step.  A grace period is modelled by its effect (grace.pml shows how):
  * limbo[a] names those who were in a section when area a was retired and are in it still.
  *
  * Ghost: filled[a] counts the slots of a table that were ever filled.

@@ -9,6 +9,7 @@
 #include "audit.h"
 #include "blob.h"
 #include "child.h"
+#include "clock.h"
 
 #define VALUE_MOST 4000u
 #define ONE_KEY 5u        /* what the one-key operations change */
@@ -16,6 +17,7 @@
 #define MANY_KEYS 100000u /* of the operations of many steps, from here on */
 #define FILLER 1000000u   /* keys that a preparation puts and deletes */
 #define LARGE 1000u
+#define SOON_MS 60u
 #define SQUEEZE_SLOTS 16384u /* the next table is larger than the holes that puts leave */
 #define FEW_TICKETS 240u /* of the 896 of the first table; from 223 on the next one is prepared */
 
@@ -109,6 +111,21 @@ static void prepare_full(struct shmkv *db)
         must(crash_put(db, FILLER + i % 100, 1, LARGE));
         must(shmkv_get_stats(db, &s));
     }
+}
+
+/* A small store whose memory is all taken, by records that have expired. */
+static void prepare_expire(struct shmkv *db)
+{
+    static const struct shmkv_put_options soon = {.ttl_ms = SOON_MS};
+    struct shmkv_stats s = {.stalls = 0};
+    char value[LARGE] = "";
+    prepare_base(db);
+    for (uint64_t key = FILLER; s.stalls == 0; key++) {
+        int rc = shmkv_put(db, &key, sizeof(key), value, sizeof(value), &soon);
+        child_assert(rc == 0 || rc == SHMKV_ENOSPC);
+        must(shmkv_get_stats(db, &s));
+    }
+    clock_sleep_ns(SOON_MS * 1000000ull);
 }
 
 /* The same, then an index whose growth needs memory that segments have. */
@@ -220,6 +237,11 @@ static int reader_comes_and_goes(struct shmkv *db, unsigned i)
     return rc;
 }
 
+static int put_and_close(struct shmkv *db, unsigned i)
+{
+    return i == 0 ? put_over(db, i) : shmkv_close(db);
+}
+
 static int reap(struct shmkv *db, unsigned i)
 {
     (void)i;
@@ -238,6 +260,11 @@ static struct crash_effect over(unsigned i)
 {
     (void)i;
     return (struct crash_effect){ONE_KEY, 1, 2};
+}
+
+static struct crash_effect over_at_first(unsigned i)
+{
+    return i == 0 ? over(i) : (struct crash_effect){ONE_KEY + 1, 1, 1};
 }
 
 static struct crash_effect removed(unsigned i)
@@ -276,6 +303,8 @@ const struct crash_op crash_ops[] = {
     {"clean", USUAL, prepare_clean, 1, compact, NULL},
     {"full", SMALL, prepare_full, 100, put_large, many},
     {"squeeze", SMALL, prepare_squeeze, 400, put_many_keys, many},
+    {"expire", SMALL, prepare_expire, 50, put_large, many},
+    {"close", USUAL, prepare_base, 2, put_and_close, over_at_first},
     {"hand-over", USUAL, prepare_base, 1, take_idle, NULL},
     {"thread", USUAL, prepare_base, 1, thread_comes_and_goes, over},
     {"reader", USUAL, prepare_base, 1, reader_comes_and_goes, NULL},
