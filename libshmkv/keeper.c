@@ -14,20 +14,64 @@
 #define TICK_MIN_NS 1000000ll   /* while there is work */
 #define TICK_MAX_NS 100000000ll /* doubled up to this while there is none */
 #define LEASE_RETRY_NS 200000000ull
+#define YIELD_NS 1000000000ull        /* so long a service has to take what was given up */
+#define YIELD_AGAIN_NS 10000000000ull /* so long it waits, having let that pass */
 #define REAP_NS 500000000ull
 #define PREPARE_BYTES (1u << 20)
 #define PREFILL_SHIFT 6
 #define SWEEP_BUCKETS 1024u /* of expiry, with each tick */
 
+static uint32_t own_name(const struct keeper *k)
+{
+    return k->process->index + 1;
+}
+
+static void release_lease(struct keeper *k)
+{
+    uint32_t self = own_name(k);
+    if (k->lease == NULL)
+        return;
+    cas_relaxed(&k->arena->sync->keeper, &self, 0); /* relaxed: information, as all uses of it */
+    process_unlock_page(k->lease);
+    k->lease = NULL;
+}
+
+/* A living service asks for the lease that we, no service, have. */
+static bool should_yield(struct keeper *k, uint64_t now)
+{
+    uint32_t service = load_relaxed(&k->arena->sync->service); /* relaxed: policy */
+    if (load_relaxed(&k->service) != 0 || service == 0 || service == own_name(k) ||
+        now < k->next_yield_ns)
+        return false;
+    k->next_yield_ns = now + YIELD_AGAIN_NS;
+    return process_alive(k->arena, k->process->index, service - 1);
+}
+
+/* A service that has no lease says that it wants it, unless another one does. */
+static void ask_for_lease(struct keeper *k)
+{
+    uint32_t none = 0;
+    if (load_relaxed(&k->service) != 0)
+        cas_relaxed(&k->arena->sync->service, &none, own_name(k)); /* relaxed: policy */
+}
+
 static bool have_lease(struct keeper *k, uint64_t now)
 {
-    if (k->lease != NULL)
-        return true;
+    if (k->lease != NULL) {
+        if (!should_yield(k, now))
+            return true;
+        release_lease(k);
+        k->next_lease_ns = now + YIELD_NS;
+        return false;
+    }
     if (now < k->next_lease_ns)
         return false;
     int rc;
     k->next_lease_ns = now + LEASE_RETRY_NS;
+    ask_for_lease(k);
     k->lease = process_lock_page(k->arena, LOCK_KEEPER, true, &rc);
+    if (k->lease != NULL)
+        store_relaxed(&k->arena->sync->keeper, own_name(k)); /* relaxed: information */
     return k->lease != NULL;
 }
 
@@ -102,11 +146,15 @@ static void *run(void *arg)
     return NULL;
 }
 
-void keeper_start(struct keeper *k, const struct arena *a, const struct process *p)
+void keeper_start(struct keeper *k, const struct arena *a, const struct process *p, bool service)
 {
-    if (k->running)
+    if (k->running) {
+        if (service)
+            store_relaxed(&k->service, 1); /* relaxed: policy */
         return;
+    }
     *k = (struct keeper){.arena = a, .process = p, .opened = UINT64_MAX};
+    store_relaxed(&k->service, service); /* relaxed: policy */
     k->writer.puts = k->writer.moves = (struct append)APPEND_INIT;
     if (epoch_join(&k->writer.self, a, p->index) != 0)
         return;
@@ -130,9 +178,16 @@ void keeper_stop(struct keeper *k)
     pthread_join(k->thread, NULL);
     k->running = false;
     keeper_retire_writer(&k->writer);
-    if (k->lease != NULL)
-        process_unlock_page(k->lease);
-    k->lease = NULL;
+    release_lease(k);
+    uint32_t self = own_name(k);
+    cas_relaxed(&k->arena->sync->service, &self, 0); /* relaxed: policy */
+}
+
+uint32_t keeper_holder(const struct arena *a, uint32_t self)
+{
+    uint32_t holder = load_relaxed(&a->sync->keeper); /* relaxed: information */
+    bool known = holder != 0 && holder <= PROCESS_MAX;
+    return known && process_alive(a, self, holder - 1) ? holder : 0;
 }
 
 void keeper_retire_writer(struct writer *w)

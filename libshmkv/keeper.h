@@ -6,6 +6,13 @@
  * The lease (a lock byte of the sync object, held as process.h holds its own) makes it one keeper
  * at a time: it is a matter of cost, not of correctness.  A stopped lease holder stops nothing but
  * the work ahead; it is not taken from a live process.
+ *
+ * A service (a process whose business is housekeeping, SHMKV_KEEPER) comes first: it names itself
+ * in sync->service, and an ordinary holder that sees a living one there gives the lease up at its
+ * next tick.  If the service does not take it, because it is stopped, it is anybody's again after
+ * a second, and asked for again only later.  sync->keeper names who has the lease.  Both words are
+ * policy and information; who dies leaves them to its reaper.
+ *                                                                                test_keeper
  */
 #ifndef SHMKV_KEEPER_H
 #define SHMKV_KEEPER_H
@@ -22,16 +29,22 @@ struct keeper {
     const struct arena *arena;
     const struct process *process;
     struct writer writer;
-    void *lease;            /* NULL: not ours */
-    uint64_t next_lease_ns; /* when to ask for it again */
+    _Atomic uint32_t service; /* 1: comes before others; may become so while it runs */
+    void *lease;              /* NULL: not ours */
+    uint64_t next_lease_ns;   /* when to ask for it again */
+    uint64_t next_yield_ns;   /* when to look again whether a service wants it */
     uint64_t next_reap_ns;
     uint64_t opened; /* segments in use at the last tick: shows how fast the store grows */
 };
 
-/* Start the thread; does nothing if it runs already.  Without a thread nothing is lost. */
-void keeper_start(struct keeper *k, const struct arena *a, const struct process *p);
+/* Start the thread, unless it runs already; @service: it comes before others.  Without a thread
+ * nothing is lost. */
+void keeper_start(struct keeper *k, const struct arena *a, const struct process *p, bool service);
 /* Stop and join it. */
 void keeper_stop(struct keeper *k);
+
+/* The process + 1 that has the lease, as far as is known; 0: nobody. */
+uint32_t keeper_holder(const struct arena *a, uint32_t self);
 
 /* Give back all that a writer holds, then its participant entry. */
 void keeper_retire_writer(struct writer *w);

@@ -153,6 +153,8 @@ struct sync_header {
     _Atomic uint32_t participant_high; /* the same */
     _Atomic uint32_t waiting;  /* one bit per group of wait words: some are armed, notify.h */
     _Atomic uint32_t unfenced; /* 1 once somebody registered without a way to membarrier */
+    _Atomic uint32_t keeper;   /* process + 1 of who has the lease; 0: nobody; keeper.h */
+    _Atomic uint32_t service;  /* process + 1 of a service that wants it before others; 0: none */
     _Alignas(64) _Atomic uint64_t retired[STAT_COUNTERS]; /* counters of participants that left */
 };
 

@@ -84,17 +84,23 @@ static uint64_t bytes_held(const struct arena *a, uint64_t e)
     return bytes;
 }
 
+/* The name, without its end, of the process with number @owner - 1; returns its pid. */
+static int64_t identity(const struct arena *a, uint64_t owner, char name[static 16])
+{
+    const struct process_entry *process = &a->processes[(owner - 1) % PROCESS_MAX];
+    uint64_t words[2] = {load_relaxed(&process->name[0]), load_relaxed(&process->name[1])};
+    memcpy(name, words, sizeof(words) - 1);
+    return (int64_t)load_relaxed(&process->pid);
+}
+
 static void describe(const struct arena *a, const struct participant_entry *entry, uint64_t owner,
                      struct shmkv_participant *p)
 {
-    const struct process_entry *process = &a->processes[(owner - 1) % PROCESS_MAX];
-    uint64_t name[2] = {load_relaxed(&process->name[0]), load_relaxed(&process->name[1])};
     *p = (struct shmkv_participant){
-        .pid = (int64_t)load_relaxed(&process->pid),
         .reading = load_relaxed(&entry->reading),
         .writing = load_relaxed(&entry->writing),
     };
-    memcpy(p->name, name, sizeof(p->name) - 1);
+    p->pid = identity(a, owner, p->name);
     uint64_t oldest = p->reading != 0 && p->writing != 0 ? min_u64(p->reading, p->writing)
                                                          : p->reading | p->writing;
     p->bytes_held = bytes_held(a, oldest);
@@ -123,6 +129,25 @@ int shmkv_readers(struct shmkv *db, int (*fn)(void *arg, const struct shmkv_part
         rc = fn(arg, &p);
     }
     return rc;
+}
+
+int shmkv_get_keeper(struct shmkv *db, struct shmkv_keeper *keeper)
+{
+    struct context *c;
+    int rc = store_context(db, &c);
+    if (rc != 0)
+        return rc;
+    const struct arena *a = &c->store->arena;
+    uint32_t self = c->store->process.index;
+    *keeper = (struct shmkv_keeper){0};
+    if (load_relaxed(&a->sb->state) == STORE_DEFUNCT || !arena_current(a)) /* relaxed: final */
+        return error_set(SHMKV_EDEFUNCT, "%s: the store was removed while it was open; close it",
+                         a->name);
+    uint32_t holder = keeper_holder(a, self);
+    if (holder != 0)
+        keeper->pid = identity(a, holder, keeper->name);
+    keeper->mine = holder == self + 1;
+    return 0;
 }
 
 /* Give free segments back to the system, those in limbo too if their grace period ends soon. */

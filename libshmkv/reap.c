@@ -42,6 +42,14 @@ static void reap_participant(const struct arena *a, uint32_t i)
     epoch_clear_entry(a, entry);
 }
 
+/* It keeps house no more, nor waits to.  Relaxed: policy and information, see keeper.h. */
+static void forget_keeper(const struct arena *a, uint32_t process)
+{
+    uint32_t keeper = process + 1, service = process + 1;
+    cas_relaxed(&a->sync->keeper, &keeper, 0);
+    cas_relaxed(&a->sync->service, &service, 0);
+}
+
 void reap_process(void *arg, uint32_t process)
 {
     const struct arena *a = arg;
@@ -50,6 +58,7 @@ void reap_process(void *arg, uint32_t process)
         if (load_acquire(&a->participants[i].owner) == (uint64_t)process + 1)
             reap_participant(a, i);
     }
+    forget_keeper(a, process);
     add_relaxed(&a->sync->retired[STAT_reaped], 1); /* who reaps need not have an entry */
     POINT("reap.done");
 }

@@ -86,6 +86,7 @@ enum shmkv_open_flag {
     SHMKV_READONLY = 1u << 2,  /* map the data read-only; every write fails */
     SHMKV_PRELOAD = 1u << 3,   /* fault the store's memory in before returning */
     SHMKV_NO_KEEPER = 1u << 4, /* run no housekeeping thread in this process */
+    SHMKV_KEEPER = 1u << 5,    /* run it from the start, and before those of other processes */
 };
 
 /* How to open.  Zero is a good value for every member. */
@@ -116,7 +117,8 @@ SHMKV_API int shmkv_open(const char *name, const struct shmkv_options *opt, stru
  * shmkv_close() - close a handle.
  * @db:  a handle; NULL does nothing.  No other thread may be inside a call on it, and every
  *       section and reservation of this handle must have ended.
- * Later calls on the handle return SHMKV_ECLOSED.
+ * Later calls on the handle return SHMKV_ECLOSED, as long as it is among the last 64 that the
+ * process has closed; after that its memory is reused, and a call on it is undefined.
  */
 SHMKV_API int shmkv_close(struct shmkv *db);
 
@@ -309,6 +311,7 @@ struct shmkv_reservation {
 /**
  * shmkv_reserve() - room for a value that the caller then fills in place.
  * One reservation per thread and store at a time.  Other writes of the thread go on meanwhile.
+ * @opt:    copied; what its @version points to must stay until shmkv_commit(), which writes it.
  * Invisible until shmkv_commit().  If killed before: no trace.
  * Return:  0, SHMKV_EBUSY (this thread has one already), or as shmkv_put().
  */
@@ -361,7 +364,8 @@ struct shmkv_scan_options {
  * written and however the index is resized; one that comes or goes meanwhile at most once per
  * life.  A call may exceed @limit by the keys of one bucket.  If @fn stops the scan, @cursor
  * leads to the bucket of that pair again.
- * Return:   0, what @fn returned, SHMKV_EINVAL, SHMKV_ECLOSED, SHMKV_ECORRUPT.
+ * Return:   0, what @fn returned, SHMKV_EINVAL (@fn is NULL; @match is no glob: a [ without its ],
+ *           a \ at the end), SHMKV_ECLOSED, SHMKV_ECORRUPT.
  */
 SHMKV_API int shmkv_scan(struct shmkv *db, uint64_t *cursor, const struct shmkv_scan_options *opt,
                          shmkv_scan_fn *fn, void *arg);
@@ -380,7 +384,8 @@ SHMKV_API int shmkv_clear(struct shmkv *db);
  * @timeout_ms:  negative: no limit.
  * Costs writers nothing while nobody waits.  Expiry alone wakes nobody.
  * Return:       0 (it differs now), SHMKV_ETIMEOUT, SHMKV_EKEY, SHMKV_ECLOSED, SHMKV_EINVAL (in
- *               the caller's own read section: it would hold memory back).
+ *               the caller's own read section: it would hold memory back), SHMKV_EDEFUNCT (the
+ *               store was removed, before or meanwhile).
  */
 SHMKV_API int shmkv_wait(struct shmkv *db, const void *key, size_t klen, uint64_t seen,
                          int64_t timeout_ms);
@@ -454,12 +459,26 @@ struct shmkv_participant {
 SHMKV_API int shmkv_readers(struct shmkv *db,
                             int (*fn)(void *arg, const struct shmkv_participant *p), void *arg);
 
+/* Who keeps house for a store: cleans ahead of need, reaps the dead. */
+struct shmkv_keeper {
+    int64_t pid;   /* as seen by that process; 0: nobody */
+    char name[16]; /* of that process */
+    int mine;      /* 1: it is this process */
+};
+
+/**
+ * shmkv_get_keeper() - who keeps house, if anybody does at this moment.
+ * Return:  0, SHMKV_EDEFUNCT (the store was removed; close it), SHMKV_ECLOSED, SHMKV_EINVAL.
+ */
+SHMKV_API int shmkv_get_keeper(struct shmkv *db, struct shmkv_keeper *keeper);
+
 /* Clean until nothing is gained any more; finish a running resize; give free memory back. */
 SHMKV_API int shmkv_compact(struct shmkv *db);
 
 /**
  * shmkv_check() - verify every checksum and invariant.
- * @report:  may be NULL; receives a line per finding.
+ * @report:  may be NULL; receives a line per finding.  One that begins with "note: " is no damage
+ *           and does not count: a figure that steers policy is off, as a death may leave it.
  * Safe beside readers and writers; figures that only hold at rest are then not checked.
  * Return:   0, SHMKV_ECORRUPT (something was found), SHMKV_ECLOSED.
  */

@@ -236,7 +236,7 @@ int store_check_writable(struct context *c)
                          s->arena.name);
     if (s->wants_keeper && c->writes <= KEEPER_AFTER && c->writes++ == KEEPER_AFTER) {
         registry_lock();
-        keeper_start(&s->keeper, &s->arena, &s->process);
+        keeper_start(&s->keeper, &s->arena, &s->process, s->service);
         registry_unlock();
     }
     c->plain = !s->wants_keeper || c->writes > KEEPER_AFTER;
@@ -343,6 +343,15 @@ static int open_store(const char *name, const struct shmkv_options *o, struct st
     return 0;
 }
 
+/* Keep house from now on, and before others; again in a child that opens the store anew. */
+static void serve(struct store *s, const struct shmkv_options *o)
+{
+    if ((o->flags & SHMKV_KEEPER) == 0)
+        return;
+    s->wants_keeper = s->service = true;
+    keeper_start(&s->keeper, &s->arena, &s->process, true);
+}
+
 /* A store of this process that the same open would give; NULL if there is none. */
 static struct store *registered(const char *name, const struct shmkv_options *o)
 {
@@ -373,6 +382,8 @@ static int open_locked(const char *name, const struct shmkv_options *o, struct s
     int rc =
         renew(s); /* a failure leaves it to the handles that there are, else to the next open */
     s->handles += rc == 0;
+    if (rc == 0)
+        serve(s, o);
     *out = s;
     return rc;
 }
@@ -391,8 +402,8 @@ static void preload(const struct arena *a)
 
 static int check_options(const char *name, const struct shmkv_options *o)
 {
-    const unsigned known =
-        SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_READONLY | SHMKV_PRELOAD | SHMKV_NO_KEEPER;
+    const unsigned known = SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_READONLY | SHMKV_PRELOAD |
+                           SHMKV_NO_KEEPER | SHMKV_KEEPER;
     if (name == NULL || (o->flags & ~known) != 0)
         return error_set(SHMKV_EINVAL, "open: %s",
                          name == NULL ? "the name is NULL" : "unknown flags");
@@ -401,6 +412,9 @@ static int check_options(const char *name, const struct shmkv_options *o)
     if ((o->flags & SHMKV_CREATE) != 0 && (o->flags & SHMKV_READONLY) != 0)
         return error_set(SHMKV_EINVAL, "%s: SHMKV_CREATE and SHMKV_READONLY exclude each other",
                          name);
+    if ((o->flags & SHMKV_KEEPER) != 0 && (o->flags & (SHMKV_READONLY | SHMKV_NO_KEEPER)) != 0)
+        return error_set(SHMKV_EINVAL, "%s: SHMKV_KEEPER excludes %s", name,
+                         (o->flags & SHMKV_READONLY) != 0 ? "SHMKV_READONLY" : "SHMKV_NO_KEEPER");
     return 0;
 }
 

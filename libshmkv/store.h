@@ -25,6 +25,7 @@ struct store {
     uint64_t fork_word; /* of the process that `process` belongs to */
     unsigned handles;   /* open handles on it */
     bool wants_keeper;
+    bool service;             /* its keeper comes before others', and runs from the start */
     struct context *contexts; /* of this process; under the registry lock */
     struct store *next;       /* in the registry */
 };

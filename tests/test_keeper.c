@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/* test_keeper.c - who keeps house: at most one, a service before others, nobody for ever. */
+#include "fixture.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "clock.h"
+#include "store.h"
+
+#define MS 1000000ull
+#define LIMIT_MS 8000u
+
+static const struct shmkv_options usual = {.flags = SHMKV_NO_KEEPER, .size = 16u << 20};
+
+static struct shmkv_keeper keeper_of(struct shmkv *db)
+{
+    struct shmkv_keeper k;
+    assert_rc(shmkv_get_keeper(db, &k), 0);
+    return k;
+}
+
+/* Wait until @pid has the lease; 0: until nobody has.  False: it took longer than the limit. */
+static bool comes_to(struct shmkv *db, int64_t pid)
+{
+    for (unsigned ms = 0; ms < LIMIT_MS; ms += 10) {
+        if (keeper_of(db).pid == pid)
+            return true;
+        clock_sleep_ns(10 * MS);
+    }
+    return false;
+}
+
+static int stay_with(void *arg, uint32_t flags)
+{
+    struct fixture *f = arg;
+    shmkv_close(f->db); /* the first handle of a process decides whether it wants a keeper */
+    struct shmkv *db = fixture_open(f, flags);
+    for (int i = 0; i < 200; i++) /* an ordinary process' thread comes with its writes */
+        child_assert(shmkv_put(db, &i, sizeof(i), "v", 1, NULL) == 0);
+    while (pause() != 0) {
+    }
+    return 0;
+}
+
+static int stay_as_service(void *arg)
+{
+    return stay_with(arg, SHMKV_KEEPER);
+}
+
+static int stay_as_writer(void *arg)
+{
+    return stay_with(arg, 0);
+}
+
+static int stay_idle(void *arg)
+{
+    return stay_with(arg, SHMKV_NO_KEEPER);
+}
+
+static void a_service_keeps_house_before_any_write(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(keeper_of(f->db).pid, 0);
+    struct shmkv *db = fixture_open(f, SHMKV_KEEPER);
+    assert_true(comes_to(f->db, getpid()));
+    assert_int_equal(keeper_of(f->db).mine, 1);
+    assert_string_equal(keeper_of(f->db).name, "test_keeper");
+    shmkv_close(db);
+}
+
+static void a_writer_gives_the_lease_to_a_service(void **state)
+{
+    struct fixture *f = *state;
+    pid_t writer = child_start(stay_as_writer, f);
+    assert_true(comes_to(f->db, writer));
+    assert_int_equal(keeper_of(f->db).mine, 0);
+    pid_t service = child_start(stay_as_service, f);
+    assert_true(comes_to(f->db, service));
+    child_kill(service); /* and gets it back when the service is dead */
+    assert_true(comes_to(f->db, writer));
+    service = child_start(stay_as_service, f);
+    child_kill(writer);
+    assert_true(comes_to(f->db, service));
+    child_kill(service);
+    assert_true(comes_to(f->db, 0));
+}
+
+static void a_second_service_stands_by(void **state)
+{
+    struct fixture *f = *state;
+    pid_t first = child_start(stay_as_service, f);
+    assert_true(comes_to(f->db, first));
+    pid_t second = child_start(stay_as_service, f);
+    clock_sleep_ns(1500 * MS);
+    assert_int_equal(keeper_of(f->db).pid, first);
+    child_kill(first);
+    assert_true(comes_to(f->db, second));
+    child_kill(second);
+}
+
+/* The number of the process that has @pid, + 1. */
+static uint32_t number_of(const struct arena *a, pid_t pid)
+{
+    for (uint32_t i = 0; i < load_acquire(&a->sync->process_high); i++)
+        if (load_relaxed(&a->processes[i].used) != 0 &&
+            load_relaxed(&a->processes[i].pid) == (uint32_t)pid)
+            return i + 1;
+    return 0;
+}
+
+static void a_stopped_service_stops_nobody(void **state)
+{
+    struct fixture *f = *state;
+    const struct arena *a = &load_relaxed(&f->db->store)->arena;
+    pid_t writer = child_start(stay_as_writer, f);
+    assert_true(comes_to(f->db, writer));
+    pid_t idle = child_start(stay_idle, f);
+    uint32_t asker = 0;
+    while ((asker = number_of(a, idle)) == 0)
+        clock_sleep_ns(MS);
+    kill(idle, SIGSTOP);
+    assert_true(child_wait_stopped(idle, LIMIT_MS));
+    store_relaxed(&a->sync->service, asker);
+    assert_true(comes_to(f->db, 0));
+    assert_true(comes_to(f->db, writer));
+    child_kill(idle); /* its reaper takes the wish away */
+    for (unsigned ms = 0; load_relaxed(&a->sync->service) != 0; ms += 10) {
+        assert_true(ms < LIMIT_MS);
+        clock_sleep_ns(10 * MS);
+    }
+    child_kill(writer);
+}
+
+static void a_keeper_of_writes_becomes_a_service(void **state)
+{
+    struct fixture *f = *state;
+    pid_t writer = child_start(stay_as_writer, f);
+    assert_true(comes_to(f->db, writer));
+    shmkv_close(f->db);
+    struct shmkv *db = f->db = fixture_open(f, 0);
+    for (int i = 0; i < 200; i++)
+        assert_rc(shmkv_put(db, &i, sizeof(i), "v", 1, NULL), 0);
+    struct shmkv *served = fixture_open(f, SHMKV_KEEPER);
+    assert_true(comes_to(f->db, getpid()));
+    shmkv_close(served);
+    child_kill(writer);
+}
+
+static void a_removed_store_is_told(void **state)
+{
+    struct fixture *f = *state;
+    struct shmkv_keeper k;
+    fixture_remove(f);
+    assert_rc(shmkv_get_keeper(f->db, &k), SHMKV_EDEFUNCT);
+}
+
+static void a_service_writes(void **state)
+{
+    struct fixture *f = *state;
+    struct shmkv *db;
+    struct shmkv_options o = {.flags = SHMKV_KEEPER | SHMKV_READONLY};
+    assert_rc(shmkv_open(f->name, &o, &db), SHMKV_EINVAL);
+    o.flags = SHMKV_KEEPER | SHMKV_NO_KEEPER;
+    assert_rc(shmkv_open(f->name, &o, &db), SHMKV_EINVAL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FIXTURE_WITH(a_service_keeps_house_before_any_write, &usual),
+        FIXTURE_WITH(a_writer_gives_the_lease_to_a_service, &usual),
+        FIXTURE_WITH(a_second_service_stands_by, &usual),
+        FIXTURE_WITH(a_stopped_service_stops_nobody, &usual),
+        FIXTURE_WITH(a_keeper_of_writes_becomes_a_service, &usual),
+        FIXTURE_WITH(a_removed_store_is_told, &usual),
+        FIXTURE_WITH(a_service_writes, &usual),
+    };
+    return cmocka_run_group_tests_name("keeper", tests, NULL, NULL);
+}
