@@ -67,7 +67,8 @@ extern "C" {
     X(SHMKV_ENOTSUP, -23, "not supported")                                                         \
     X(SHMKV_ESYSTEM, -24, "a system call failed")                                                  \
     X(SHMKV_EBUFFER, -25, "the buffer is too small")                                               \
-    X(SHMKV_EINUSE, -26, "the store is in use")
+    X(SHMKV_EINUSE, -26, "the store is in use")                                                    \
+    X(SHMKV_EIO, -27, "reading or writing the image failed")
 
 enum shmkv_error {
 #define SHMKV_ERROR_ENUM(name, code, text) name = code,

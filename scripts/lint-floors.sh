@@ -24,7 +24,7 @@ floors=(
     "record segment append"                                       # 3 log
     "slot bucket table resize index"                              # 4 index
     "notify scan expire evict reap cleaner"                       # 5 upkeep
-    "file image checkpoint recover verify"                        # 6 durability
+    "file image recover checkpoint verify"                        # 6 durability
     "keeper store ops"                                            # 7 store
 )
 

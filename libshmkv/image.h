@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * image.h - the persistent file: it always holds one complete checkpoint (R15, R16).
+ *
+ *   +------+------+---------+---------+---------+--------+--------+--------+--
+ *   | super| super| journal | table 0 | table 1 | slot 0 | slot 1 | slot 2 | ...
+ *   | 0    | 1    |         |         |         | segment_bytes each       |
+ *   +------+------+---------+---------+---------+--------+--------+--------+--
+ *   The bytes of each stand in image_format.h and in shmkv-image(5).
+ *
+ * A commit lists, for each segment of a cut: incarnation, birth, how many bytes, and the file slot
+ * that holds them.  It is an entry in the journal with what changed, or, when the journal is half
+ * full, a fold: the whole list in the table that is not in use, and a superblock that names it.
+ *
+ *   state of a file slot     changed by
+ *   FREE -> PENDING          image_reserve(): an incarnation is being copied there
+ *   PENDING -> LISTED        image_commit(), once its barriers have returned
+ *   PENDING, LISTED -> FREE  the same, if the new list does not name it: the old checkpoint is
+ *                            whole until then, and no longer needed after it
+ *   PENDING -> SHUNNED       an error of the disk: not used again as long as the image is open
+ *
+ * One checkpoint:
+ *   image_begin()      nothing is in doubt
+ *   image_reserve()    } for each segment, in any order, in rounds while the store is written to;
+ *   image_write()      } what is copied stays copied, also beyond a checkpoint that was given up
+ *   image_commit()     BARRIER 1; journal record or table and superblock; BARRIER 2; release slots
+ *
+ *   INV-F1  At each moment, whatever subset of the sectors written since the last barrier is lost,
+ *           the file opens to the last commit that returned 0, or to the one under way, whole.
+ *                                                                            test_powerloss
+ *   INV-F2  A slot that the last durable commit lists is changed only behind the bytes that it
+ *           lists.                                                           test_image: slots_*
+ *   INV-F3  After an error, and when a process begins, nothing is believed to be on the disk that
+ *           was not read back and written again: image_begin() does so.       test_image: failed_*
+ *
+ * Death at any step: the next process that opens the image finds the last commit, or the one under
+ * way if its record was complete; what was copied for a later one is copied again.
+ *
+ * Who calls: one thread at a time, of the process that holds the lease, except image_read().
+ */
+#ifndef SHMKV_IMAGE_H
+#define SHMKV_IMAGE_H
+
+#include "file.h"
+#include "image_format.h"
+
+/* What a store is made with, and what must be the same when it is recovered. */
+struct image_geometry {
+    uint8_t uuid[16];
+    uint64_t hash_seed;
+    uint64_t segment_bytes; /* power of two, >= 64 KiB */
+    uint64_t segment_count; /* ids are less than this */
+    uint64_t size;          /* limit of memory in use: a setting, may change with each commit */
+};
+
+/* What a commit says beside its list. */
+struct image_cut {
+    uint64_t epoch;    /* E: records of a later epoch are not part of the cut */
+    uint64_t ceiling;  /* no version given out before the next commit has an epoch above it */
+    uint64_t clock_ms; /* the store's clock: it never goes back behind this */
+    uint64_t keys;     /* about how many slots of the index were in use: a hint */
+    uint64_t size;     /* image_geometry.size */
+    uint32_t flags;    /* IMAGE_CLEAN: nothing was written after it */
+};
+
+/* A segment of a cut. */
+struct image_item {
+    uint64_t segment, incarnation, birth;
+    uint64_t bytes; /* of it that belong to the cut: decided records; not 0 */
+    uint32_t flags; /* IMAGE_RUN_HEAD, IMAGE_RUN_REST */
+};
+
+/* What image_look() finds under a name. */
+enum image_state {
+    IMAGE_NONE,  /* no file */
+    IMAGE_BLANK, /* empty, or left half made by a creator that died: may be created anew */
+    IMAGE_READY, /* an image; uuid etc. are set */
+};
+struct image_look {
+    enum image_state state;
+    uint64_t device, inode;
+    uint32_t owner, mode;
+    struct image_geometry geometry;
+    bool moved; /* the image was made as another file: a copy, or on another disk */
+};
+
+struct image {
+    struct file file;
+    struct image_geometry geometry;
+    struct image_cut cut;           /* of the last durable commit */
+    uint64_t sequence;              /* its number */
+    uint64_t generation;            /* raised by each recovery */
+    bool moved;                     /* as in image_look */
+    bool settled;                   /* INV-F3: what was read is what is on the disk */
+    struct image_super super;       /* the newest */
+    uint64_t journal_at;            /* where the next record goes, bytes into the journal */
+    uint32_t journal_crc;           /* of the last record, or of the superblock */
+    struct image_segment *segments; /* by id: what is listed, what is copied */
+    uint8_t *slots;                 /* state of each file slot */
+    uint64_t slot_high;             /* slots below have room in the file */
+    uint64_t bytes_written;         /* since it was opened, for statistics */
+};
+
+/*
+ * image_look() - what is under @path?  Changes nothing.  Certain only under the create lock.
+ * Return: 0; SHMKV_EFORMAT, SHMKV_EVERSION, SHMKV_ECORRUPT, SHMKV_EACCESS, SHMKV_ENOTSUP, ... if
+ * there is something that is not a usable image (look->device and inode are set if it is a file).
+ */
+int image_look(const char *path, struct image_look *look);
+
+/*
+ * image_create() - make the file, or finish one that is IMAGE_BLANK: an image of no segments,
+ * durable on return.  The caller holds the create lock if others may see the name.
+ * @mode: 0: 0600.   SHMKV_ESTOREEXISTS: there is something that is not blank.
+ */
+int image_create(struct image *im, const char *path, const struct image_geometry *g, uint32_t mode);
+
+/* Open what image_look() calls IMAGE_READY, and read the list of its last commit. */
+int image_open(struct image *im, const char *path, bool readonly);
+void image_close(struct image *im);
+
+/*
+ * image_begin() - before the reserving and writing for a checkpoint.
+ * After opening, and after any error, reads the file again and writes what it lists once more, so
+ * that it is durable; what was copied and not committed counts as not copied then.
+ */
+int image_begin(struct image *im);
+
+/*
+ * image_reserve() - a file slot for an incarnation of a segment, with room on the disk.
+ * @copied: receives how many bytes of it are in the file already.
+ * Return: 0; SHMKV_ENOSPC: nothing has changed, the checkpoint is given up; SHMKV_EIO.
+ */
+int image_reserve(struct image *im, uint64_t segment, uint64_t incarnation, uint64_t *copied);
+
+/*
+ * image_write() - copy the bytes [*copied, @to) of a segment for which a slot is reserved.
+ * @data:  the contents of the segment from @at on, readable to the end of the page that holds
+ *         @to - 1; @at is *copied rounded down to PAGE_BYTES.
+ * What is copied is final: bytes below @to never change but for the `state` of records.
+ */
+int image_write(struct image *im, uint64_t segment, const void *data, uint64_t at, uint64_t to);
+
+/*
+ * image_commit() - make @items, all @n of them, the contents of the image.  Each has been reserved
+ * and copied at least to its @bytes.  Segments that are not listed are given up.
+ * Return: 0: durable.  Otherwise the old checkpoint stands, or (only if the machine dies now)
+ * perhaps the new one; tell everybody who waits, and begin again with image_begin() (R16).
+ */
+int image_commit(struct image *im, const struct image_cut *cut, const struct image_item *items,
+                 size_t n);
+
+/* For the next commit: recovery's new generation; another uuid for an image that was @moved. */
+void image_set_generation(struct image *im, uint64_t generation);
+void image_set_uuid(struct image *im, const uint8_t uuid[16]);
+
+/* ---- reading ------------------------------------------------------------------------------- */
+
+/* What the last commit lists of @segment; bytes 0: nothing. */
+const struct image_entry *image_listed(const struct image *im, uint64_t segment);
+/* Where byte @at of file slot @slot is in the file. */
+uint64_t image_position(const struct image *im, uint64_t slot, uint64_t at);
+/* Read listed bytes; any number of threads. */
+int image_read(const struct image *im, uint64_t slot, void *to, uint64_t at, uint64_t bytes);
+
+#endif
