@@ -140,7 +140,7 @@ int shmkv_cas(struct shmkv *db, const void *key, size_t klen, uint64_t expected,
     return put(c, &w, o);
 }
 
-static int delete (struct context *c, const void *key, size_t klen, uint64_t hash)
+static int remove_key(struct context *c, const void *key, size_t klen, uint64_t hash)
 {
     struct ops_write w = {.key = key, .klen = klen, .type = RECORD_TOMBSTONE, .hash = hash};
     int rc = ops_check_key(key, klen);
@@ -165,7 +165,7 @@ FLATTEN int shmkv_delete(struct shmkv *db, const void *key, size_t klen)
             return error_code(rc);
     }
     rc = store_check_writable(c);
-    return rc != 0 ? rc : delete (c, key, klen, hash);
+    return rc != 0 ? rc : remove_key(c, key, klen, hash);
 }
 
 /* ---- batches ------------------------------------------------------------------------------- */
@@ -229,7 +229,7 @@ int shmkv_delete_many(struct shmkv *db, const struct shmkv_bytes *keys, size_t n
         size_t m = min_u64(BATCH, n - i);
         prefetch(c, keys + i, m, hash);
         for (size_t k = 0; rc == 0 && k < m; k++) {
-            rc = delete (c, keys[i + k].data, keys[i + k].size, hash[k]);
+            rc = remove_key(c, keys[i + k].data, keys[i + k].size, hash[k]);
             *gone += rc == 0;
             rc = rc == SHMKV_ENOTFOUND ? 0 : rc;
         }
