@@ -302,7 +302,8 @@ static uint64_t write_rival(struct trial *t)
 
 /*
  * The key of a slot that a stopped mover has frozen is written before anybody else has moved it:
- * the write must neither act on that slot nor be lost when the mover goes on.
+ * the write must neither act on that slot nor be lost when the mover goes on.  UINT64_MAX: there is
+ * none, or the stopped one holds all memory.
  */
 static uint64_t write_frozen(struct trial *t, uint64_t *before)
 {
@@ -322,9 +323,11 @@ static uint64_t write_frozen(struct trial *t, uint64_t *before)
         return UINT64_MAX;
     *before = crash_look(t->fixture.db, key);
     int rc = crash_put(t->fixture.db, key, RIVAL, BASE_SIZE);
-    if (rc != 0)
+    if (rc == SHMKV_EHELD)
+        add_relaxed(&t->told->held, 1);
+    else if (rc != 0)
         wrong(t, shmkv_last_error(), key, 0);
-    return key;
+    return rc == SHMKV_EHELD ? UINT64_MAX : key;
 }
 
 static void expect_end(struct trial *t, pid_t pid, uint64_t rival)
