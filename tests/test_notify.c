@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -92,14 +93,29 @@ static unsigned word_of(struct shmkv *db, const char *key)
                        : notify_word(hash_key(key, strlen(key), &db->store->arena.hash_secret));
 }
 
-/* Start it, and let it fall asleep. */
+/* Is the process in futex(2)?  Where that cannot be seen: after a while it is. */
+static bool is_asleep(pid_t pid)
+{
+    char path[40];
+    long call = -1;
+    snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+    FILE *f = fopen(path, "r");
+    if (f == NULL) {
+        clock_sleep_ns(20 * MS);
+        return true;
+    }
+    bool is = fscanf(f, "%ld", &call) == 1 && call == SYS_futex;
+    fclose(f);
+    return is;
+}
+
+/* Start it, and let it fall asleep.  Its word may have been armed by others before. */
 static pid_t start_waiter(struct shmkv *db, struct waiter *w)
 {
     unsigned word = word_of(db, w->key);
     pid_t pid = child_start(wait_once, w);
-    for (unsigned i = 0; i < 5000 && !is_armed(db, word); i++)
+    for (unsigned i = 0; i < 5000 && !(is_armed(db, word) && is_asleep(pid)); i++)
         clock_sleep_ns(MS);
-    clock_sleep_ns(20 * MS);
     return pid;
 }
 
