@@ -60,7 +60,8 @@ COMPILE = $(CC) -std=c17 $(WARNINGS) -D_GNU_SOURCE= -Ilibshmkv $(CPPFLAGS) $(CFL
           -MMD -MP -c -o $@
 LINK = $(CC) $(CFLAGS) $(VARIANT) -Wl,--as-needed $(LDFLAGS) -o $@
 LIB_FLAGS := -fPIC -fno-semantic-interposition -fvisibility=hidden -ftls-model=initial-exec
-LIBS := -lurcu -lpthread
+LIBS := -lpthread
+TEST_LIBS := -lcmocka -lurcu
 CLI_LIBS ?=
 BENCH_LIBS ?= -lm
 
@@ -279,12 +280,12 @@ $(EXAMPLE_BIN): $(OUT)/examples/%: $(OUT)/obj/examples/%.o $(LIB_A)
 $(TEST_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(SUPPORT_O) $(CLI_A) $(LIB_A)
 	@mkdir -p $(@D)
 	$(call say,LINK)
-	$(Q)$(LINK) $^ -lcmocka $(LIBS) $(CLI_LIBS) -lm
+	$(Q)$(LINK) $^ $(TEST_LIBS) $(LIBS) $(CLI_LIBS) -lm
 
 $(POINT_TEST_BIN): $(OUT)/tests/%: $(OUT)/obj/tests-points/%.o $(SUPPORT_POINTS_O) $(POINTS_A)
 	@mkdir -p $(@D)
 	$(call say,LINK)
-	$(Q)$(LINK) $^ -lcmocka $(LIBS) -lm
+	$(Q)$(LINK) $^ $(TEST_LIBS) $(LIBS) -lm
 
 .PHONY: fuzzers
 fuzzers: $(FUZZ_BIN)

@@ -36,7 +36,6 @@ Architecture: $arch
 Maintainer: shmkv maintainers <shmkv@localhost>
 Installed-Size: $(du -sk "$root/usr" | cut -f1)
 Depends: $depends
-Recommends: liburcu-dev
 Section: database
 Priority: optional
 Description: key-value store that local processes share in memory
@@ -45,7 +44,7 @@ Description: key-value store that local processes share in memory
  at any instruction stops nobody and loses no acknowledged write.
  .
  This package holds the library, its header, the command-line tool and the
- manual pages.  Static linking needs liburcu-dev.
+ manual pages.
 END
 printf 'activate-noawait ldconfig\n' >"$root/DEBIAN/triggers"
 (cd "$root" && find usr -type f -print0 | sort -z | xargs -0 md5sum >DEBIAN/md5sums)

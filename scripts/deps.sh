@@ -17,9 +17,11 @@ needs() {
 build    make                    make
 build    cc                      gcc
 build    stdio.h                 libc6-dev
-build    urcu.h                  liburcu-dev
 build    xxhash.h                libxxhash-dev
 check    cmocka.h                libcmocka-dev
+check    urcu.h                  liburcu-dev
+check    strace                  strace
+check    mandoc                  mandoc
 check    timeout                 coreutils
 check    unshare                 util-linux
 check    find                    findutils
