@@ -77,6 +77,8 @@ int arena_take_sync(const struct arena *a, uint64_t offset, uint64_t bytes);
 int arena_release(const struct arena *a, uint64_t offset, uint64_t bytes);
 /* True if the object that @a maps is still the one under its name. */
 bool arena_current(const struct arena *a);
+/* True if it is also what an open with this @shm_dir would find: directories have many names. */
+bool arena_found_in(const struct arena *a, const char *shm_dir);
 /* Bytes that the file system counts for both objects. */
 uint64_t arena_allocated(const struct arena *a);
 

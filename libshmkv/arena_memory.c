@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -184,6 +185,14 @@ bool arena_current(const struct arena *a)
 {
     return arena_name_is(a->path, a->device, a->inode) &&
            arena_name_is(a->sync_path, a->sync_device, a->sync_inode);
+}
+
+bool arena_found_in(const struct arena *a, const char *shm_dir)
+{
+    char path[PATH_MAX];
+    const char *dir = shm_dir != NULL ? shm_dir : ARENA_DIRECTORY;
+    int n = snprintf(path, sizeof(path), "%s%s", dir, strrchr(a->path, '/'));
+    return n < (int)sizeof(path) && arena_name_is(path, a->device, a->inode) && arena_current(a);
 }
 
 static uint64_t object_bytes(int fd, const char *path, uint64_t device, uint64_t inode)

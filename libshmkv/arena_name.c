@@ -18,7 +18,6 @@
 #define NAME_SCHEME "shm:"
 #define NAME_MAX_LENGTH 200u
 #define NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
-#define DEFAULT_DIRECTORY "/dev/shm"
 
 bool arena_name_valid(const char *name, size_t length)
 {
@@ -47,12 +46,12 @@ static int check_name(const char *name)
 
 int arena_name_directory(const char *shm_dir, char *dir, size_t size)
 {
-    char *real = realpath(shm_dir ? shm_dir : DEFAULT_DIRECTORY, NULL);
+    char *real = realpath(shm_dir ? shm_dir : ARENA_DIRECTORY, NULL);
     struct statfs fs;
     int rc = 0;
 
     if (!shm_dir)
-        shm_dir = DEFAULT_DIRECTORY;
+        shm_dir = ARENA_DIRECTORY;
     if (!real || statfs(real, &fs) != 0)
         rc = error_errno(errno == EACCES ? SHMKV_EACCESS : SHMKV_EINVAL,
                          "directory %s for shared memory", shm_dir);

@@ -23,6 +23,7 @@
 
 /* ---- arena_name.c: names, paths, objects --------------------------------------------------- */
 
+#define ARENA_DIRECTORY "/dev/shm"
 #define ARENA_PREFIX "shmkv."
 #define ARENA_SYNC_SUFFIX ".sync"
 

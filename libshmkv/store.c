@@ -205,8 +205,6 @@ static struct context *own_context(const struct store *s)
 
 int store_find_context(struct shmkv *db, struct context **c)
 {
-    if (db == NULL)
-        return error_set(SHMKV_EINVAL, "the handle is NULL");
     *c = own_context(load_relaxed(&db->store)); /* relaxed: as in store_context() */
     if (*c != NULL) {
         store_current = *c;
@@ -356,12 +354,9 @@ static void serve(struct store *s, const struct shmkv_options *o)
 static struct store *registered(const char *name, const struct shmkv_options *o)
 {
     bool readonly = (o->flags & SHMKV_READONLY) != 0;
-    const char *dir = o->shm_dir != NULL ? o->shm_dir : "/dev/shm";
-    size_t n = strlen(dir);
     for (struct store *s = stores; s != NULL; s = s->next) {
         if (s->arena.readonly == readonly && strcmp(s->arena.name, name) == 0 &&
-            strncmp(s->arena.path, dir, n) == 0 && s->arena.path[n] == '/' &&
-            arena_current(&s->arena))
+            arena_found_in(&s->arena, o->shm_dir))
             return s;
     }
     return NULL;
