@@ -82,6 +82,17 @@ LIB_C := $(wildcard libshmkv/*.c)
 CLI_C := $(wildcard cli/*.c)
 BENCH_C := $(filter-out bench/lib_%,$(wildcard bench/*.c))
 BENCH_LIB_C := $(wildcard bench/lib_*.c)
+# Other stores to compare with: those whose headers are there.
+HASH := \#
+PEERS := redis memcached $(shell printf '$(HASH)if __has_include(<%s>)\n%s\n$(HASH)endif\n' \
+    lmdb.h lmdb  tdb.h tdb  urcu/rculfhash.h lfht  tkrzw_langc.h tkrzw  rocksdb/c.h rocksdb | \
+    $(CC) $(CPPFLAGS) -E -P - 2>/dev/null)
+PEER_LIBS_lmdb := -llmdb
+PEER_LIBS_tdb := -ltdb
+PEER_LIBS_lfht := -lurcu-memb -lurcu-cds
+PEER_LIBS_tkrzw := -ltkrzw
+PEER_LIBS_rocksdb := -lrocksdb
+PEER_LIB_C := $(wildcard bench/peers/lib_*.c)
 EXAMPLE_C := $(wildcard examples/*.c)
 SUPPORT_C := $(wildcard tests/support/*.c)
 TEST_C := $(wildcard tests/test_*.c)
@@ -93,6 +104,7 @@ POINTS_O := $(call objects,libshmkv,points,$(LIB_C))
 CLI_O := $(call objects,cli,cli,$(CLI_C))
 CLI_PARTS_O := $(filter-out %/main.o,$(CLI_O))
 BENCH_LIB_O := $(call objects,bench,bench,$(BENCH_LIB_C))
+PEER_LIB_O := $(call objects,bench/peers,peers,$(PEER_LIB_C))
 SUPPORT_O := $(call objects,tests,tests,$(SUPPORT_C))
 SUPPORT_POINTS_O := $(call objects,tests,tests-points,$(SUPPORT_C))
 
@@ -102,6 +114,7 @@ POINTS_A := $(OUT)/obj/libshmkv-points.a
 CLI_A := $(if $(CLI_PARTS_O),$(OUT)/obj/cli.a)
 TOOL := $(if $(CLI_C),$(OUT)/shmkv)
 BENCH_BIN := $(patsubst bench/%.c,$(BENCH)/%,$(BENCH_C))
+PEER_SO := $(PEERS:%=$(OUT)/peers/%.so)
 EXAMPLE_BIN := $(patsubst examples/%.c,$(OUT)/examples/%,$(EXAMPLE_C))
 TEST_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(TEST_C))
 POINT_TEST_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(POINT_TEST_C))
@@ -110,7 +123,7 @@ FUZZ_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(FUZZ_C))
 # ---- what most people want -----------------------------------------------------------------------
 
 .PHONY: all
-all: $(LIB_A) $(LIB_SO) $(TOOL) $(BENCH_BIN) $(EXAMPLE_BIN) ## build library, tool, benchmarks and examples
+all: $(LIB_A) $(LIB_SO) $(TOOL) $(BENCH_BIN) $(PEER_SO) $(EXAMPLE_BIN) ## build library, tool, benchmarks and examples
 
 # For the second make, which comes after the dependencies are there.
 PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) $(if $(V),,-s)
@@ -244,6 +257,7 @@ $(eval $(call compile,lib,libshmkv,$(LIB_FLAGS)))
 $(eval $(call compile,points,libshmkv,$(LIB_FLAGS) -DSHMKV_POINTS))
 $(eval $(call compile,cli,cli))
 $(eval $(call compile,bench,bench))
+$(eval $(call compile,peers,bench/peers,-fPIC -fvisibility=hidden))
 $(eval $(call compile,examples,examples))
 $(eval $(call compile,tests,tests,$(TEST_FLAGS)))
 $(eval $(call compile,tests-points,tests,$(TEST_FLAGS) -DSHMKV_POINTS))
@@ -270,7 +284,13 @@ $(OUT)/shmkv: $(CLI_O) $(LIB_A)
 $(BENCH_BIN): $(BENCH)/%: $(OUT)/obj/bench/%.o $(BENCH_LIB_O) $(LIB_A)
 	@mkdir -p $(@D)
 	$(call say,LINK)
-	$(Q)$(LINK) $^ $(LIBS) $(BENCH_LIBS)
+	$(Q)$(LINK) -rdynamic $^ $(LIBS) $(BENCH_LIBS)
+
+# What they use of bench/lib_*.c is the program's that loads them.
+$(PEER_SO): $(OUT)/peers/%.so: $(OUT)/obj/peers/%.o $(PEER_LIB_O)
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(LINK) -shared $^ $(PEER_LIBS_$*) -lpthread
 
 $(EXAMPLE_BIN): $(OUT)/examples/%: $(OUT)/obj/examples/%.o $(LIB_A)
 	@mkdir -p $(@D)

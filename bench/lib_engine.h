@@ -4,7 +4,8 @@
  *
  * An engine's functions run whole batches, so that a call through a pointer is not paid per
  * operation.  The store itself is found by name: each process attaches on its own, as unrelated
- * processes would.  Peers are added by one more `struct engine` in lib_engine.c.
+ * processes would.  Engines that serve one process only are run by threads of the parent instead.
+ * The engines of others, bench/peers/, are loaded by lib_peers.h.
  */
 #ifndef BENCH_ENGINE_H
 #define BENCH_ENGINE_H
@@ -68,13 +69,27 @@ struct engine {
     const char *(*explain)(void *context);
     engine_run *verify; /* each key is there and has a right value */
     engine_run *run[OP_COUNT];
+
+    /* What shmkv and the yardstick leave out. */
+    engine_run *fill; /* as run[OP_FRESH], where a faster way is of use in preparing; or NULL */
+    unsigned unit;    /* operations that go together, a pipeline or a transaction; 0: one */
+    bool reuses;      /* needs no new store for being overwritten again and again */
+    bool threads;     /* for one process: only the parent attaches, and threads of it work */
+    void (*enter)(void *context); /* called by each such thread, NULL: nothing to do */
+    void (*leave)(void *context);
 };
 
 extern const struct engine engine_shmkv;
 extern const struct engine engine_limit;
 
-/* NULL if there is none of that name. */
+/* NULL if there is none of that name; peers are not looked at. */
 const struct engine *engine_by_name(const char *name);
+
+/* How a store is filled. */
+static inline engine_run *engine_fill(const struct engine *engine)
+{
+    return engine->fill != NULL ? engine->fill : engine->run[OP_FRESH];
+}
 
 /* Bytes of a record of either engine: 24 of header, key and value each rounded up to 8. */
 static inline uint64_t engine_record_bytes(const struct workload *w)

@@ -120,18 +120,21 @@ void report_head(const struct report *r)
 
 void report_columns(void)
 {
-    printf("%-7s %5s %-17s %-4s %9s %17s %8s %8s %8s %8s %6s  %s\n", "engine", "procs", "operation",
-           "mem", "ops/s", "lowest-highest", "p50", "p99", "p99.9", "max", "B/key", "of limit");
+    printf("%-14s %5s %-17s %-4s %9s %17s %8s %8s %8s %8s %6s  %s\n", "engine", "procs",
+           "operation", "mem", "ops/s", "lowest-highest", "p50", "p99", "p99.9", "max", "B/key",
+           "of limit");
 }
 
 static void print_row(const struct row *row)
 {
     char text[8][24];
     char range[48];
+    char op[sizeof(row->op) + sizeof(row->variant)];
 
+    snprintf(op, sizeof(op), "%s%s", row->op, row->variant);
     snprintf(range, sizeof(range), "%s-%s", report_count(row->rate_low, text[0], sizeof(text[0])),
              report_count(row->rate_high, text[1], sizeof(text[1])));
-    printf("%-7s %5u %-17s %-4s %9s %17s %8s %8s %8s %8s ", row->engine, row->procs, row->op,
+    printf("%-14s %5u %-17s %-4s %9s %17s %8s %8s %8s %8s ", row->engine, row->procs, op,
            row->warm ? "warm" : "cold", report_count(row->rate, text[2], sizeof(text[2])), range,
            report_time((double)row->latency.p50, text[3], sizeof(text[3])),
            report_time((double)row->latency.p99, text[4], sizeof(text[4])),
@@ -188,7 +191,7 @@ static void print_scaling(const struct report *r)
         if (first)
             printf("\nscaling   rate(n)/rate(1)\n");
         first = false;
-        printf("%-7s %5u %-17s %.2f", row->engine, row->procs, row->op, ours);
+        printf("%-14s %5u %-17s %.2f", row->engine, row->procs, row->op, ours);
         if (limit > 0)
             printf(", the limit's %.2f: %.2f of it", limit, ours / limit);
         printf("\n");
@@ -207,12 +210,14 @@ static void write_json(const struct report *r)
     for (unsigned i = 0; i < r->rows; i++) {
         const struct row *w = &r->row[i];
 
-        fprintf(
-            f,
-            "{\"engine\": \"%s\", \"bench\": \"%s\", \"procs\": %u, \"op\": \"%s\", \"read\": %u, "
-            "\"dist\": \"%s\", \"keys\": %llu, \"key_size\": %zu, \"value_size\": %zu, ",
-            w->engine, r->bench, w->procs, w->op, w->kind == OP_MIX ? s->read : 0,
-            settings_dist_name(s->dist), (unsigned long long)s->keys, s->key_size, s->value_size);
+        fprintf(f,
+                "{\"engine\": \"%s\", \"bench\": \"%s\", \"procs\": %u, \"op\": \"%s\", \"does\": "
+                "\"%s\", "
+                "\"read\": %u, "
+                "\"dist\": \"%s\", \"keys\": %llu, \"key_size\": %zu, \"value_size\": %zu, ",
+                w->engine, r->bench, w->procs, w->op, settings_op_name(w->does),
+                w->kind == OP_MIX ? s->read : 0, settings_dist_name(s->dist),
+                (unsigned long long)s->keys, s->key_size, s->value_size);
         fprintf(f,
                 "\"ops_per_s\": %.0f, \"ops_per_s_min\": %.0f, \"ops_per_s_max\": %.0f, "
                 "\"p50_ns\": %llu, \"p99_ns\": %llu, \"p999_ns\": %llu, \"max_ns\": %llu, ",

@@ -99,14 +99,19 @@ static void add_engine(struct settings *s, const char *text)
         s->shmkv = true;
     else if (strcmp(text, "limit") == 0)
         s->limit = true;
-    else
-        die("--engines %s: shmkv or limit", text);
+    else if (strcmp(text, "none") != 0)
+        die("--engines %s: shmkv, limit or none", text);
 }
 
 static void read_engines(struct settings *s, const char *text)
 {
     s->shmkv = s->limit = false;
     parts(s, text, add_engine);
+}
+
+static void read_peers(struct settings *s, const char *text)
+{
+    s->peers = text;
 }
 
 static void read_dist(struct settings *s, const char *text)
@@ -231,7 +236,11 @@ static const struct settings_option options[] = {
      "with other things, with one process per processor at most [wall]",
      read_clock},
     {"faulted", NULL, "the same as --memory warm", read_faulted},
-    {"engines", "LIST", "shmkv, limit [both]", read_engines},
+    {"engines", "LIST", "shmkv, limit, or none [both]", read_engines},
+    {"peers", "LIST",
+     "other stores in the same run: all, or some of lmdb, tdb, lfht, tkrzw,\n"
+     "rocksdb, redis, memcached, or single engines of them [none]",
+     read_peers},
     {"store", "NAME", "use this store, which holds the keys of bench/gen; no limit then",
      read_store},
     {"keep-keeper", NULL, "let processes do housekeeping in the background", read_keeper},
@@ -266,7 +275,9 @@ static void check(const struct settings *s)
             die("--clock cpu: %u processes are more than there are processors", s->procs[i]);
     if (s->store != NULL && (s->limit || !s->shmkv))
         die("--store: only the engine shmkv can use it");
-    if (!s->shmkv && !s->limit)
+    if (s->store != NULL && s->peers != NULL)
+        die("--store: no peer can use it");
+    if (!s->shmkv && !s->limit && s->peers == NULL)
         die("--engines: name at least one");
     if (!workload_key_size_ok(s->keys, s->key_size))
         die("--key-size %zu: too short for %llu different keys", s->key_size,

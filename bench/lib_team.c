@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,13 @@ struct member {
     void *context[TEAM_LANES];
 };
 
+static void member_introduce(struct member *m, struct team *t, unsigned number)
+{
+    *m = (struct member){.team = t, .number = number, .role = number >= t->first};
+    m->role_number = m->role == 0 ? number : number - t->first;
+    m->role_members = m->role == 0 ? t->first : t->members - t->first;
+}
+
 static void member_failed(struct team_result *r, const char *story)
 {
     snprintf(r->failure, sizeof(r->failure), "%s", story);
@@ -56,12 +64,14 @@ static void member_failed(struct team_result *r, const char *story)
 static uint64_t sampled(engine_run *run, void *context, struct batch *b, struct histogram *h,
                         uint64_t unit)
 {
-    static uint64_t random;
+    static _Thread_local uint64_t random;
     uint64_t count = b->count;
     uint64_t before;
     uint64_t begin;
     uint64_t right;
 
+    if (count < unit) /* the rest of a pass */
+        return run(context, b);
     random = random * 6364136223846793005u + 1442695040888963407u;
     before = (random >> 33) % (count / unit) * unit;
     b->count = before;
@@ -76,13 +86,30 @@ static uint64_t sampled(engine_run *run, void *context, struct batch *b, struct 
     return b->count == 0 ? right : right + run(context, b);
 }
 
+/* Operations that go together: a call of OP_MGET, or what the engine says. */
+static uint64_t unit_of(const struct lane *lane, enum operation op)
+{
+    if (op == OP_MGET)
+        return ENGINE_MANY;
+    return lane->engine->unit > 1 ? lane->engine->unit : 1;
+}
+
+/* Operations between two looks at the clock.  Where many go together each call is timed, since the
+ * clock costs nothing beside it. */
+static uint64_t step_of(const struct lane *lane, enum operation op)
+{
+    uint64_t unit = unit_of(lane, op);
+
+    return lane->engine->unit > 1 ? unit : TEAM_SAMPLE * unit;
+}
+
 static void member_run(struct member *m, const struct team_order *o, struct team_result *r)
 {
     const struct lane *lane = &m->team->shared->lanes[o->lane];
     const struct team_task *task = &o->task[m->role];
     void *context = m->context[o->lane];
-    uint64_t unit = task->op == OP_MGET ? ENGINE_MANY : 1;
-    uint64_t step = TEAM_SAMPLE * unit;
+    uint64_t unit = unit_of(lane, task->op);
+    uint64_t step = step_of(lane, task->op);
     uint64_t count = task->stream->count;
     uint64_t at = count * m->role_number / m->role_members;
     uint64_t last = count * (m->role_number + 1) / m->role_members;
@@ -98,7 +125,9 @@ static void member_run(struct member *m, const struct team_order *o, struct team
     deadline = o->duration == 0 ? UINT64_MAX : r->begin + o->duration;
     while (at < last && r->right == r->done && clock_ticks() < deadline) {
         b.at = at;
-        b.count = last - at < step ? (last - at) / unit * unit : step;
+        b.count = last - at < step ? last - at : step;
+        if (task->op == OP_MGET)
+            b.count = b.count / unit * unit;
         if (b.count == 0)
             break;
         r->done += b.count;
@@ -116,7 +145,6 @@ static void member_run(struct member *m, const struct team_order *o, struct team
 static void member_obey(struct member *m, const struct team_order *o, struct team_result *r)
 {
     struct lane *lane = &m->team->shared->lanes[o->lane];
-
     const char *failure = NULL;
 
     memset(r, 0, sizeof(*r));
@@ -135,12 +163,11 @@ static void member_obey(struct member *m, const struct team_order *o, struct tea
 static void member_live(struct team *t, unsigned number)
 {
     struct team_shared *shared = t->shared;
-    struct member m = {.team = t, .number = number, .role = number >= t->first};
+    struct member m;
     enum team_verb verb;
     uint32_t phase = 0;
 
-    m.role_number = m.role == 0 ? number : number - t->first;
-    m.role_members = m.role == 0 ? t->first : t->members - t->first;
+    member_introduce(&m, t, number);
     prctl(PR_SET_NAME, "bench-member"); /* tells them from the parent in perf and top */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != owner)
@@ -155,6 +182,46 @@ static void member_live(struct team *t, unsigned number)
             word_wake(&shared->done);
     } while (verb != TEAM_QUIT);
     _exit(0);
+}
+
+/* ---- threads in their stead ---------------------------------------------------------------- */
+
+struct stand_in {
+    pthread_t thread;
+    struct member member;
+    const struct team_order *order;
+};
+
+static void *stand_in_run(void *argument)
+{
+    struct stand_in *s = argument;
+    const struct lane *lane = &s->member.team->shared->lanes[s->order->lane];
+
+    if (lane->engine->enter != NULL)
+        lane->engine->enter(s->order->context);
+    member_run(&s->member, s->order, &s->member.team->shared->results[s->member.number]);
+    if (lane->engine->leave != NULL)
+        lane->engine->leave(s->order->context);
+    return NULL;
+}
+
+static void stand_in_all(struct team *t, const struct team_order *order)
+{
+    struct stand_in *all = memory_get(t->members * sizeof(*all));
+
+    memset(t->shared->results, 0, t->members * sizeof(t->shared->results[0]));
+    if (order->verb == TEAM_CALL)
+        die("%s: only processes can do that", t->shared->lanes[order->lane].engine->name);
+    for (unsigned i = 0; order->verb == TEAM_RUN && i < t->members; i++) {
+        member_introduce(&all[i].member, t, i);
+        all[i].member.context[order->lane] = order->context;
+        all[i].order = order;
+        if (pthread_create(&all[i].thread, NULL, stand_in_run, &all[i]) != 0)
+            die("cannot start thread %u", i + 1);
+    }
+    for (unsigned i = 0; order->verb == TEAM_RUN && i < t->members; i++)
+        pthread_join(all[i].thread, NULL);
+    memory_put(all, t->members * sizeof(*all));
 }
 
 /* ---- the parent ---------------------------------------------------------------------------- */
@@ -232,7 +299,8 @@ static void look_for_the_dead(struct team *t)
     }
 }
 
-void team_do(struct team *t, const struct team_order *order)
+/* Hands the order to the members and waits for all of them. */
+static void members_do(struct team *t, const struct team_order *order)
 {
     struct team_shared *shared = t->shared;
     uint32_t done;
@@ -248,10 +316,20 @@ void team_do(struct team *t, const struct team_order *order)
         if (order->verb != TEAM_QUIT)
             look_for_the_dead(t);
     }
+}
+
+void team_do(struct team *t, const struct team_order *order)
+{
+    const struct engine *engine = t->shared->lanes[order->lane].engine;
+
+    if (order->verb != TEAM_QUIT && engine->threads)
+        stand_in_all(t, order);
+    else
+        members_do(t, order);
     for (unsigned i = 0; i < t->members; i++)
-        if (shared->results[i].failure[0] != '\0')
-            die("%s, process %u of %u: %s", shared->lanes[order->lane].engine->name, i + 1,
-                t->members, shared->results[i].failure);
+        if (t->shared->results[i].failure[0] != '\0')
+            die("%s, %s %u of %u: %s", engine->name, engine->threads ? "thread" : "process", i + 1,
+                t->members, t->shared->results[i].failure);
 }
 
 void team_sum(const struct team *t, unsigned role, struct team_sum *sum)
@@ -323,9 +401,10 @@ void team_run_alone(const struct lane *lane, void *context, engine_run *run,
                     const struct stream *stream)
 {
     struct batch b = {.workload = lane->setup.workload, .stream = stream};
+    uint64_t step = lane->engine->unit > TEAM_SAMPLE ? lane->engine->unit : TEAM_SAMPLE;
 
     for (b.at = 0; b.at < stream->count; b.at += b.count) {
-        b.count = stream->count - b.at < TEAM_SAMPLE ? stream->count - b.at : TEAM_SAMPLE;
+        b.count = stream->count - b.at < step ? stream->count - b.at : step;
         if (run(context, &b) != b.count)
             die("%s: %s (near key %llu)", lane->engine->name, lane->engine->explain(context),
                 (unsigned long long)b.at);

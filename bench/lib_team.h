@@ -4,7 +4,8 @@
  *
  * The parent writes an order into shared memory and raises the phase; every member carries it out,
  * leaves its result in a place of its own and counts itself done.  Between orders members sleep.
- * A member that dies or fails ends the benchmark with its story.
+ * A member that dies or fails ends the benchmark with its story.  An engine that serves one
+ * process only is run by threads of the parent in the members' stead.
  */
 #ifndef BENCH_TEAM_H
 #define BENCH_TEAM_H
@@ -16,7 +17,7 @@
 #include <sys/types.h>
 
 #define TEAM_MAX 256u
-#define TEAM_LANES 8u
+#define TEAM_LANES 40u
 #define TEAM_ROLES 2u
 /* Of so many operations (or calls of OP_MGET) one is timed. */
 #define TEAM_SAMPLE 64u
@@ -40,6 +41,7 @@ struct team_task {
 struct team_order {
     enum team_verb verb;
     unsigned lane;
+    void *context; /* the parent's, for an engine of threads */
     /* TEAM_CALL: what a member does instead; NULL or what failed. */
     const char *(*call)(const struct lane *lane, void *context, unsigned role);
     struct team_task task[TEAM_ROLES];

@@ -10,6 +10,7 @@
  */
 #include "lib_clock.h"
 #include "lib_memory.h"
+#include "lib_peers.h"
 #include "lib_report.h"
 #include "lib_team.h"
 
@@ -57,6 +58,8 @@ static struct stream in_order;
 static struct stream shuffled;
 static struct stream drawn;
 static struct team team;
+static const struct engine *peers[PEERS_MAX];
+static unsigned peers_count;
 static double ns_per_tick;
 static uint64_t slots;
 
@@ -178,12 +181,15 @@ static void add_lanes(struct cell *c)
     }
     if (settings.limit && c->op == OP_DELETE)
         add_lane(c, &engine_limit, OP_DELETE);
+    for (unsigned i = 0; i < peers_count; i++)
+        if (peers[i]->run[c->op] != NULL)
+            add_lane(c, peers[i], c->op);
 }
 
 static void order_all(const struct cell *c, enum team_verb verb)
 {
     for (unsigned i = 0; i < c->lanes; i++)
-        team_do(&team, &(struct team_order){.verb = verb, .lane = i});
+        team_do(&team, &(struct team_order){.verb = verb, .lane = i, .context = c->context[i]});
 }
 
 static void name_row(const struct cell *c, unsigned role, struct row *row)
@@ -194,6 +200,8 @@ static void name_row(const struct cell *c, unsigned role, struct row *row)
         snprintf(row->op, sizeof(row->op), "mix %u/%u", settings.read, 100 - settings.read);
     else
         snprintf(row->op, sizeof(row->op), "%s", settings_op_name(row->kind));
+    if (row->does != row->kind)
+        snprintf(row->variant, sizeof(row->variant), ": %s", settings_op_name(row->does));
     row->procs = role == 1 ? settings.writers : c->procs;
 }
 
@@ -203,7 +211,8 @@ static void report_cell(struct cell *c)
         for (unsigned i = 0; i < c->lanes; i++) {
             const struct lane *lane = &team.shared->lanes[i];
             struct row row = {.engine = lane->engine->name,
-                              .kind = role == 1 ? OP_OVERWRITE : lane->op,
+                              .kind = role == 1 ? OP_OVERWRITE : c->op,
+                              .does = role == 1 ? OP_OVERWRITE : lane->op,
                               .warm = lane->setup.warm};
 
             name_row(c, role, &row);
@@ -223,7 +232,7 @@ static void fill(struct cell *c, unsigned i)
     c->written[i] = 0;
     c->context[i] = lane_attach(lane);
     if (!lane->setup.attach_only)
-        team_run_alone(lane, c->context[i], lane->engine->run[OP_FRESH], &in_order);
+        team_run_alone(lane, c->context[i], engine_fill(lane->engine), &in_order);
     team_run_alone(lane, c->context[i], lane->engine->verify, &in_order);
     lane->engine->usage(c->context[i], &usage);
     c->score[0][i].bytes_per_key = (double)usage.bytes / (double)workload.keys;
@@ -244,7 +253,8 @@ static void make_room(struct cell *c, unsigned i)
 {
     struct lane *lane = &team.shared->lanes[i];
 
-    if (lane->setup.attach_only || c->written[i] + slice_bytes(c) <= lane->setup.write_bytes)
+    if (lane->setup.attach_only || lane->engine->reuses ||
+        c->written[i] + slice_bytes(c) <= lane->setup.write_bytes)
         return;
     empty_out(c, i);
     fill(c, i);
@@ -254,7 +264,7 @@ static void make_room(struct cell *c, unsigned i)
 static void slice(struct cell *c, unsigned i, unsigned turn)
 {
     struct lane *lane = &team.shared->lanes[i];
-    struct team_order order = {.verb = TEAM_RUN, .lane = i, .turn = turn};
+    struct team_order order = {.verb = TEAM_RUN, .lane = i, .context = c->context[i], .turn = turn};
     static struct team_sum sum;
 
     order.task[0] = (struct team_task){lane->op, &drawn};
@@ -309,7 +319,8 @@ static void pass(struct cell *c, unsigned i)
     lane_create(lane);
     context = lane_attach(lane);
     if (filled)
-        team_run_alone(lane, context, lane->engine->run[OP_FRESH], &in_order);
+        team_run_alone(lane, context, engine_fill(lane->engine), &in_order);
+    order.context = context;
     team_do(&team, &order);
     order.verb = TEAM_RUN;
     order.task[0] = (struct team_task){lane->op, filled ? &shuffled : &in_order};
@@ -322,9 +333,9 @@ static void pass(struct cell *c, unsigned i)
     }
     if (lane->op != OP_DELETE)
         team_run_alone(lane, context, lane->engine->verify, &in_order);
-    lane->engine->detach(context);
     order.verb = TEAM_DETACH;
     team_do(&team, &order);
+    lane->engine->detach(context);
     lane_destroy(lane);
 }
 
@@ -422,6 +433,8 @@ static void prepare(void)
 int main(int argc, char **argv)
 {
     settings_read(&settings, argc, argv);
+    if (settings.peers != NULL)
+        peers_count = peers_find(settings.peers, peers);
     report.bench = "procs";
     report.settings = &settings;
     report_head(&report);

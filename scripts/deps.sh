@@ -3,7 +3,7 @@
 #
 # deps.sh - see what is missing for the named purposes, and install it.
 #
-#   scripts/deps.sh build|check|lint|model|fuzz|coverage|deb...
+#   scripts/deps.sh build|check|lint|model|fuzz|coverage|deb|bench...
 #
 # Prints nothing if all is there.  Installs with apt-get as root or through sudo; on other systems,
 # or without the right to, it says what is needed and the exact command, and fails.
@@ -37,6 +37,16 @@ model    gcc                     gcc
 fuzz     clang                   clang
 coverage gcovr                   gcovr
 deb      dpkg-shlibdeps          dpkg-dev
+bench    lmdb.h                  liblmdb-dev
+bench    tdb.h                   libtdb-dev
+bench    urcu/rculfhash.h        liburcu-dev
+bench    tkrzw_langc.h           libtkrzw-dev
+bench    rocksdb/c.h             librocksdb-dev
+bench    redis-server            redis-server
+bench    memcached               memcached
+bench    gnuplot                 gnuplot-nox
+bench    valgrind                valgrind
+bench    strace                  strace
 END
 }
 

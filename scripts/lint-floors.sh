@@ -30,7 +30,7 @@ floors=(
 
 shopt -s nullglob
 library=(libshmkv/*.[ch])
-others=(cli/*.[ch] bench/*.[ch] daemon/*.[ch] examples/*.[ch])
+others=(cli/*.[ch] bench/*.[ch] bench/peers/*.[ch] daemon/*.[ch] examples/*.[ch])
 tests=(tests/*.[ch] tests/support/*.[ch])
 scripts=(scripts/*.sh tests/*.sh tests/cli/*.sh tests/model/* .ci/run Makefile)
 
