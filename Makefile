@@ -2,12 +2,12 @@
 #
 # The build of shmkv, for GNU make.  `make help` lists the targets.
 #
-#   build/              libshmkv.a, libshmkv.so.0, shmkv, and in obj/, tests/, examples/ the rest
+#   build/              libshmkv.a, libshmkv.so.0, shmkv, shmkvd, and in obj/, tests/, examples/ the rest
 #   build/VARIANT/      the same of a variant: make SANITIZE=address|thread|undefined, COVERAGE=1
 #   bench/NAME          the benchmarks (of a variant: build/VARIANT/bench/NAME)
 #
-# What is in a directory is built: a new libshmkv/*.c, cli/*.c, bench/*.c, examples/*.c or
-# tests/{test,torture,crash,fuzz}_*.c needs no change here.
+# What is in a directory is built: a new libshmkv/*.c, cli/*.c, daemon/*.c, bench/*.c, examples/*.c
+# or tests/{test,torture,crash,fuzz}_*.c needs no change here.
 
 CC ?= cc
 CFLAGS ?= -O2 -g
@@ -15,9 +15,11 @@ LDFLAGS ?=
 PREFIX ?= /usr/local
 DESTDIR ?=
 BINDIR ?= $(PREFIX)/bin
+SBINDIR ?= $(PREFIX)/sbin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR ?= $(PREFIX)/share/man
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 SANITIZE ?=
 COVERAGE ?=
 WERROR ?=
@@ -80,6 +82,7 @@ objects = $(patsubst $(1)/%.c,$(OUT)/obj/$(2)/%.o,$(3))
 
 LIB_C := $(wildcard libshmkv/*.c)
 CLI_C := $(wildcard cli/*.c)
+DAEMON_C := $(wildcard daemon/*.c)
 BENCH_C := $(filter-out bench/lib_%,$(wildcard bench/*.c))
 BENCH_LIB_C := $(wildcard bench/lib_*.c)
 # Other stores to compare with: those whose headers are there.
@@ -103,6 +106,8 @@ LIB_O := $(call objects,libshmkv,lib,$(LIB_C))
 POINTS_O := $(call objects,libshmkv,points,$(LIB_C))
 CLI_O := $(call objects,cli,cli,$(CLI_C))
 CLI_PARTS_O := $(filter-out %/main.o,$(CLI_O))
+DAEMON_O := $(call objects,daemon,daemon,$(DAEMON_C))
+DAEMON_PARTS_O := $(filter-out %/main.o,$(DAEMON_O))
 BENCH_LIB_O := $(call objects,bench,bench,$(BENCH_LIB_C))
 PEER_LIB_O := $(call objects,bench/peers,peers,$(PEER_LIB_C))
 SUPPORT_O := $(call objects,tests,tests,$(SUPPORT_C))
@@ -112,7 +117,9 @@ LIB_A := $(OUT)/libshmkv.a
 LIB_SO := $(OUT)/$(SONAME)
 POINTS_A := $(OUT)/obj/libshmkv-points.a
 CLI_A := $(if $(CLI_PARTS_O),$(OUT)/obj/cli.a)
+DAEMON_A := $(if $(DAEMON_PARTS_O),$(OUT)/obj/daemon.a)
 TOOL := $(if $(CLI_C),$(OUT)/shmkv)
+SERVICE := $(if $(DAEMON_C),$(OUT)/shmkvd)
 BENCH_BIN := $(patsubst bench/%.c,$(BENCH)/%,$(BENCH_C))
 PEER_SO := $(PEERS:%=$(OUT)/peers/%.so)
 EXAMPLE_BIN := $(patsubst examples/%.c,$(OUT)/examples/%,$(EXAMPLE_C))
@@ -123,7 +130,7 @@ FUZZ_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(FUZZ_C))
 # ---- what most people want -----------------------------------------------------------------------
 
 .PHONY: all
-all: $(LIB_A) $(LIB_SO) $(TOOL) $(BENCH_BIN) $(PEER_SO) $(EXAMPLE_BIN) ## build library, tool, benchmarks and examples
+all: $(LIB_A) $(LIB_SO) $(TOOL) $(SERVICE) $(BENCH_BIN) $(PEER_SO) $(EXAMPLE_BIN) ## build everything but tests
 
 # For the second make, which comes after the dependencies are there.
 PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) $(if $(V),,-s)
@@ -133,7 +140,7 @@ check: ## build everything and run every test; ends with 'N passed, N failed'
 	@scripts/deps.sh build check
 	@+$(MAKE) --no-print-directory $(PARALLEL) -k all tests; built=$$?; \
 	BUILT=$$built OUT=$(OUT) SANITIZE=$(SANITIZE) TORTURE_SECONDS=10 tests/run.sh \
-	    $(TEST_BIN) $(wildcard tests/cli/*.sh) $(POINT_TEST_BIN)
+	    $(TEST_BIN) $(wildcard tests/cli/*.sh tests/daemon/*.sh) $(POINT_TEST_BIN)
 
 .PHONY: demo
 demo: ## load 1,000,000 keys, read them from several processes, print what it cost
@@ -208,6 +215,8 @@ BASH_COMPLETION := $(wildcard completions/shmkv.bash)
 ZSH_COMPLETION := $(firstword $(wildcard completions/_shmkv completions/shmkv.zsh))
 BASH_COMPLETION_FILE := $(PREFIX)/share/bash-completion/completions/shmkv
 ZSH_COMPLETION_FILE := $(PREFIX)/share/zsh/site-functions/_shmkv
+UNIT_FILE := $(UNITDIR)/shmkvd.service
+CONF_FILE := $(PREFIX)/share/doc/shmkv/shmkvd.conf
 
 define install_man
 	$(INSTALL) -D -m 644 $(1) $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
@@ -215,7 +224,7 @@ define install_man
 endef
 
 .PHONY: install
-install: $(LIB_A) $(LIB_SO) $(TOOL) ## install under PREFIX=/usr/local, below DESTDIR
+install: $(LIB_A) $(LIB_SO) $(TOOL) $(SERVICE) ## install under PREFIX=/usr/local, below DESTDIR
 	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(BINDIR)
 	$(INSTALL) -m 644 libshmkv/shmkv.h $(DESTDIR)$(INCLUDEDIR)/shmkv.h
 	$(INSTALL) -m 644 $(LIB_A) $(DESTDIR)$(LIBDIR)/libshmkv.a
@@ -225,6 +234,11 @@ install: $(LIB_A) $(LIB_SO) $(TOOL) ## install under PREFIX=/usr/local, below DE
 	    -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' libshmkv.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/shmkv.pc
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/shmkv.pc
 	$(if $(TOOL),$(INSTALL) -m 755 $(TOOL) $(DESTDIR)$(BINDIR)/shmkv)
+	$(INSTALL) -D -m 755 $(SERVICE) $(DESTDIR)$(SBINDIR)/shmkvd
+	$(INSTALL) -D -m 644 daemon/shmkvd.conf $(DESTDIR)$(CONF_FILE)
+	$(INSTALL) -d $(DESTDIR)$(UNITDIR)
+	sed 's|@SBINDIR@|$(SBINDIR)|' daemon/shmkvd.service.in > $(DESTDIR)$(UNIT_FILE)
+	chmod 644 $(DESTDIR)$(UNIT_FILE)
 	$(foreach m,$(MAN),$(call install_man,$(m)))
 	$(if $(BASH_COMPLETION),$(INSTALL) -D -m 644 $(BASH_COMPLETION) $(DESTDIR)$(BASH_COMPLETION_FILE))
 	$(if $(ZSH_COMPLETION),$(INSTALL) -D -m 644 $(ZSH_COMPLETION) $(DESTDIR)$(ZSH_COMPLETION_FILE))
@@ -234,6 +248,7 @@ install: $(LIB_A) $(LIB_SO) $(TOOL) ## install under PREFIX=/usr/local, below DE
 uninstall: ## remove what install has put there
 	rm -f $(addprefix $(DESTDIR),$(INCLUDEDIR)/shmkv.h $(LIBDIR)/libshmkv.a $(LIBDIR)/$(SONAME) \
 	    $(LIBDIR)/libshmkv.so $(LIBDIR)/pkgconfig/shmkv.pc $(BINDIR)/shmkv $(MAN_FILES) \
+	    $(SBINDIR)/shmkvd $(UNIT_FILE) $(CONF_FILE) \
 	    $(BASH_COMPLETION_FILE) $(ZSH_COMPLETION_FILE))
 
 # ---- rules ---------------------------------------------------------------------------------------
@@ -252,10 +267,11 @@ $(OUT)/obj/$(1)/%.o: $(2)/%.c $(OUT)/obj/flags
 	$$(call say,CC  )
 	$$(Q)$$(COMPILE) $(3) $$<
 endef
-TEST_FLAGS := -Itests -Itests/support -Icli
+TEST_FLAGS := -Itests -Itests/support -Icli -Idaemon
 $(eval $(call compile,lib,libshmkv,$(LIB_FLAGS)))
 $(eval $(call compile,points,libshmkv,$(LIB_FLAGS) -DSHMKV_POINTS))
 $(eval $(call compile,cli,cli))
+$(eval $(call compile,daemon,daemon,-Icli))
 $(eval $(call compile,bench,bench))
 $(eval $(call compile,peers,bench/peers,-fPIC -fvisibility=hidden))
 $(eval $(call compile,examples,examples))
@@ -265,7 +281,8 @@ $(eval $(call compile,tests-points,tests,$(TEST_FLAGS) -DSHMKV_POINTS))
 $(LIB_A): $(LIB_O)
 $(POINTS_A): $(POINTS_O)
 $(CLI_A): $(CLI_PARTS_O)
-$(LIB_A) $(POINTS_A) $(CLI_A):
+$(DAEMON_A): $(DAEMON_PARTS_O)
+$(LIB_A) $(POINTS_A) $(CLI_A) $(DAEMON_A):
 	@mkdir -p $(@D)
 	$(call say,AR  )
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -280,6 +297,10 @@ $(LIB_SO): $(LIB_O)
 $(OUT)/shmkv: $(CLI_O) $(LIB_A)
 	$(call say,LINK)
 	$(Q)$(LINK) $^ $(LIBS) $(CLI_LIBS)
+
+$(OUT)/shmkvd: $(DAEMON_O) $(CLI_A) $(LIB_A)
+	$(call say,LINK)
+	$(Q)$(LINK) $^ $(LIBS)
 
 $(BENCH_BIN): $(BENCH)/%: $(OUT)/obj/bench/%.o $(BENCH_LIB_O) $(LIB_A)
 	@mkdir -p $(@D)
@@ -297,7 +318,7 @@ $(EXAMPLE_BIN): $(OUT)/examples/%: $(OUT)/obj/examples/%.o $(LIB_A)
 	$(call say,LINK)
 	$(Q)$(LINK) $^ $(LIBS)
 
-$(TEST_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(SUPPORT_O) $(CLI_A) $(LIB_A)
+$(TEST_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(SUPPORT_O) $(DAEMON_A) $(CLI_A) $(LIB_A)
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(LINK) $^ $(TEST_LIBS) $(LIBS) $(CLI_LIBS) -lm
@@ -309,7 +330,7 @@ $(POINT_TEST_BIN): $(OUT)/tests/%: $(OUT)/obj/tests-points/%.o $(SUPPORT_POINTS_
 
 .PHONY: fuzzers
 fuzzers: $(FUZZ_BIN)
-$(FUZZ_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(CLI_A) $(LIB_A)
+$(FUZZ_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(DAEMON_A) $(CLI_A) $(LIB_A)
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(LINK) -fsanitize=fuzzer $^ $(LIBS) $(CLI_LIBS)

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# deb.sh VERSION - make build/shmkv_VERSION_ARCH.deb: library, header, tool and manual in one.
+# deb.sh VERSION - make build/shmkv_VERSION_ARCH.deb: library, header, tool, service and manual in
+# one.
 
 set -eu
 version=$1
@@ -21,11 +22,11 @@ if [ -d "$root/usr/share/zsh/site-functions" ]; then
 fi
 install -D -m 644 LICENSE "$root/usr/share/doc/shmkv/copyright"
 strip --strip-unneeded "$root/usr/lib/$triplet"/libshmkv.so.0
-if [ -e "$root/usr/bin/shmkv" ]; then strip "$root/usr/bin/shmkv"; fi
+strip "$root/usr/bin/shmkv" "$root/usr/sbin/shmkvd"
 
 # dpkg-shlibdeps wants a source package around it; an empty one will do.
 printf 'Source: shmkv\n\nPackage: shmkv\nArchitecture: any\n' >"$stage/debian/control"
-mapfile -t binaries < <(find "$PWD/$root/usr" -type f \( -name '*.so.*' -o -path '*/bin/*' \))
+mapfile -t binaries < <(find "$PWD/$root/usr" -type f \( -name '*.so.*' -o -path '*/bin/*' -o -path '*/sbin/*' \))
 depends=$(cd "$stage" && dpkg-shlibdeps -O --ignore-missing-info "${binaries[@]}" |
     sed -n 's/^shlibs:Depends=//p')
 
@@ -43,8 +44,8 @@ Description: key-value store that local processes share in memory
  memory: a read takes no system call, no lock and no copy, and a process killed
  at any instruction stops nobody and loses no acknowledged write.
  .
- This package holds the library, its header, the command-line tool and the
- manual pages.
+ This package holds the library, its header, the command-line tool, the service
+ that keeps stores, and the manual pages.
 END
 printf 'activate-noawait ldconfig\n' >"$root/DEBIAN/triggers"
 (cd "$root" && find usr -type f -print0 | sort -z | xargs -0 md5sum >DEBIAN/md5sums)

@@ -12,10 +12,10 @@ set -u
 shopt -s nullglob
 c_files=({libshmkv,cli,bench,bench/peers,daemon,examples,tests,tests/support}/*.c)
 h_files=({libshmkv,cli,bench,bench/peers,daemon,examples,tests,tests/support}/*.h)
-shell_files=(scripts/*.sh tests/*.sh tests/cli/*.sh tests/model/*.sh .ci/run)
+shell_files=(scripts/*.sh tests/*.sh tests/cli/*.sh tests/daemon/*.sh tests/model/*.sh .ci/run)
 man_files=(man/*.[1-8])
 jobs=$(nproc)
-flags=(-std=c17 -D_GNU_SOURCE= -Ilibshmkv -Icli -Itests -Itests/support -DSHMKV_POINTS)
+flags=(-std=c17 -D_GNU_SOURCE= -Ilibshmkv -Icli -Idaemon -Itests -Itests/support -DSHMKV_POINTS)
 clang_format=$(command -v clang-format-14 || echo clang-format)
 library_tls_limit=640 # bytes; what all libraries of a program share is less than 2 KiB
 out=build/lint
@@ -49,7 +49,7 @@ check_clang() {
 # Each header can be included alone, and the public one from C++.
 check_headers() {
     local header failed=0
-    for header in libshmkv/*.h cli/*.h; do
+    for header in libshmkv/*.h cli/*.h daemon/*.h; do
         echo "#include \"$header\"" |
             gcc "${flags[@]}" -I. -Wall -Wextra -Werror -fsyntax-only -x c - || failed=1
     done
@@ -95,7 +95,7 @@ check_tidy() {
 check_cppcheck() {
     cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
         --suppressions-list=scripts/cppcheck.txt --error-exitcode=1 -j "$jobs" \
-        -D_GNU_SOURCE= -D__x86_64__ -DSHMKV_POINTS -U__aarch64__ -Ilibshmkv -Icli -Itests \
+        -D_GNU_SOURCE= -D__x86_64__ -DSHMKV_POINTS -U__aarch64__ -Ilibshmkv -Icli -Idaemon -Itests \
         "${c_files[@]}"
 }
 
