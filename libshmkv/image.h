@@ -17,7 +17,8 @@
  *   PENDING -> LISTED        image_commit(), once its barriers have returned
  *   PENDING, LISTED -> FREE  the same, if the new list does not name it: the old checkpoint is
  *                            whole until then, and no longer needed after it
- *   PENDING -> SHUNNED       an error of the disk: not used again as long as the image is open
+ *   any -> ... | SHUNNED     an error of the disk: nothing more is written there as long as the
+ *                            image is open, if there is another slot
  *
  * One checkpoint:
  *   image_begin()      nothing is in doubt
@@ -84,20 +85,30 @@ struct image_look {
     bool moved; /* the image was made as another file: a copy, or on another disk */
 };
 
+/* What the image knows of a segment id. */
+struct image_segment {
+    struct image_entry listed; /* by the last commit; bytes 0: it is not */
+    uint64_t incarnation;      /* that the newest copy is of, and ... */
+    uint64_t copied;           /* ... how many bytes of it are in the file */
+    uint32_t slot;             /* file slot of the copy; IMAGE_SLOT_NONE: there is none */
+};
+
 struct image {
     struct file file;
-    struct image_geometry geometry;
-    struct image_cut cut;           /* of the last durable commit */
-    uint64_t sequence;              /* its number */
-    uint64_t generation;            /* raised by each recovery */
+    struct image_super super;       /* as on the disk */
+    struct image_commit_head head;  /* the last commit; generation, E, clock ... */
     bool moved;                     /* as in image_look */
     bool settled;                   /* INV-F3: what was read is what is on the disk */
-    struct image_super super;       /* the newest */
+    bool mirrored;                  /* both superblocks are the same */
+    bool folding;                   /* the next commit must be a fold */
+    unsigned newest;                /* which of the two superblocks it was read from */
     uint64_t journal_at;            /* where the next record goes, bytes into the journal */
     uint32_t journal_crc;           /* of the last record, or of the superblock */
-    struct image_segment *segments; /* by id: what is listed, what is copied */
-    uint8_t *slots;                 /* state of each file slot */
+    uint64_t loaded;                /* length of `segments` */
+    struct image_segment *segments; /* by id */
+    uint8_t *slots;                 /* by number: enum image_slot_state */
     uint64_t slot_high;             /* slots below have room in the file */
+    bool written;                   /* since the last barrier */
     uint64_t bytes_written;         /* since it was opened, for statistics */
 };
 
@@ -149,6 +160,12 @@ int image_write(struct image *im, uint64_t segment, const void *data, uint64_t a
  */
 int image_commit(struct image *im, const struct image_cut *cut, const struct image_item *items,
                  size_t n);
+
+/*
+ * The caller knows (from shared memory, say) that commit @sequence has returned 0: if it is the one
+ * that was read, image_begin() need not write it again.
+ */
+void image_set_durable(struct image *im, uint64_t sequence);
 
 /* For the next commit: recovery's new generation; another uuid for an image that was @moved. */
 void image_set_generation(struct image *im, uint64_t generation);

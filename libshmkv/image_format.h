@@ -11,7 +11,8 @@
 
 #include "base.h"
 
-#define IMAGE_MAGIC 0x0a1a564b4d485389ull /* 89 'S' 'H' 'M' 'K' 'V' 1a 0a: not a text */
+#define IMAGE_MAGIC 0x0a1a564b4d485389ull  /* 89 'S' 'H' 'M' 'K' 'V' 1a 0a: not a text */
+#define IMAGE_MAKING 0x0a1a474b414d5389ull /* in its place while the image is being made */
 #define IMAGE_VERSION 1u
 #define IMAGE_FEATURES 0u /* bits of image_super.features that this version knows */
 #define IMAGE_SLOT_NONE UINT32_MAX

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * image_commit.c - make a new list the contents of the image.
+ *
+ *   by the journal          by a fold (the journal is full, or the superblock has to change)
+ *   -----------------       ---------------------------------------------------------------
+ *                           the whole list -> the table that is not in use
+ *   BARRIER 1: all that was copied, and the table, is on the disk
+ *   record, twice           superblock 0: names the table, its checksum, the commit
+ *   BARRIER 2: the commit is durable
+ *   release slots           release slots; superblock 1 the same; BARRIER 3; the journal begins
+ *                           at its start
+ *
+ * Without BARRIER 1 a record could be on the disk before what it names, without BARRIER 2 file
+ * slots that the old list needs could be written over before the new one counts.  BARRIER 3 comes
+ * before the journal is written over: what superblock 1 named until then needs it.
+ *
+ * A failure before BARRIER 2 has returned 0 leaves it open which of both lists the disk has; the
+ * next image_begin() finds out, and makes that durable before anything else is done.
+ */
+#include "image_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "point.h"
+
+#define TAIL_LEAST 16u /* free slots behind the last one in use that are kept anyway */
+
+/* A commit that is being made. */
+struct commit {
+    struct image_commit_head head;
+    struct image_entry *entries; /* the whole list, in the order of segments */
+    uint64_t count;
+    struct image_entry *changes;
+    uint64_t changed;
+};
+
+static struct image_entry entry_of(const struct image *im, const struct image_item *item)
+{
+    return (struct image_entry){
+        .incarnation = item->incarnation,
+        .birth = item->birth,
+        .segment = (uint32_t)item->segment,
+        .slot = im->segments[item->segment].slot,
+        .bytes = (uint32_t)item->bytes,
+        .flags = item->flags,
+    };
+}
+
+/* Was the item reserved and copied?  Anything else is an error of the caller. */
+static bool item_copied(const struct image *im, const struct image_item *item)
+{
+    if (item->segment >= im->super.segment_count)
+        return false;
+    const struct image_segment *s = &im->segments[item->segment];
+    return s->slot != IMAGE_SLOT_NONE && s->incarnation == item->incarnation && item->bytes != 0 &&
+           item->bytes <= s->copied && item->bytes % 8 == 0;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    const struct image_entry *x = a, *y = b;
+    return x->segment < y->segment ? -1 : x->segment > y->segment;
+}
+
+static int list_items(const struct image *im, struct commit *c, const struct image_item *items,
+                      size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!item_copied(im, &items[i]))
+            return error_set(SHMKV_EINVAL,
+                             "%s: segment %llu is to be committed, and was not copied whole",
+                             im->file.path, (unsigned long long)items[i].segment);
+        c->entries[c->count++] = entry_of(im, &items[i]);
+    }
+    qsort(c->entries, c->count, sizeof(*c->entries), compare_entries);
+    return 0;
+}
+
+/* What differs from the last commit. */
+static void find_changes(const struct image *im, struct commit *c)
+{
+    const struct image_entry *e = c->entries, *end = c->entries + c->count;
+    for (uint64_t id = 0; id < im->super.segment_count; id++) {
+        const struct image_entry *old = &im->segments[id].listed;
+        if (e < end && e->segment == id) {
+            if (memcmp(e, old, sizeof(*e)) != 0)
+                c->changes[c->changed++] = *e;
+            e++;
+        } else if (old->bytes != 0) {
+            c->changes[c->changed++] =
+                (struct image_entry){.segment = (uint32_t)id, .slot = IMAGE_SLOT_NONE};
+        }
+    }
+}
+
+static int prepare(const struct image *im, struct commit *c, const struct image_cut *cut,
+                   const struct image_item *items, size_t n)
+{
+    c->entries = calloc(im->super.segment_count, sizeof(*c->entries));
+    c->changes = calloc(im->super.segment_count, sizeof(*c->changes));
+    if (c->entries == NULL || c->changes == NULL || n > im->super.segment_count)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for a list of %zu segments", im->file.path,
+                         n);
+    int rc = list_items(im, c, items, n);
+    if (rc != 0)
+        return rc;
+    find_changes(im, c);
+    c->head = (struct image_commit_head){
+        .sequence = im->head.sequence + 1,
+        .generation = im->head.generation,
+        .epoch = cut->epoch,
+        .ceiling = cut->ceiling,
+        .clock_ms = cut->clock_ms,
+        .keys = cut->keys,
+        .size = cut->size,
+        .flags = cut->flags,
+    };
+    return 0;
+}
+
+/* ---- writing ------------------------------------------------------------------------------- */
+
+/* A barrier over all that was copied so far. */
+static int barrier(struct image *im)
+{
+    int rc = file_barrier(&im->file);
+    if (rc != 0)
+        return rc;
+    im->written = false;
+    for (uint64_t i = 0; i < im->slot_high; i++)
+        im->slots[i] &= (uint8_t)~IMAGE_SLOT_WRITTEN;
+    return 0;
+}
+
+static bool journal_has_room(const struct image *im, const struct commit *c)
+{
+    return im->journal_at + 2 * image_journal_bytes(c->changed) <= im->super.journal_bytes;
+}
+
+static int append_record(struct image *im, struct commit *c)
+{
+    uint64_t bytes = 2 * image_journal_bytes(c->changed);
+    char *buffer = malloc(bytes);
+    if (buffer == NULL)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for a commit", im->file.path);
+    c->head.entries = (uint32_t)c->changed;
+    uint32_t crc = image_journal_make(im, &c->head, c->changes, buffer);
+    int rc = im->written ? barrier(im) : 0;
+    POINT("image.barrier1");
+    if (rc == 0)
+        rc = file_write(&im->file, buffer, bytes, im->super.journal_offset + im->journal_at);
+    free(buffer);
+    POINT("image.recorded");
+    if (rc == 0)
+        rc = file_barrier(&im->file);
+    if (rc != 0)
+        return image_doubt(im, rc);
+    im->journal_at += bytes;
+    im->journal_crc = crc;
+    im->bytes_written += bytes;
+    return 0;
+}
+
+static int write_table(struct image *im, const struct commit *c, struct image_super *s)
+{
+    s->table = 1 - im->super.table;
+    struct image_page *pages =
+        image_table_make(c->entries, c->count, c->head.sequence, &s->table_crc);
+    uint64_t bytes = image_table_pages(c->count) * PAGE_BYTES;
+    if (pages == NULL)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for its table", im->file.path);
+    int rc = bytes == 0 ? 0 : file_write(&im->file, pages, bytes, s->table_offset[s->table]);
+    free(pages);
+    im->bytes_written += bytes;
+    return rc != 0 ? rc : barrier(im);
+}
+
+static int write_super(struct image *im, const struct image_super *s, unsigned which)
+{
+    int rc = file_write(&im->file, s, sizeof(*s), (uint64_t)which * PAGE_BYTES);
+    im->bytes_written += sizeof(*s);
+    return rc != 0 ? rc : file_barrier(&im->file);
+}
+
+static int fold(struct image *im, struct commit *c)
+{
+    struct image_super s = im->super;
+    c->head.entries = (uint32_t)c->count;
+    s.head = c->head;
+    s.super_sequence++;
+    int rc = write_table(im, c, &s);
+    POINT("image.table");
+    if (rc == 0) {
+        image_super_seal(&s);
+        rc = write_super(im, &s, 0);
+    }
+    POINT("image.super");
+    if (rc != 0)
+        return image_doubt(im, rc);
+    im->super = s;
+    im->newest = 0;
+    im->journal_at = 0;
+    im->journal_crc = s.crc;
+    im->folding = false;
+    if (write_super(im, &s, 1) != 0) /* durable all the same; mended before the next commit */
+        im->settled = im->mirrored = false;
+    POINT("image.mirrored");
+    return 0;
+}
+
+/* ---- afterwards ---------------------------------------------------------------------------- */
+
+/* The new list counts: the slots that only the old one named, and abandoned copies, are free. */
+static void adopt(struct image *im, const struct commit *c)
+{
+    im->head = c->head;
+    for (uint64_t i = 0; i < im->slot_high; i++)
+        im->slots[i] &= (uint8_t)~IMAGE_SLOT_STATE;
+    for (uint64_t id = 0; id < im->super.segment_count; id++)
+        im->segments[id].listed = (struct image_entry){0};
+    for (uint64_t i = 0; i < c->count; i++) {
+        im->segments[c->entries[i].segment].listed = c->entries[i];
+        im->slots[c->entries[i].slot] |= IMAGE_SLOT_LISTED;
+    }
+    for (uint64_t id = 0; id < im->super.segment_count; id++) {
+        if (im->segments[id].listed.bytes == 0)
+            im->segments[id].slot = IMAGE_SLOT_NONE;
+    }
+}
+
+/* What is full is not written to again: its pages in memory are as good for others (R15). */
+static void forget_full(struct image *im, const struct commit *c)
+{
+    for (uint64_t i = 0; i < c->changed; i++) {
+        const struct image_entry *e = &c->changes[i];
+        if (e->bytes == im->super.segment_bytes)
+            im->file.table->forget(&im->file, image_position(im, e->slot, 0), e->bytes);
+    }
+}
+
+/* Cut off a long tail of free slots; if that fails they stay. */
+static void give_back_tail(struct image *im)
+{
+    uint64_t high = im->slot_high;
+    while (high > 0 && (im->slots[high - 1] & IMAGE_SLOT_STATE) == IMAGE_SLOT_FREE)
+        high--;
+    uint64_t keep = high + max_u64(high / 4, TAIL_LEAST);
+    if (keep < im->slot_high &&
+        im->file.table->truncate(&im->file, image_position(im, keep, 0)) == 0)
+        im->slot_high = keep;
+}
+
+int image_commit(struct image *im, const struct image_cut *cut, const struct image_item *items,
+                 size_t n)
+{
+    struct commit c = {0};
+    if (!im->settled)
+        return error_set(SHMKV_EIO, "%s: a commit after an error, without beginning anew",
+                         im->file.path);
+    int rc = prepare(im, &c, cut, items, n);
+    if (rc == 0)
+        rc = im->folding || !journal_has_room(im, &c) ? fold(im, &c) : append_record(im, &c);
+    if (rc == 0) {
+        adopt(im, &c);
+        forget_full(im, &c);
+        give_back_tail(im);
+    }
+    free(c.entries);
+    free(c.changes);
+    return rc;
+}

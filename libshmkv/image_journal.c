@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * image_journal.c - the journal: records of commits since the table was written.
+ *
+ *   | n+1 | n+1 | n+2 | n+2 | n+3 | n+3 | older, or zero ...
+ *
+ * Each record stands twice, and chains to the one before by its checksum and its number; both
+ * copies go out in one write before the second barrier of a commit.  The chain ends where neither
+ * copy of the next record is sound: a power loss came before that barrier had returned.  Then no
+ * later record can be there, since it would have been written after; so if one is, the chain is
+ * damaged, which is an error and not an older state.                       test_image: journal_*
+ *
+ * The chain begins with the superblock's checksum, which changes with each fold, so records of
+ * before it never fit; their numbers are smaller anyway.
+ */
+#include "image_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "crc32c.h"
+#include "error.h"
+
+uint64_t image_journal_bytes(uint64_t entries)
+{
+    return align_up(sizeof(struct image_record) + entries * sizeof(struct image_entry), PAGE_BYTES);
+}
+
+static uint64_t tie(const struct image_super *s)
+{
+    uint64_t half;
+    memcpy(&half, s->uuid, sizeof(half));
+    return half;
+}
+
+static uint32_t record_crc(const struct image_record *r, uint64_t bytes)
+{
+    return crc32c(0, (const char *)r + sizeof(r->crc), bytes - sizeof(r->crc));
+}
+
+uint32_t image_journal_make(const struct image *im, const struct image_commit_head *head,
+                            const struct image_entry *entries, char *buffer)
+{
+    uint64_t bytes = image_journal_bytes(head->entries);
+    struct image_record *r = (void *)buffer;
+    memset(buffer, 0, bytes);
+    r->magic = IMAGE_RECORD_MAGIC;
+    r->previous = im->journal_crc;
+    r->page = (uint32_t)(im->journal_at / PAGE_BYTES);
+    r->tie = tie(&im->super);
+    r->head = *head;
+    memcpy(r + 1, entries, head->entries * sizeof(*entries));
+    r->crc = record_crc(r, bytes);
+    memcpy(buffer + bytes, buffer, bytes);
+    return r->crc;
+}
+
+/* A whole record of this image at byte @at of the journal; cheap for what is none. */
+static bool is_record(const struct image *im, const char *journal, uint64_t at)
+{
+    const struct image_record *r = (const void *)(journal + at);
+    uint64_t room = im->super.journal_bytes - at;
+    return r->magic == IMAGE_RECORD_MAGIC && r->tie == tie(&im->super) &&
+           r->head.entries <= room / sizeof(struct image_entry) &&
+           image_journal_bytes(r->head.entries) <= room &&
+           r->head.sequence > im->super.head.sequence &&
+           r->crc == record_crc(r, image_journal_bytes(r->head.entries));
+}
+
+/* The record that follows im->head: at im->journal_at, or its second copy behind. */
+static const struct image_record *next_record(const struct image *im, const char *journal)
+{
+    for (uint64_t at = im->journal_at; at < im->super.journal_bytes; at += PAGE_BYTES) {
+        const struct image_record *r = (const void *)(journal + at);
+        if (r->magic == IMAGE_RECORD_MAGIC && r->head.sequence == im->head.sequence + 1 &&
+            r->previous == im->journal_crc && r->page == im->journal_at / PAGE_BYTES &&
+            r->head.generation == im->head.generation && is_record(im, journal, at) &&
+            im->journal_at + 2 * image_journal_bytes(r->head.entries) <= im->super.journal_bytes)
+            return r;
+    }
+    return NULL;
+}
+
+static bool apply(struct image *im, const struct image_record *r)
+{
+    const struct image_entry *e = (const void *)(r + 1);
+    for (uint32_t i = 0; i < r->head.entries; i++, e++) {
+        if (!image_entry_sound(im, e))
+            return false;
+        im->segments[e->segment].listed = *e;
+    }
+    im->head = r->head;
+    return true;
+}
+
+/* Make both copies whole, so that writing the chain again mends what was damaged. */
+static void take(struct image *im, char *journal, const struct image_record *r)
+{
+    uint64_t bytes = image_journal_bytes(r->head.entries);
+    char *at = journal + im->journal_at;
+    im->journal_crc = r->crc;
+    memmove(at, r, bytes);
+    memcpy(at + bytes, at, bytes);
+    im->journal_at += 2 * bytes;
+}
+
+static int check_end(const struct image *im, const char *journal)
+{
+    for (uint64_t at = 0; at < im->super.journal_bytes; at += PAGE_BYTES) {
+        const struct image_record *r = (const void *)(journal + at);
+        if (r->magic == IMAGE_RECORD_MAGIC && r->head.sequence > im->head.sequence + 1 &&
+            is_record(im, journal, at))
+            return error_set(SHMKV_ECORRUPT,
+                             "%s: commit %llu in the journal (byte %llu of the file) is damaged, a "
+                             "later one is there; restore the image from a backup, or save what "
+                             "can be saved with shmkv repair",
+                             im->file.path, (unsigned long long)im->head.sequence + 1,
+                             (unsigned long long)(im->super.journal_offset + im->journal_at));
+    }
+    return 0;
+}
+
+int image_journal_load(struct image *im, char **chain)
+{
+    char *journal = malloc(im->super.journal_bytes);
+    *chain = journal;
+    if (journal == NULL)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for its journal", im->file.path);
+    int rc = file_read(&im->file, journal, im->super.journal_bytes, im->super.journal_offset);
+    const struct image_record *r;
+    while (rc == 0 && (r = next_record(im, journal)) != NULL) {
+        if (!apply(im, r))
+            return error_set(SHMKV_ECORRUPT,
+                             "%s: commit %llu in the journal has a right checksum and makes no "
+                             "sense",
+                             im->file.path, (unsigned long long)r->head.sequence);
+        take(im, journal, r);
+    }
+    return rc != 0 ? rc : check_end(im, journal);
+}

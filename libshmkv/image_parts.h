@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/* image_parts.h - what the image*.c files share; nobody else includes it. */
+#ifndef SHMKV_IMAGE_PARTS_H
+#define SHMKV_IMAGE_PARTS_H
+
+#include "image.h"
+
+/* States of a file slot, see image.h; the last two are marks beside them. */
+enum image_slot_state {
+    IMAGE_SLOT_FREE = 0,
+    IMAGE_SLOT_PENDING = 1,
+    IMAGE_SLOT_LISTED = 2,
+    IMAGE_SLOT_STATE = 3,   /* mask */
+    IMAGE_SLOT_WRITTEN = 4, /* since the last barrier */
+    IMAGE_SLOT_SHUNNED = 8, /* the disk failed there */
+};
+
+/* ---- image_super.c: the two superblocks ------------------------------------------------------ */
+
+/* Lay the file out for segments of this size and number; sets the offsets and counts of @super. */
+void image_super_layout(struct image_super *super);
+/* Checksum it, ready to be written. */
+void image_super_seal(struct image_super *super);
+
+/* What stands in the first two pages of a file. */
+struct image_supers {
+    enum image_state state;
+    unsigned newest; /* index of the newer sound one */
+    struct image_super copy[2];
+};
+/* Read and judge them; @supers->state is set unless the file cannot be read. */
+int image_super_read(const struct file *f, struct image_supers *supers);
+
+/* ---- image_journal.c: records ---------------------------------------------------------------- */
+
+/* Bytes of one copy of a record with so many entries. */
+uint64_t image_journal_bytes(uint64_t entries);
+/* Put record and entries, both copies, together in @buffer of 2 x image_journal_bytes(); returns
+ * the crc. */
+uint32_t image_journal_make(const struct image *im, const struct image_commit_head *head,
+                            const struct image_entry *entries, char *buffer);
+/*
+ * Read the journal and apply each record of the chain to im->segments and im->head.
+ * @chain: receives it (im->journal_at bytes, damaged copies mended); to be freed.
+ */
+int image_journal_load(struct image *im, char **chain);
+
+/* ---- image_table.c: tables ------------------------------------------------------------------- */
+
+uint64_t image_table_pages(uint64_t entries);
+/* Put @n entries into pages, to be freed; NULL: no memory.  @crc: as in superblocks. */
+struct image_page *image_table_make(const struct image_entry *entries, uint64_t n,
+                                    uint64_t sequence, uint32_t *crc);
+/* Read the table that the superblock names, its entries into im->segments. */
+int image_table_load(struct image *im, struct image_page **pages);
+
+/* ---- image_load.c: from the file to memory --------------------------------------------------- */
+
+/* Is the entry one that the geometry allows? */
+bool image_entry_sound(const struct image *im, const struct image_entry *e);
+/* Read everything but the slots; what was copied and not committed is forgotten. */
+int image_load(struct image *im);
+/* The same, and write what was read once more, so that it is durable. */
+int image_settle(struct image *im);
+
+/* The disk failed: what was written since the last barrier is in doubt. */
+int image_doubt(struct image *im, int rc);
+
+#endif
