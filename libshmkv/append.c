@@ -8,14 +8,18 @@
 /* Memory is taken a quarter of a segment at a time: few system calls, short pauses. */
 #define TAKE_SHIFT 2
 
-static int take_memory(struct append *l, const struct participant *p, uint64_t bytes)
+static int take_memory(struct append *l, const struct participant *p, enum segment_purpose purpose,
+                       uint64_t bytes)
 {
     const struct arena *a = p->arena;
     struct segment *s = segment_at(a, l->hold.id);
     uint64_t start = arena_segment_start(a, l->hold.id);
     uint64_t step = (a->segment_mask + 1) >> TAKE_SHIFT;
     uint64_t want = min_u64(align_up(l->at + bytes - start, step), a->segment_mask + 1);
-    int rc = arena_take(a, l->taken, start + want - l->taken);
+    int rc = purpose == SEGMENT_FOR_PUT ? arena_take_value(a, l->taken, start + want - l->taken)
+                                        : arena_take(a, l->taken, start + want - l->taken);
+    if (rc == SHMKV_ENOSPC)
+        l->lacks = start + want - l->taken;
     if (rc != 0)
         return rc;
     l->taken = start + want;
@@ -45,6 +49,7 @@ int append_refill(struct append *l, const struct participant *p, enum segment_pu
                   uint64_t bytes)
 {
     const struct arena *a = p->arena;
+    l->lacks = 0;
     if (l->hold.id == SEGMENT_NONE || l->at + bytes > l->end) {
         segment_close_owner(a, &l->hold);
         int rc = segment_open(p, purpose, bytes, &l->hold);
@@ -54,7 +59,7 @@ int append_refill(struct append *l, const struct participant *p, enum segment_pu
         }
         begin(l, a);
     }
-    return l->at + bytes <= l->taken ? 0 : take_memory(l, p, bytes);
+    return l->at + bytes <= l->taken ? 0 : take_memory(l, p, purpose, bytes);
 }
 
 void append_close(struct append *l, const struct arena *a)

@@ -26,6 +26,7 @@ struct append {
     uint64_t end;   /* offset of the end of the segment */
     uint64_t taken; /* offset up to which there is memory */
     uint64_t seed;  /* record_seed() of the segment's incarnation */
+    uint64_t lacks; /* after SHMKV_ENOSPC: memory that tmpfs, cgroup or machine refused; 0: none */
 };
 
 #define APPEND_INIT                                                                                \
@@ -45,8 +46,8 @@ int append_refill(struct append *l, const struct participant *p, enum segment_pu
 
 /*
  * append_reserve() - have @bytes of room with memory under it.
- * SHMKV_ENOSPC without a text: nothing is free, the caller makes room and tries again; other
- * errors have a text.
+ * SHMKV_ENOSPC without a text: nothing is free, the caller makes room and tries again; with one,
+ * and l->lacks: the store has room, but there is no memory for it.  Other errors have a text.
  */
 static inline int append_reserve(struct append *l, const struct participant *p,
                                  enum segment_purpose purpose, uint64_t bytes)

@@ -71,6 +71,11 @@ int arena_after_fork(struct arena *a);
  *         inside the arena), SHMKV_ESYSTEM.
  */
 int arena_take(const struct arena *a, uint64_t offset, uint64_t bytes);
+/*
+ * The same for what users store: some segments' memory is left for removals and the cleaner, so
+ * that a store can be emptied though it was not its own limit that ended its growth.
+ */
+int arena_take_value(const struct arena *a, uint64_t offset, uint64_t bytes);
 /* The same in the sync object. */
 int arena_take_sync(const struct arena *a, uint64_t offset, uint64_t bytes);
 /* Give the memory back; the range reads as zero afterwards (and no page of it stays mapped). */

@@ -4,7 +4,8 @@
  *
  * tmpfs itself gives a page as long as its own limit allows, and leaves it to the OOM killer to
  * find room.  So before memory is taken we look at MemAvailable and at the limits of the memory
- * cgroups that we are in (v1 and v2, each level), less a margin.
+ * cgroups that we are in (v1 and v2, each level), less a margin.  For what users store it is less
+ * what removals and the cleaner will need then, and that concerns the tmpfs too.
  *
  * Looking costs some twenty system calls, taking costs one, so one look admits many: until a
  * 64th of the headroom it found, at most 64 MiB, has been taken by this process, or ten seconds
@@ -28,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define SECOND_NS 1000000000ull
@@ -38,6 +40,7 @@
 #define BUDGET_SHARE 64u
 #define MARGIN_MOST (64 * MIB)
 #define MARGIN_SHARE 32u
+#define KEEP_SHARE 16u
 #define LEVELS_MOST 8u
 #define UNLIMITED (1ull << 60) /* cgroup v1 writes a huge number for "none" */
 
@@ -48,11 +51,24 @@ struct level {
     uint64_t limit;
 };
 
+/* What one look has admitted. */
+struct budget {
+    _Atomic uint64_t bytes; /* that may be taken without looking */
+    _Atomic uint64_t expires_ns;
+    _Atomic uint64_t device; /* of the tmpfs that was looked at */
+};
+
+/* Who has least left. */
+struct tightest {
+    uint64_t left;
+    const char *cgroup; /* NULL: the machine, or the tmpfs */
+    bool tmpfs;
+};
+
 static struct {
-    _Atomic uint64_t budget;     /* bytes that may be taken without looking */
-    _Atomic uint64_t expires_ns; /* of the budget */
-    _Atomic uint64_t owner;      /* the process to which budget and levels belong */
-    _Atomic uint64_t turn;       /* the process of which a thread is looking; 0: nobody is */
+    struct budget budgets[2]; /* for those who keep something, and the others */
+    _Atomic uint64_t owner;   /* the process to which budgets and levels belong */
+    _Atomic uint64_t turn;    /* the process of which a thread is looking; 0: nobody is */
     /* Below: of who has the turn. */
     uint64_t levels_ns; /* when they were found */
     unsigned level_count;
@@ -172,15 +188,21 @@ static void find_all_levels(uint64_t now)
         find_line(line);
 }
 
-/* @available less a margin, which is for everybody else and for page tables. */
-static uint64_t less_margin(uint64_t available, uint64_t total)
+static uint64_t less(uint64_t available, uint64_t part)
+{
+    return available > part ? available - part : 0;
+}
+
+/* @available less a margin, which is for everybody else and for page tables, and less what is kept,
+ * of a small total not too much. */
+static uint64_t less_margin(uint64_t available, uint64_t total, uint64_t keep)
 {
     uint64_t margin = min_u64(total / MARGIN_SHARE, MARGIN_MOST);
-    return available > margin ? available - margin : 0;
+    return less(less(available, margin), min_u64(keep, total / KEEP_SHARE));
 }
 
 /* What a cgroup has left; file pages that it could drop are looked at only when it is tight. */
-static uint64_t level_headroom(const struct level *level)
+static uint64_t level_headroom(const struct level *level, uint64_t keep)
 {
     char path[320], text[4096];
     uint64_t used = 0;
@@ -193,37 +215,50 @@ static uint64_t level_headroom(const struct level *level)
             used -= min_u64(used, labelled(text, label));
         }
     }
-    return less_margin(level->limit > used ? level->limit - used : 0, level->limit);
+    return less_margin(less(level->limit, used), level->limit, keep);
 }
 
-/* The least that anybody has left; @where: whose limit that is. */
-static uint64_t headroom(uint64_t now, const char **where)
+/* What a tmpfs has left; without a margin: when it is full, it says so and does no harm. */
+static uint64_t tmpfs_headroom(const char *path, uint64_t keep)
+{
+    struct statfs fs;
+    if (statfs(path, &fs) != 0 || fs.f_blocks == 0) /* has no limit, or the name is gone */
+        return UINT64_MAX;
+    uint64_t block = (uint64_t)fs.f_bsize;
+    return less(fs.f_bavail * block, min_u64(keep, fs.f_blocks * block / KEEP_SHARE));
+}
+
+static struct tightest headroom(const struct arena *a, uint64_t keep, uint64_t now)
 {
     char text[4096];
-    uint64_t least = UINT64_MAX;
-    *where = NULL;
+    struct tightest least = {.left = UINT64_MAX};
     if (read_text("/proc/meminfo", text, sizeof(text)))
-        least =
-            less_margin(labelled(text, "MemAvailable:") * 1024, labelled(text, "MemTotal:") * 1024);
+        least.left = less_margin(labelled(text, "MemAvailable:") * 1024,
+                                 labelled(text, "MemTotal:") * 1024, keep);
     find_all_levels(now);
     for (unsigned i = 0; i < limits.level_count; i++) {
-        uint64_t left = level_headroom(&limits.levels[i]);
-        if (left < least) {
-            least = left;
-            *where = limits.levels[i].dir;
-        }
+        uint64_t left = level_headroom(&limits.levels[i], keep);
+        if (left < least.left)
+            least = (struct tightest){.left = left, .cgroup = limits.levels[i].dir};
     }
+    uint64_t left = keep != 0 ? tmpfs_headroom(a->path, keep) : UINT64_MAX;
+    if (left < least.left)
+        least = (struct tightest){.left = left, .tmpfs = true};
     return least;
 }
 
-static int refuse(const char *name, uint64_t bytes, uint64_t left, const char *where)
+static int refuse(const struct arena *a, uint64_t bytes, const struct tightest *t)
 {
-    if (where)
+    const char *name = a->name;
+    uint64_t left = t->left;
+    if (t->tmpfs)
+        return arena_name_full(a, a->path);
+    if (t->cgroup)
         return error_set(SHMKV_ENOSPC,
                          "%s: %" PRIu64 " KiB more would bring the memory cgroup %s to its limit "
                          "(%" PRIu64 " KiB are left to use); raise the limit or make the store "
                          "smaller",
-                         name, bytes / 1024, where, left / 1024);
+                         name, bytes / 1024, t->cgroup, left / 1024);
     return error_set(SHMKV_ENOSPC,
                      "%s: %" PRIu64 " KiB more would leave the machine without memory (%" PRIu64
                      " KiB are left to use); free some or make the store smaller",
@@ -231,25 +266,25 @@ static int refuse(const char *name, uint64_t bytes, uint64_t left, const char *w
 }
 
 /* Spend from the budget.  Relaxed: it is a count of its own, of this process. */
-static bool spend(uint64_t bytes)
+static bool spend(struct budget *b, uint64_t bytes)
 {
-    uint64_t left = load_relaxed(&limits.budget);
+    uint64_t left = load_relaxed(&b->bytes);
     while (left >= bytes) { /* a failed CAS saw another thread get on */
-        if (cas_relaxed(&limits.budget, &left, left - bytes))
+        if (cas_relaxed(&b->bytes, &left, left - bytes))
             return true;
     }
     return false;
 }
 
-static int look(const char *name, uint64_t bytes, uint64_t now)
+static int look(const struct arena *a, uint64_t bytes, uint64_t keep, uint64_t now)
 {
-    const char *where;
-    uint64_t left = headroom(now, &where);
-    if (bytes > left)
-        return refuse(name, bytes, left, where);
-    uint64_t budget = min_u64((left - bytes) / BUDGET_SHARE, BUDGET_MOST);
-    store_relaxed(&limits.budget, budget);
-    store_relaxed(&limits.expires_ns, now + (left < PLENTY ? 1 : 10) * SECOND_NS);
+    struct budget *b = &limits.budgets[keep != 0];
+    struct tightest t = headroom(a, keep, now);
+    if (bytes > t.left)
+        return refuse(a, bytes, &t);
+    store_relaxed(&b->bytes, min_u64((t.left - bytes) / BUDGET_SHARE, BUDGET_MOST));
+    store_relaxed(&b->expires_ns, now + (t.left < PLENTY ? 1 : 10) * SECOND_NS);
+    store_relaxed(&b->device, a->device);
     return 0;
 }
 
@@ -261,21 +296,32 @@ static bool turn_take(void)
     return holder != self() && cas_acq_rel(&limits.turn, &holder, self());
 }
 
+/* A parent's. */
+static void forget_budgets(void)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(limits.budgets); i++)
+        store_relaxed(&limits.budgets[i].expires_ns, 0);
+}
+
 static void turn_end(void)
 {
     store_relaxed(&limits.owner, self());
     store_release(&limits.turn, 0); /* [L1] */
 }
 
-int arena_limits_admit(const char *name, uint64_t bytes)
+int arena_limits_admit(const struct arena *a, uint64_t bytes, uint64_t keep)
 {
     uint64_t now = clock_mono_ns();
+    struct budget *b = &limits.budgets[keep != 0];
     bool ours = load_relaxed(&limits.owner) == self(); /* changes only by a fork, or at first */
-    if (ours && now < load_relaxed(&limits.expires_ns) && spend(bytes))
+    bool known = keep == 0 || load_relaxed(&b->device) == a->device;
+    if (ours && known && now < load_relaxed(&b->expires_ns) && spend(b, bytes))
         return 0;
     if (!turn_take())
         return 0;
-    int rc = look(name, bytes, now);
+    if (load_relaxed(&limits.owner) != self())
+        forget_budgets();
+    int rc = look(a, bytes, keep, now);
     turn_end();
     return rc;
 }
@@ -286,7 +332,7 @@ uint64_t arena_limits_total(void)
     if (!turn_take())
         return total;
     if (load_relaxed(&limits.owner) != self())
-        store_relaxed(&limits.expires_ns, 0); /* a parent's budget */
+        forget_budgets();
     find_all_levels(clock_mono_ns());
     for (unsigned i = 0; i < limits.level_count; i++)
         total = min_u64(total, limits.levels[i].limit);

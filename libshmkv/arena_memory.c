@@ -23,12 +23,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+
+/* As many as the cleaner and tombstones keep of a store's own limit, and room for quarters. */
+#define KEPT_SEGMENTS 8ull
 
 /*
  * A range of one of the two objects, in whole pages of the kernel.  What is taken and released
@@ -86,11 +88,8 @@ static int allocate(const struct range *r)
 static int explain_fault(const struct arena *a, const struct range *r)
 {
     struct stat st;
-    struct statfs fs;
     int fd = arena_name_fd(r->fd, r->path, r->device, r->inode);
     bool cut = fd >= 0 && fstat(fd, &st) == 0 && (uint64_t)st.st_size < r->offset + r->bytes;
-    bool full = fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_blocks != 0;
-    uint64_t total = full ? (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize >> 10 : 0;
 
     if (fd >= 0 && fd != r->fd)
         close(fd);
@@ -99,14 +98,7 @@ static int explain_fault(const struct arena *a, const struct range *r)
                          "%s: %s was cut short; close the store, remove it and "
                          "create it anew",
                          a->name, r->path);
-    const char *slash = strrchr(r->path, '/');
-    int length = (int)(slash - r->path);
-    if (full)
-        return error_set(SHMKV_ENOSPC,
-                         "%s: %.*s is full (%llu KiB): remove something there, make it larger with "
-                         "mount -o remount,size=SIZE %.*s, or make the store smaller",
-                         a->name, length, r->path, (unsigned long long)total, length, r->path);
-    return error_set(SHMKV_ENOSPC, "%s: there is no memory left for %s", a->name, r->path);
+    return arena_name_full(a, r->path);
 }
 
 static int explain(const struct arena *a, const struct range *r)
@@ -128,9 +120,9 @@ static int explain(const struct arena *a, const struct range *r)
     }
 }
 
-static int take(const struct arena *a, const struct range *r)
+static int take(const struct arena *a, const struct range *r, uint64_t keep)
 {
-    int rc = arena_limits_admit(a->name, r->bytes);
+    int rc = arena_limits_admit(a, r->bytes, keep);
     if (rc != 0)
         return rc;
     if (populate(r) == 0 || (errno == EINVAL && allocate(r) == 0))
@@ -151,20 +143,30 @@ static int check_range(const struct arena *a, uint64_t offset, uint64_t bytes, u
     return 0;
 }
 
-int arena_take(const struct arena *a, uint64_t offset, uint64_t bytes)
+static int take_log(const struct arena *a, uint64_t offset, uint64_t bytes, uint64_t keep)
 {
     struct range r = range_of(a, false, offset, bytes);
     int rc = check_range(a, offset, bytes, a->reserve);
     if (rc == 0 && a->readonly)
         return error_set(SHMKV_EREADONLY, "%s is open for reading only", a->name);
-    return rc ? rc : take(a, &r);
+    return rc ? rc : take(a, &r, keep);
+}
+
+int arena_take(const struct arena *a, uint64_t offset, uint64_t bytes)
+{
+    return take_log(a, offset, bytes, 0);
+}
+
+int arena_take_value(const struct arena *a, uint64_t offset, uint64_t bytes)
+{
+    return take_log(a, offset, bytes, KEPT_SEGMENTS << a->segment_shift);
 }
 
 int arena_take_sync(const struct arena *a, uint64_t offset, uint64_t bytes)
 {
     struct range r = range_of(a, true, offset, bytes);
     int rc = check_range(a, offset, bytes, SYNC_BYTES);
-    return rc ? rc : take(a, &r);
+    return rc ? rc : take(a, &r, 0);
 }
 
 int arena_release(const struct arena *a, uint64_t offset, uint64_t bytes)

@@ -126,6 +126,19 @@ int arena_name_error(const struct arena *a, const char *doing, const char *path)
     }
 }
 
+int arena_name_full(const struct arena *a, const char *path)
+{
+    struct statfs fs;
+    int length = (int)(strrchr(path, '/') - path);
+    if (statfs(path, &fs) != 0 || fs.f_blocks == 0)
+        return error_set(SHMKV_ENOSPC, "%s: there is no memory left for %s", a->name, path);
+    uint64_t total = (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize >> 10;
+    return error_set(SHMKV_ENOSPC,
+                     "%s: %.*s is full (%llu KiB): delete keys, remove something else there, make "
+                     "it larger with mount -o remount,size=SIZE %.*s, or make the store smaller",
+                     a->name, length, path, (unsigned long long)total, length, path);
+}
+
 bool arena_name_is(const char *path, uint64_t device, uint64_t inode)
 {
     struct stat st;

@@ -37,6 +37,8 @@ bool arena_name_valid(const char *name, size_t length);
 int arena_name_denied(const struct arena *a, const char *path);
 /* The error for errno after opening, making or removing @path. */
 int arena_name_error(const struct arena *a, const char *doing, const char *path);
+/* SHMKV_ENOSPC: the tmpfs of @path, an object of @a, is full. */
+int arena_name_full(const struct arena *a, const char *path);
 /* Is the file under @path the one with this device and inode? */
 bool arena_name_is(const char *path, uint64_t device, uint64_t inode);
 /* A descriptor of object @path that is certainly that file, or -1.  Close it if it is not @fd. */
@@ -99,7 +101,8 @@ int arena_create(struct arena *a, const struct arena_options *opt);
 
 /* Memory of the machine, or of our cgroup if that has less. */
 uint64_t arena_limits_total(void);
-/* May @bytes more be taken?  0 or SHMKV_ENOSPC with the remedy.  Cheap, see arena_limits.c. */
-int arena_limits_admit(const char *name, uint64_t bytes);
+/* May @bytes more be taken, so that @keep are left for others?  0 or SHMKV_ENOSPC with the remedy.
+ * Cheap, see arena_limits.c. */
+int arena_limits_admit(const struct arena *a, uint64_t bytes, uint64_t keep);
 
 #endif

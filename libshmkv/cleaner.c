@@ -160,6 +160,12 @@ static bool has_room(const struct arena *a, const struct cleaner_need *need)
     return segment_allowed(&c, need->purpose);
 }
 
+/* Is there room, and memory for it? */
+static bool is_enough(const struct arena *a, const struct cleaner_need *need)
+{
+    return need->refused == 0 && has_room(a, need);
+}
+
 /* Bytes that wait for sections to end. */
 static uint64_t held_bytes(const struct arena *a, const struct segment_census *c)
 {
@@ -204,18 +210,20 @@ static bool help(struct writer *w, const struct cleaner_need *need)
     epoch_poll(a);
     bool better = segment_reclaim(a) != 0;
     table_reclaim(&w->self);
-    int cleaned = has_room(a, need) ? 0 : cleaner_step(w);
-    if (cleaned <= 0 && expire_wanted(a) && !has_room(a, need))
+    int cleaned = is_enough(a, need) ? 0 : cleaner_step(w);
+    if (cleaned <= 0 && expire_wanted(a) && !is_enough(a, need))
         better |= expire_sweep(w, SWEEP_BUCKETS) != 0;
     if (cleaned <=
         0) { /* else the next victim goes behind this one, or no segment is ever gained */
         better |= w->moves.hold.id != SEGMENT_NONE; /* its rest can be adopted */
         append_close(&w->moves, a);
-        if (!better && !has_room(a, need)) /* takes other cleaners' too */
+        if (!better && !is_enough(a, need)) /* takes other cleaners' too */
             better = segment_take_idle(a) != 0;
         resize_finish(&w->self); /* the old table's memory comes back, even if nobody can write */
     }
-    if (need->index_bytes != 0 && has_room(a, need))
+    if (need->refused != 0)
+        better |= segment_punch(&w->self, need->refused) != 0;
+    else if (need->index_bytes != 0 && has_room(a, need))
         better |= segment_punch(&w->self, need->index_bytes) != 0;
     return better || cleaned > 0;
 }
@@ -240,10 +248,10 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
     bool late = now >= need->deadline_ns;
     if (need->index_bytes == 0 && overfull(a))
         resize_purge_urgent(&w->self, &w->resizer);
-    bool inside = load_relaxed(&w->self.entry->reading) != 0;   /* own word */
-    bool no_area = need->index_bytes != 0 && has_room(a, need); /* it was not for lack of memory */
+    bool inside = load_relaxed(&w->self.entry->reading) != 0;    /* own word */
+    bool no_area = need->index_bytes != 0 && is_enough(a, need); /* it was not for lack of memory */
     bool better = help(w, need);
-    bool room = has_room(a, need);
+    bool room = is_enough(a, need);
     if ((late || inside) && room && !need->last) {
         need->last = true;
         return 0;
@@ -268,7 +276,8 @@ int cleaner_make_room(struct writer *w, uint32_t process, struct cleaner_need *n
     int rc;
     do { /* a table is tried again when there is room for all of it: a try costs system calls */
         rc = make_some_room(w, process, need);
-    } while (rc == 0 && need->index_bytes != 0 && !need->last && !has_room(w->self.arena, need));
+    } while (rc == 0 && need->index_bytes != 0 && !need->last && need->refused == 0 &&
+             !has_room(w->self.arena, need));
     return rc;
 }
 

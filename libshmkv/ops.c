@@ -56,7 +56,10 @@ static int reserve(struct context *c, struct append *l, struct cleaner_need *nee
         int rc = append_reserve(l, &c->writer.self, need->purpose, bytes);
         if (likely(rc != SHMKV_ENOSPC))
             return rc;
+        need->refused = l->lacks;
         rc = make_room(c, need);
+        if (rc == SHMKV_ENOSPC && need->refused != 0) /* not the store is full: say what is */
+            return append_reserve(l, &c->writer.self, need->purpose, bytes);
         if (rc != 0)
             return rc;
     }
@@ -81,11 +84,14 @@ static int grow(struct context *c, struct cleaner_need *need)
         return rc;
     struct cleaner_need table = *need;
     table.index_bytes = c->writer.resizer.lacks;
+    table.refused = c->writer.resizer.refused;
     table.purpose = c->writer.resizer.lacks_growth ? SEGMENT_FOR_PUT : SEGMENT_FOR_CLEANING;
     rc = make_room(c, &table);
     need->deadline_ns = table.deadline_ns;
     need->extra = table.extra;
     need->last = table.last;
+    if (rc == SHMKV_ENOSPC && table.refused != 0) /* as in reserve() */
+        rc = resize_grow(p, &c->writer.resizer, root);
     return rc;
 }
 

@@ -335,6 +335,7 @@ static int claim(const struct participant *p, struct resizer *z, const struct ta
     struct segment_census c;
     z->lacks_growth = slots > t->slots;
     z->lacks = table_bytes(slots);
+    z->refused = 0;
     int rc = table_claim(p, slots, &z->prepared);
     if (rc != 0)
         return rc;
@@ -395,6 +396,7 @@ static int get_prepared(const struct participant *p, struct resizer *z, const st
     while (rc == 0 && !z->ready && (load_acquire(&t->tickets) & TICKETS_CLOSED) == 0)
         rc = table_take(p->arena, z->prepared, TAKE_STEP, &z->ready);
     if (rc != 0) {
+        z->refused = rc == SHMKV_ENOSPC ? table_bytes(z->prepared->slots) : 0;
         table_unclaim_owner(p, z->prepared);
         z->prepared = NULL;
     }

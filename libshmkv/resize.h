@@ -50,6 +50,7 @@ struct resizer {
     bool ready;             /* its memory is taken */
     uint64_t lacks;         /* memory that there was not for the last table wanted, */
     bool lacks_growth;      /* which would have been larger than the root */
+    uint64_t refused;       /* of it, what the machine, not our limit, did not give; 0: none */
     uint64_t chunk_ref;     /* table of the chunk we are moving; 0: none */
     uint64_t chunk;
     uint64_t chunk_bucket; /* next bucket of it */
@@ -63,7 +64,8 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
 /*
  * resize_grow() - give inserters tickets again: finish the running resize of the table @ref, or
  * start one and finish it as far as that is our part.  Outside of a write section.
- * SHMKV_ENOSPC without a text: no memory for a larger table; SHMKV_ECORRUPT with one.
+ * SHMKV_ENOSPC without a text: no memory for a larger table; with one, and z->refused: the limit
+ * allows it, but the machine does not.  Other errors have a text.
  */
 int resize_grow(const struct participant *p, struct resizer *z, uint64_t ref);
 /* Move about @buckets buckets of a running resize.  Inside a section. */

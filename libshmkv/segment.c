@@ -157,7 +157,7 @@ static bool take_all(const struct arena *a, uint64_t id)
     struct segment *s = segment_at(a, id);
     uint64_t step = min_u64(PREFILL_STEP, segment_bytes(a));
     for (uint64_t at = load_relaxed(&s->taken); at < segment_bytes(a); at += step) {
-        if (arena_take(a, arena_segment_start(a, id) + at, step) != 0)
+        if (arena_take_value(a, arena_segment_start(a, id) + at, step) != 0)
             return false;
         store_relaxed(&s->taken, at + step); /* relaxed: ours until the CAS that follows */
     }

@@ -9,6 +9,7 @@
 
 #include "arena.h"
 #include "arena_parts.h"
+#include "cgroup.h"
 #include "error.h"
 #include "peer.h"
 #include "scratch.h"
@@ -238,29 +239,12 @@ static void descriptors_may_be_closed(void **state)
 
 /* ---- limits -------------------------------------------------------------------------------- */
 
-static char cgroup[64];          /* of cgroup v1 */
 #define CGROUP_LIMIT "134217728" /* 128 MiB */
 #ifdef __SANITIZE_THREAD__
 #define LEAST_TAKEN (4 * MIB) /* its shadow memory is four times as large */
 #else
 #define LEAST_TAKEN (64 * MIB)
 #endif
-
-static const char *in_cgroup(const char *file)
-{
-    static char path[128];
-    snprintf(path, sizeof(path), "%s/%s", cgroup, file);
-    return path;
-}
-
-static bool write_text(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY);
-    bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-    if (fd >= 0)
-        close(fd);
-    return ok;
-}
 
 static int fills_its_cgroup(struct peer *parent, void *arg)
 {
@@ -270,7 +254,7 @@ static int fills_its_cgroup(struct peer *parent, void *arg)
     bool created;
     (void)parent;
     (void)arg;
-    if (!write_text(in_cgroup("cgroup.procs"), "0"))
+    if (!cgroup_enter())
         return NO_SECCOMP;
     CHECK(arena_limits_total() == strtoull(CGROUP_LIMIT, NULL, 10));
     options.size = 0;
@@ -291,14 +275,10 @@ static int fills_its_cgroup(struct peer *parent, void *arg)
 static void a_cgroup_limit_is_an_error_not_a_kill(void **state)
 {
     (void)state;
-    snprintf(cgroup, sizeof(cgroup), "/sys/fs/cgroup/memory/shmkv-test-%d", getpid());
-    if (mkdir(cgroup, 0755) != 0 || !write_text(in_cgroup("memory.limit_in_bytes"), CGROUP_LIMIT)) {
-        rmdir(cgroup);
-        skip(); /* not root, or no cgroup v1 memory controller */
-    }
+    if (!cgroup_make(CGROUP_LIMIT))
+        skip();
     int result = peer_run(fills_its_cgroup, NULL);
-    for (int i = 0; i < 100 && rmdir(cgroup) != 0; i++)
-        usleep(10000);
+    cgroup_remove();
     if (result == NO_SECCOMP)
         skip();
     assert_int_equal(result, 0);
