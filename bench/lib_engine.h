@@ -20,11 +20,15 @@ enum operation {
     OP_OVERWRITE, /* put a key that is there */
     OP_DELETE,    /* remove a key that is there */
     OP_MIX,       /* get or overwrite, as the stream says */
+    OP_MPUT,      /* overwrite, a thousand keys per call */
+    OP_INCR,      /* add one to a counter, which is made if it is not there */
     OP_COUNT
 };
 
 /* Batches of OP_MGET hold a multiple of so many keys. */
 #define ENGINE_MANY 16u
+/* Those of OP_MPUT at most so many. */
+#define ENGINE_MANY_PUT 1000u
 
 /* What a store is made for; set by the benchmark, read by the engine. */
 struct engine_setup {
@@ -67,8 +71,8 @@ struct engine {
     void (*usage)(void *context, struct engine_usage *usage);
     /* Why did the last batch fall short? */
     const char *(*explain)(void *context);
-    engine_run *verify; /* each key is there and has a right value */
-    engine_run *run[OP_COUNT];
+    engine_run *verify;        /* each key is there and has a right value */
+    engine_run *run[OP_COUNT]; /* NULL: it cannot */
 
     /* What shmkv and the yardstick leave out. */
     engine_run *fill; /* as run[OP_FRESH], where a faster way is of use in preparing; or NULL */

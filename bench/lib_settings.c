@@ -13,7 +13,7 @@
 static const char *const op_names[OP_COUNT] = {
     [OP_GET] = "get",         [OP_MGET] = "mget",           [OP_FRESH] = "fresh",
     [OP_GROWING] = "growing", [OP_OVERWRITE] = "overwrite", [OP_DELETE] = "delete",
-    [OP_MIX] = "mix",
+    [OP_MIX] = "mix",         [OP_MPUT] = "mput",           [OP_INCR] = "incr",
 };
 
 static const char *const dist_names[] = {
@@ -84,7 +84,7 @@ static void add_op(struct settings *s, const char *text)
         if (strcmp(text, op_names[i]) == 0 || strcmp(text, "all") == 0)
             known = s->op[i] = true;
     if (!known)
-        die("--op %s: get, mget, fresh, growing, overwrite, delete, mix or all", text);
+        die("--op %s: get, mget, fresh, growing, overwrite, delete, mix, mput, incr or all", text);
 }
 
 static void read_op(struct settings *s, const char *text)
@@ -165,6 +165,11 @@ static void read_value_size(struct settings *s, const char *text)
     s->value_size = number("value-size", text, 0, 16u << 20);
 }
 
+static void read_workload(struct settings *s, const char *text)
+{
+    s->workload = text;
+}
+
 static void read_read(struct settings *s, const char *text)
 {
     s->read = (unsigned)number("read", text, 0, 100);
@@ -216,11 +221,13 @@ static void read_faulted(struct settings *s, const char *text)
 static void read_help(struct settings *s, const char *text);
 
 static const struct settings_option options[] = {
-    {"op", "LIST", "get, mget, fresh, growing, overwrite, delete, mix, or all [mix]", read_op},
+    {"op", "LIST", "get, mget, fresh, growing, overwrite, delete, mix, mput, incr, all [mix]",
+     read_op},
     {"procs", "LIST", "numbers of processes [1]", read_procs},
     {"keys", "N", "keys in the store [1000000]", read_keys},
     {"key-size", "N", "bytes of a key; 36 is a UUID [36]", read_key_size},
     {"value-size", "N", "bytes of a value [35]", read_value_size},
+    {"workload", "LIST", "ycsb: of A, B, C, D, F [all]", read_workload},
     {"read", "N", "reads in the mix, percent [95]", read_read},
     {"dist", "D", "uniform, zipf (0.99) or hotcold (90 % on 10 %) [uniform]", read_dist},
     {"seconds", "S", "measured per engine and run [2]", read_seconds},
@@ -284,11 +291,8 @@ static void check(const struct settings *s)
             (unsigned long long)s->keys);
 }
 
-void settings_read(struct settings *s, int argc, char **argv)
+void settings_default(struct settings *s)
 {
-    struct option table[OPTIONS + 1] = {{0}};
-    int chosen;
-
     *s = (struct settings){.procs = {1},
                            .procs_count = 1,
                            .keys = 1000000,
@@ -301,6 +305,19 @@ void settings_read(struct settings *s, int argc, char **argv)
                            .shmkv = true,
                            .limit = true};
     s->op[OP_MIX] = true;
+}
+
+void settings_read(struct settings *s, int argc, char **argv)
+{
+    settings_default(s);
+    settings_parse(s, argc, argv);
+}
+
+void settings_parse(struct settings *s, int argc, char **argv)
+{
+    struct option table[OPTIONS + 1] = {{0}};
+    int chosen;
+
     for (size_t i = 0; i < OPTIONS; i++) {
         table[i].name = options[i].name;
         table[i].has_arg = options[i].argument != NULL ? required_argument : no_argument;

@@ -16,6 +16,7 @@ struct settings {
     size_t key_size;
     size_t value_size;
     unsigned read; /* percent */
+    const char *workload;
     enum distribution dist;
     double seconds; /* measured per engine and run */
     unsigned runs;
@@ -41,8 +42,11 @@ struct settings_option {
     void (*read)(struct settings *s, const char *argument);
 };
 
-/* Reads the options that procs and latency know; leaves with a message if one is wrong. */
+/* Reads the options; leaves with a message if one is wrong. */
 void settings_read(struct settings *s, int argc, char **argv);
+/* The same in two steps, for a benchmark that has defaults of its own. */
+void settings_default(struct settings *s);
+void settings_parse(struct settings *s, int argc, char **argv);
 /* The name of an operation, as in --op. */
 const char *settings_op_name(enum operation op);
 const char *settings_dist_name(enum distribution dist);

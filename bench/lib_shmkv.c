@@ -127,6 +127,39 @@ static uint64_t run_put(void *context, struct batch *b)
     return done;
 }
 
+static uint64_t run_mput(void *context, struct batch *b)
+{
+    struct shmkv_bytes keys[ENGINE_MANY_PUT];
+    struct shmkv_bytes values[ENGINE_MANY_PUT];
+    struct context *c = context;
+    size_t done = 0;
+    int rc;
+
+    for (uint64_t i = 0; i < b->count; i++) {
+        keys[i] = (struct shmkv_bytes){batch_key(b, i), b->workload->key_size};
+        values[i] = (struct shmkv_bytes){batch_value(b, i), b->workload->value_size};
+    }
+    rc = shmkv_put_many(c->db, keys, values, b->count, NULL, &done);
+    if (rc != 0)
+        c->failure = rc;
+    return done;
+}
+
+static uint64_t run_incr(void *context, struct batch *b)
+{
+    struct context *c = context;
+    uint64_t done = 0;
+
+    for (uint64_t i = 0; i < b->count; i++) {
+        int rc = shmkv_add(c->db, batch_key(b, i), b->workload->key_size, 1, NULL);
+
+        if (rc != 0)
+            c->failure = rc;
+        done += rc == 0;
+    }
+    return done;
+}
+
 static uint64_t run_delete(void *context, struct batch *b)
 {
     struct context *c = context;
@@ -301,5 +334,7 @@ const struct engine engine_shmkv = {
             [OP_GROWING] = run_put,
             [OP_OVERWRITE] = run_put,
             [OP_DELETE] = run_delete,
-            [OP_MIX] = run_mix},
+            [OP_MIX] = run_mix,
+            [OP_MPUT] = run_mput,
+            [OP_INCR] = run_incr},
 };

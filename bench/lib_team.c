@@ -91,6 +91,8 @@ static uint64_t unit_of(const struct lane *lane, enum operation op)
 {
     if (op == OP_MGET)
         return ENGINE_MANY;
+    if (op == OP_MPUT)
+        return ENGINE_MANY_PUT;
     return lane->engine->unit > 1 ? lane->engine->unit : 1;
 }
 
@@ -100,7 +102,7 @@ static uint64_t step_of(const struct lane *lane, enum operation op)
 {
     uint64_t unit = unit_of(lane, op);
 
-    return lane->engine->unit > 1 ? unit : TEAM_SAMPLE * unit;
+    return lane->engine->unit > 1 || op == OP_MPUT ? unit : TEAM_SAMPLE * unit;
 }
 
 static void member_run(struct member *m, const struct team_order *o, struct team_result *r)
@@ -364,49 +366,4 @@ void team_stop(struct team *t)
         lane_destroy(&t->shared->lanes[i]);
     memory_put(t->shared, sizeof(*t->shared) + t->members * sizeof(t->shared->results[0]));
     current = NULL;
-}
-
-/* ---- lanes --------------------------------------------------------------------------------- */
-
-void lane_create(struct lane *lane)
-{
-    const char *failure;
-
-    if (lane->setup.attach_only)
-        return;
-    lane->made = true;
-    failure = lane->engine->create(&lane->setup);
-    if (failure != NULL)
-        die("%s: cannot make a store: %s", lane->engine->name, failure);
-}
-
-void lane_destroy(struct lane *lane)
-{
-    if (lane->made)
-        lane->engine->destroy(&lane->setup);
-    lane->made = false;
-}
-
-void *lane_attach(struct lane *lane)
-{
-    void *context = NULL;
-    const char *failure = lane->engine->attach(&lane->setup, &context);
-
-    if (failure != NULL)
-        die("%s: cannot attach: %s", lane->engine->name, failure);
-    return context;
-}
-
-void team_run_alone(const struct lane *lane, void *context, engine_run *run,
-                    const struct stream *stream)
-{
-    struct batch b = {.workload = lane->setup.workload, .stream = stream};
-    uint64_t step = lane->engine->unit > TEAM_SAMPLE ? lane->engine->unit : TEAM_SAMPLE;
-
-    for (b.at = 0; b.at < stream->count; b.at += b.count) {
-        b.count = stream->count - b.at < step ? stream->count - b.at : step;
-        if (run(context, &b) != b.count)
-            die("%s: %s (near key %llu)", lane->engine->name, lane->engine->explain(context),
-                (unsigned long long)b.at);
-    }
 }

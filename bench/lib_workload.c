@@ -278,6 +278,70 @@ void stream_drawn(struct stream *s, const struct workload *w, enum distribution 
     s->owned = true;
 }
 
+/* One process' part: operations @from to @to, new keys @next to @end. */
+static void latest_part(const struct workload *w, uint64_t loaded, const uint64_t range[4],
+                        unsigned read_percent, struct stream *s)
+{
+    char *keys = (char *)(uintptr_t)s->keys;
+    uint8_t *write = (uint8_t *)(uintptr_t)s->write;
+    uint64_t next = range[2];
+    uint64_t state = range[0] + 3;
+    struct zipf z;
+
+    zipf_init(&z, loaded, WORKLOAD_ZIPF);
+    for (uint64_t i = range[0]; i < range[1]; i++) {
+        uint64_t age = zipf_draw(&z, &state);
+        uint64_t mine = next - range[2];
+
+        write[i] = next < range[3] && draw_below(&state, 100) >= read_percent;
+        if (write[i])
+            copy_key(keys, i, w, next++);
+        else
+            copy_key(keys, i, w, age < mine ? next - 1 - age : loaded - 1 - (age - mine) % loaded);
+    }
+}
+
+void stream_latest(struct stream *s, const struct workload *w, uint64_t loaded, unsigned parts,
+                   unsigned read_percent, uint64_t count)
+{
+    uint64_t fresh = w->keys - loaded;
+
+    s->keys = memory_get(count * w->key_size);
+    s->write = memory_get(count);
+    s->count = count;
+    s->owned = true;
+    for (uint64_t p = 0; p < parts; p++) {
+        uint64_t range[4] = {count * p / parts, count * (p + 1) / parts, loaded + fresh * p / parts,
+                             loaded + fresh * (p + 1) / parts};
+
+        latest_part(w, loaded, range, read_percent, s);
+    }
+}
+
+double stream_modify(struct stream *s, const struct workload *w)
+{
+    char *keys = memory_get(s->count * w->key_size);
+    uint8_t *write = memory_get(s->count);
+    uint64_t from = 0;
+    uint64_t to = 0;
+    uint64_t pairs = 0;
+
+    for (; to + 2 <= s->count; from++) {
+        memcpy(keys + to * w->key_size, s->keys + from * w->key_size, w->key_size);
+        write[to++] = 0;
+        if (!s->write[from])
+            continue;
+        memcpy(keys + to * w->key_size, s->keys + from * w->key_size, w->key_size);
+        write[to++] = 1;
+        pairs++;
+    }
+    for (; to < s->count; to++) /* a last read, so that the length stays */
+        memcpy(keys + to * w->key_size, s->keys, w->key_size);
+    stream_free(s, w);
+    *s = (struct stream){.keys = keys, .write = write, .count = to, .owned = true};
+    return (double)(to - pairs) / (double)to;
+}
+
 void stream_free(struct stream *s, const struct workload *w)
 {
     if (!s->owned)

@@ -61,6 +61,18 @@ void stream_shuffled(struct stream *s, const struct workload *w);
 /* @count operations drawn from @dist, of which @read_percent read. */
 void stream_drawn(struct stream *s, const struct workload *w, enum distribution dist,
                   unsigned read_percent, uint64_t count);
+/*
+ * For @parts processes that take equal parts: each inserts keys behind the first @loaded, its own,
+ * in order, and reads what it has inserted and what was loaded, the younger the more often (Zipf
+ * over age).  At most as many inserts as there are keys behind @loaded; the rest reads.
+ */
+void stream_latest(struct stream *s, const struct workload *w, uint64_t loaded, unsigned parts,
+                   unsigned read_percent, uint64_t count);
+/*
+ * Puts a read of the same key before each write of a drawn stream, which keeps its length.
+ * Returns what one operation of it counts for if such a pair counts as one.
+ */
+double stream_modify(struct stream *s, const struct workload *w);
 void stream_free(struct stream *s, const struct workload *w);
 
 #endif

@@ -223,7 +223,7 @@ static const struct engine lfht = {.name = "lfht",
                                    .threads = true,
                                    .reuses = true,
                                    .verify = peer_run_verify,
-                                   .run = PEER_RUNS};
+                                   .run = {PEER_RUNS}};
 static const struct engine *const engines[] = {&lfht, NULL};
 
 __attribute__((visibility("default"))) const struct peer bench_peer = {.engines = engines};

@@ -117,11 +117,9 @@ static uint64_t peer_run_verify(void *context, struct batch *b)
     return peer_end(context) ? check.right : 0;
 }
 
-/* For struct engine. */
+/* For struct engine's run. */
 #define PEER_RUNS                                                                                  \
-    {                                                                                              \
-        [OP_GET] = peer_run_get, [OP_FRESH] = peer_run_put, [OP_GROWING] = peer_run_put,           \
-        [OP_OVERWRITE] = peer_run_put, [OP_DELETE] = peer_run_delete, [OP_MIX] = peer_run_mix,     \
-    }
+    [OP_GET] = peer_run_get, [OP_FRESH] = peer_run_put, [OP_GROWING] = peer_run_put,               \
+    [OP_OVERWRITE] = peer_run_put, [OP_DELETE] = peer_run_delete, [OP_MIX] = peer_run_mix
 
 #endif

@@ -89,6 +89,8 @@ static size_t put_request(const struct server *s, const struct question *q, cons
 
     if (op == OP_GET)
         return p->get(out, batch_key(b, i), b->workload->key_size);
+    if (op == OP_INCR)
+        return p->incr(out, batch_key(b, i), b->workload->key_size);
     if (op == OP_DELETE)
         return p->del(out, batch_key(b, i), b->workload->key_size);
     return p->set(out, batch_key(b, i), batch_value(b, i), b->workload);
@@ -173,6 +175,11 @@ uint64_t server_run_put(void *context, struct batch *b)
 uint64_t server_run_delete(void *context, struct batch *b)
 {
     return run_op(context, b, OP_DELETE);
+}
+
+uint64_t server_run_incr(void *context, struct batch *b)
+{
+    return run_op(context, b, OP_INCR);
 }
 
 uint64_t server_run_mix(void *context, struct batch *b)

@@ -35,6 +35,7 @@ struct protocol {
     size_t (*get)(char *out, const char *key, size_t key_size);
     size_t (*set)(char *out, const char *key, const char *value, const struct workload *w);
     size_t (*del)(char *out, const char *key, size_t key_size);
+    size_t (*incr)(char *out, const char *key, size_t key_size); /* or NULL */
     /* What is at @in, @size bytes of it, the answer to an @op being awaited. */
     struct answer (*read)(const char *in, size_t size, enum operation op);
 };
@@ -60,16 +61,16 @@ const char *server_explain(void *context);
 uint64_t server_run_get(void *context, struct batch *b);
 uint64_t server_run_put(void *context, struct batch *b);
 uint64_t server_run_delete(void *context, struct batch *b);
+uint64_t server_run_incr(void *context, struct batch *b);
 uint64_t server_run_mix(void *context, struct batch *b);
 uint64_t server_run_verify(void *context, struct batch *b);
 /* As run_put, as deep as the buffers allow. */
 uint64_t server_run_fill(void *context, struct batch *b);
 
+/* For struct engine's run. */
 #define SERVER_RUNS                                                                                \
-    {                                                                                              \
-        [OP_GET] = server_run_get, [OP_FRESH] = server_run_put, [OP_GROWING] = server_run_put,     \
-        [OP_OVERWRITE] = server_run_put, [OP_DELETE] = server_run_delete,                          \
-        [OP_MIX] = server_run_mix,                                                                 \
-    }
+    [OP_GET] = server_run_get, [OP_FRESH] = server_run_put, [OP_GROWING] = server_run_put,         \
+    [OP_OVERWRITE] = server_run_put, [OP_DELETE] = server_run_delete, [OP_MIX] = server_run_mix,   \
+    [OP_MPUT] = server_run_put
 
 #endif

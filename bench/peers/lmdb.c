@@ -229,7 +229,8 @@ static uint64_t fill(void *context, struct batch *b)
 
 #define COMMON                                                                                     \
     .create = create, .destroy = destroy, .detach = detach, .usage = usage, .explain = explain,    \
-    .verify = peer_run_verify, .reuses = true, .fill = fill, .run = PEER_RUNS
+    .verify = peer_run_verify, .reuses = true, .fill = fill,                                       \
+    .run = {PEER_RUNS, [OP_MPUT] = peer_run_put}
 
 static const struct engine one = {.name = "lmdb", .attach = attach, COMMON};
 static const struct engine thousand = {

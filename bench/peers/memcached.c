@@ -126,7 +126,7 @@ static const char *attach_50_16(const struct engine_setup *setup, void **context
 #define COMMON                                                                                     \
     .create = create, .destroy = server_destroy, .detach = server_detach, .usage = server_usage,   \
     .explain = server_explain, .verify = server_run_verify, .fill = server_run_fill,               \
-    .reuses = true, .run = SERVER_RUNS
+    .reuses = true, .run = {SERVER_RUNS}
 
 static const struct engine one = {.name = "memcached", .attach = attach_1_1, COMMON};
 static const struct engine deep = {

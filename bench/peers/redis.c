@@ -53,6 +53,13 @@ static size_t del(char *out, const char *key, size_t key_size)
     return (size_t)(bytes(end, key, key_size) - out);
 }
 
+static size_t incr(char *out, const char *key, size_t key_size)
+{
+    char *end = server_text(out, "*2\r\n$4\r\nINCR\r\n", 14);
+
+    return (size_t)(bytes(end, key, key_size) - out);
+}
+
 static struct answer read_answer(const char *in, size_t size, enum operation op)
 {
     const char *line_end = memchr(in, '\n', size);
@@ -62,7 +69,8 @@ static struct answer read_answer(const char *in, size_t size, enum operation op)
         return a;
     a.size = (size_t)(line_end - in) + 1;
     if (in[0] != '$') {
-        a.good = op == OP_DELETE ? strncmp(in, ":1\r", 3) == 0 : in[0] == '+';
+        a.good =
+            op == OP_DELETE ? strncmp(in, ":1\r", 3) == 0 : in[0] == (op == OP_INCR ? ':' : '+');
         return a;
     }
     if (in[1] == '-')
@@ -81,6 +89,7 @@ static const struct protocol protocol = {.program = "redis-server",
                                          .get = get,
                                          .set = set,
                                          .del = del,
+                                         .incr = incr,
                                          .read = read_answer};
 
 /* ---- engines ------------------------------------------------------------------------------- */
@@ -118,7 +127,7 @@ static const char *attach_50_16(const struct engine_setup *setup, void **context
 #define COMMON                                                                                     \
     .create = create, .destroy = server_destroy, .detach = server_detach, .usage = server_usage,   \
     .explain = server_explain, .verify = server_run_verify, .fill = server_run_fill,               \
-    .reuses = true, .run = SERVER_RUNS
+    .reuses = true, .run = {SERVER_RUNS, [OP_INCR] = server_run_incr}
 
 static const struct engine one = {.name = "redis", .attach = attach_1_1, COMMON};
 static const struct engine deep = {.name = "redis-p16", .unit = 16, .attach = attach_1_16, COMMON};

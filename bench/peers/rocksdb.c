@@ -168,7 +168,7 @@ static const struct engine rocksdb = {.name = "rocksdb",
                                       .threads = true,
                                       .reuses = true,
                                       .verify = peer_run_verify,
-                                      .run = PEER_RUNS};
+                                      .run = {PEER_RUNS}};
 static const struct engine *const engines[] = {&rocksdb, NULL};
 
 __attribute__((visibility("default"))) const struct peer bench_peer = {.engines = engines};

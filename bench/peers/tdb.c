@@ -149,7 +149,7 @@ static const char *explain(void *context)
 
 #define COMMON                                                                                     \
     .create = create, .destroy = destroy, .detach = detach, .usage = usage, .explain = explain,    \
-    .verify = peer_run_verify, .reuses = true, .run = PEER_RUNS
+    .verify = peer_run_verify, .reuses = true, .run = {PEER_RUNS}
 
 static const struct engine mutex = {.name = "tdb-mutex", .attach = attach_mutex, COMMON};
 static const struct engine locks = {.name = "tdb-fcntl", .attach = attach_fcntl, COMMON};

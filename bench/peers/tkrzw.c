@@ -155,7 +155,7 @@ static const char *explain(void *context)
 
 #define COMMON                                                                                     \
     .create = create, .destroy = destroy, .detach = detach, .usage = usage, .explain = explain,    \
-    .verify = peer_run_verify, .threads = true, .reuses = true, .run = PEER_RUNS
+    .verify = peer_run_verify, .threads = true, .reuses = true, .run = {PEER_RUNS}
 
 static const struct engine hash = {.name = "tkrzw-hash", .attach = attach_hash, COMMON};
 static const struct engine tiny = {.name = "tkrzw-tiny", .attach = attach_tiny, COMMON};

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: MIT */
+#include "lib_cell.h"
+
+#include "lib_clock.h"
+#include "lib_memory.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* More than any engine writes per second and processor; sizes the room for a slice. */
+#define FASTEST 10e6
+/* After so many slices that write, the engines get new stores. */
+#define SLICES_PER_STORE 2
+
+struct cell {
+    struct bench *bench;
+    const struct cell_plan *plan;
+    unsigned lanes;
+    int yardstick;                   /* lane, or -1 */
+    uint64_t written[TEAM_LANES];    /* bytes, since the store was made */
+    void *context[TEAM_LANES];       /* the parent's */
+    struct score *score[TEAM_ROLES]; /* per lane */
+};
+
+static struct team team;
+
+/* ---- cells --------------------------------------------------------------------------------- */
+
+static double write_share(const struct settings *s, enum operation op)
+{
+    if (op == OP_MIX)
+        return 1 - s->read / 100.0;
+    return op == OP_GET || op == OP_MGET ? 0 : 1;
+}
+
+/* What can be written at most in a slice (or a pass). */
+static uint64_t slice_bytes(const struct cell *c)
+{
+    const struct settings *s = &c->bench->settings;
+    double writers = write_share(s, c->plan->op) * c->plan->procs + s->writers;
+    double cpus = (double)sysconf(_SC_NPROCESSORS_ONLN);
+    double record = (double)engine_record_bytes(&c->bench->workload);
+
+    if (c->plan->passes)
+        return c->plan->filled || c->plan->op == OP_INCR ? c->plan->stream->count * (uint64_t)record
+                                                         : 0;
+    writers = writers < cpus ? writers : cpus;
+    return (uint64_t)(writers * FASTEST * record * s->slice_ms / 1000);
+}
+
+static void add_lane(struct cell *c, const struct engine *engine, enum operation op)
+{
+    const struct settings *s = &c->bench->settings;
+    struct lane *lane = &team.shared->lanes[c->lanes];
+    struct engine_setup *setup = &lane->setup;
+
+    lane->engine = engine;
+    lane->op = op;
+    if (s->store != NULL)
+        snprintf(setup->name, sizeof(setup->name), "%s", s->store);
+    else
+        snprintf(setup->name, sizeof(setup->name), "bench-%d-%u", (int)getpid(), c->lanes);
+    setup->workload = &c->bench->workload;
+    setup->slots = c->bench->slots;
+    setup->write_bytes = (c->plan->passes ? 1 : SLICES_PER_STORE) * slice_bytes(c);
+    setup->growing = c->plan->op == OP_GROWING;
+    setup->warm = settings_warm(s, c->plan->op);
+    setup->keeper = s->keeper;
+    setup->attach_only = s->store != NULL;
+    c->lanes++;
+}
+
+/* A removal is measured against overwriting: to be safe it must write as much as that does. The
+ * yardstick's own removal, one CAS, is shown too. */
+static void add_lanes(struct cell *c)
+{
+    const struct bench *b = c->bench;
+    enum operation op = c->plan->op;
+
+    c->yardstick = -1;
+    if (b->settings.shmkv && engine_shmkv.run[op] != NULL)
+        add_lane(c, &engine_shmkv, op);
+    if (b->settings.limit && engine_limit.run[op] != NULL) {
+        c->yardstick = (int)c->lanes;
+        add_lane(c, &engine_limit, op == OP_DELETE ? OP_OVERWRITE : op);
+    }
+    if (b->settings.limit && op == OP_DELETE)
+        add_lane(c, &engine_limit, OP_DELETE);
+    for (unsigned i = 0; i < b->peers_count; i++)
+        if (b->peers[i]->run[op] != NULL)
+            add_lane(c, b->peers[i], op);
+}
+
+static void order_all(const struct cell *c, enum team_verb verb)
+{
+    for (unsigned i = 0; i < c->lanes; i++)
+        team_do(&team, &(struct team_order){.verb = verb, .lane = i, .context = c->context[i]});
+}
+
+static void name_row(const struct cell *c, unsigned role, struct row *row)
+{
+    const struct settings *s = &c->bench->settings;
+
+    if (role == 1)
+        snprintf(row->op, sizeof(row->op), "writing beside");
+    else if (c->plan->label != NULL)
+        snprintf(row->op, sizeof(row->op), "%s", c->plan->label);
+    else if (row->kind == OP_MIX)
+        snprintf(row->op, sizeof(row->op), "mix %u/%u", s->read, 100 - s->read);
+    else
+        snprintf(row->op, sizeof(row->op), "%s", settings_op_name(row->kind));
+    if (row->does != row->kind)
+        snprintf(row->variant, sizeof(row->variant), ": %s", settings_op_name(row->does));
+    row->procs = role == 1 ? s->writers : c->plan->procs;
+}
+
+static void report_cell(struct cell *c)
+{
+    double weight = c->plan->weight > 0 ? c->plan->weight : 1;
+
+    for (unsigned role = 0; role < (c->bench->settings.writers > 0 ? 2 : 1); role++)
+        for (unsigned i = 0; i < c->lanes; i++) {
+            const struct lane *lane = &team.shared->lanes[i];
+            struct row row = {.engine = lane->engine->name,
+                              .kind = role == 1 ? OP_OVERWRITE : c->plan->op,
+                              .does = role == 1 ? OP_OVERWRITE : lane->op,
+                              .warm = lane->setup.warm};
+
+            name_row(c, role, &row);
+            score_row(&c->score[role][i], c->yardstick < 0 ? NULL : &c->score[role][c->yardstick],
+                      c->bench->ns_per_tick, &row);
+            row.rate *= weight;
+            row.rate_low *= weight;
+            row.rate_high *= weight;
+            report_add(&c->bench->report, &row);
+        }
+}
+
+static void score_role(struct cell *c, unsigned i, unsigned role, struct team_sum *sum)
+{
+    const struct bench *b = c->bench;
+
+    team_sum(&team, role, sum);
+    score_slice(&c->score[role][i], sum,
+                b->settings.cpu_clock ? (double)sum->cpu_ns : (double)sum->ticks * b->ns_per_tick);
+}
+
+static void end_run(struct cell *c)
+{
+    for (unsigned i = 0; i < c->lanes; i++)
+        for (unsigned role = 0; role < TEAM_ROLES; role++)
+            score_end_run(&c->score[role][i], c->bench->ns_per_tick);
+}
+
+/* ---- slices -------------------------------------------------------------------------------- */
+
+static void note_usage(struct cell *c, unsigned i)
+{
+    struct engine_usage usage;
+
+    team.shared->lanes[i].engine->usage(c->context[i], &usage);
+    c->score[0][i].bytes_per_key = (double)usage.bytes / (double)c->bench->in_order.count;
+}
+
+static void fill(struct cell *c, unsigned i)
+{
+    struct lane *lane = &team.shared->lanes[i];
+
+    lane_create(lane);
+    c->written[i] = 0;
+    c->context[i] = lane_attach(lane);
+    if (!lane->setup.attach_only)
+        team_run_alone(lane, c->context[i], engine_fill(lane->engine), &c->bench->in_order);
+    team_run_alone(lane, c->context[i], lane->engine->verify, &c->bench->in_order);
+    note_usage(c, i);
+}
+
+static void empty_out(struct cell *c, unsigned i)
+{
+    struct lane *lane = &team.shared->lanes[i];
+
+    team_do(&team, &(struct team_order){.verb = TEAM_DETACH, .lane = i});
+    team_run_alone(lane, c->context[i], lane->engine->verify, &c->bench->in_order);
+    lane->engine->detach(c->context[i]);
+    lane_destroy(lane);
+}
+
+/* A new store if the old one's room may not suffice for another slice. */
+static void make_room(struct cell *c, unsigned i)
+{
+    struct lane *lane = &team.shared->lanes[i];
+
+    if (lane->setup.attach_only || lane->engine->reuses ||
+        c->written[i] + slice_bytes(c) <= lane->setup.write_bytes)
+        return;
+    empty_out(c, i);
+    fill(c, i);
+    team_do(&team, &(struct team_order){.verb = TEAM_ATTACH, .lane = i});
+}
+
+static void slice(struct cell *c, unsigned i, unsigned turn)
+{
+    const struct bench *b = c->bench;
+    struct lane *lane = &team.shared->lanes[i];
+    struct team_order order = {.verb = TEAM_RUN, .lane = i, .turn = turn};
+    static struct team_sum sum;
+
+    order.task[0] = (struct team_task){lane->op, c->plan->stream};
+    order.task[1] = (struct team_task){OP_OVERWRITE, c->plan->stream};
+    order.duration = (uint64_t)(b->settings.slice_ms * 1e6 / b->ns_per_tick);
+    make_room(c, i);
+    order.context = c->context[i];
+    team_do(&team, &order);
+    for (unsigned role = 0; role < TEAM_ROLES; role++) {
+        double share = role == 1 ? 1 : write_share(&b->settings, c->plan->op);
+
+        score_role(c, i, role, &sum);
+        c->written[i] += (uint64_t)((double)sum.done * share) * engine_record_bytes(&b->workload);
+    }
+}
+
+static void measure_in_slices(struct cell *c)
+{
+    const struct settings *s = &c->bench->settings;
+    unsigned turns = (unsigned)(s->seconds * 1000 / s->slice_ms + 0.5);
+    unsigned turn = 0;
+
+    for (unsigned i = 0; i < c->lanes; i++)
+        fill(c, i);
+    order_all(c, TEAM_ATTACH);
+    for (unsigned run = 0; run < s->runs; run++) {
+        for (unsigned k = 0; k < (turns > 0 ? turns : 1); k++, turn++)
+            for (unsigned i = 0; i < c->lanes; i++)
+                slice(c, turn % 2 == 0 ? i : c->lanes - 1 - i, turn);
+        end_run(c);
+    }
+    for (unsigned i = 0; i < c->lanes; i++)
+        empty_out(c, i);
+}
+
+/* ---- passes -------------------------------------------------------------------------------- */
+
+static void pass(struct cell *c, unsigned i)
+{
+    struct lane *lane = &team.shared->lanes[i];
+    struct team_order order = {.verb = TEAM_ATTACH, .lane = i};
+    static struct team_sum sum;
+
+    lane_create(lane);
+    c->context[i] = lane_attach(lane);
+    if (c->plan->filled)
+        team_run_alone(lane, c->context[i], engine_fill(lane->engine), &c->bench->in_order);
+    order.context = c->context[i];
+    team_do(&team, &order);
+    order.verb = TEAM_RUN;
+    order.task[0] = (struct team_task){lane->op, c->plan->stream};
+    team_do(&team, &order);
+    score_role(c, i, 0, &sum);
+    if (!c->plan->filled && lane->op != OP_INCR)
+        note_usage(c, i);
+    if (lane->op != OP_DELETE && lane->op != OP_INCR)
+        team_run_alone(lane, c->context[i], lane->engine->verify, &c->bench->in_order);
+    order.verb = TEAM_DETACH;
+    team_do(&team, &order);
+    lane->engine->detach(c->context[i]);
+    lane_destroy(lane);
+}
+
+/* Each engine passes until it has had its time; shmkv and the yardstick stay together. */
+static void measure_in_passes(struct cell *c)
+{
+    const struct settings *s = &c->bench->settings;
+    unsigned turn = 0;
+
+    if (s->writers > 0)
+        die("--writers goes with get, mget, overwrite and mix");
+    for (unsigned run = 0; run < s->runs; run++) {
+        do {
+            for (unsigned k = 0; k < c->lanes; k++) {
+                unsigned i = turn % 2 == 0 ? k : c->lanes - 1 - k;
+
+                if (!team.shared->lanes[i].engine->reuses || c->score[0][i].ns < s->seconds * 1e9)
+                    pass(c, i);
+            }
+            turn++;
+        } while (c->score[0][0].ns < s->seconds * 1e9);
+        end_run(c);
+    }
+}
+
+void bench_measure(struct bench *b, const struct cell_plan *plan)
+{
+    struct cell c = {.bench = b, .plan = plan};
+    size_t bytes = TEAM_LANES * sizeof(struct score);
+
+    if (plan->passes && b->settings.store != NULL)
+        die("--store: %s would change its keys", settings_op_name(plan->op));
+    for (unsigned role = 0; role < TEAM_ROLES; role++)
+        c.score[role] = memory_get(bytes);
+    team_start(&team, plan->procs, b->settings.writers);
+    add_lanes(&c);
+    if (plan->passes)
+        measure_in_passes(&c);
+    else
+        measure_in_slices(&c);
+    report_cell(&c);
+    team_stop(&team);
+    for (unsigned role = 0; role < TEAM_ROLES; role++)
+        memory_put(c.score[role], bytes);
+}
+
+/* ---- preparation --------------------------------------------------------------------------- */
+
+/* How many slots does shmkv make for so many keys?  The yardstick gets as many. */
+static uint64_t find_slots(const struct bench *b)
+{
+    struct lane lane = {.engine = &engine_shmkv};
+    struct engine_usage usage;
+    uint64_t slots = 8;
+    void *context;
+
+    while (slots - slots / 8 < b->workload.keys)
+        slots *= 2;
+    if (!b->settings.shmkv || b->settings.store != NULL)
+        return slots;
+    snprintf(lane.setup.name, sizeof(lane.setup.name), "bench-%d-slots", (int)getpid());
+    lane.setup.workload = &b->workload;
+    lane.setup.slots = slots;
+    lane_create(&lane);
+    context = lane_attach(&lane);
+    engine_shmkv.usage(context, &usage);
+    engine_shmkv.detach(context);
+    lane_destroy(&lane);
+    return usage.slots;
+}
+
+uint64_t bench_stream_length(const struct bench *b)
+{
+    uint64_t n = b->settings.keys * 2;
+    uint64_t step = TEAM_SAMPLE * ENGINE_MANY;
+
+    if (n < 1u << 20)
+        n = 1u << 20;
+    if (n > 8u << 20)
+        n = 8u << 20;
+    return n / step * step;
+}
+
+void bench_begin(struct bench *b, const char *name, uint64_t more)
+{
+    const struct settings *s = &b->settings;
+
+    b->report.bench = name;
+    b->report.settings = s;
+    if (s->peers != NULL)
+        b->peers_count = peers_find(s->peers, b->peers);
+    report_head(&b->report);
+    b->ns_per_tick = clock_calibrate();
+    workload_make(&b->workload, s->keys + more, s->key_size, s->value_size);
+    stream_in_order(&b->in_order, &b->workload);
+    b->in_order.count = s->keys;
+    b->slots = find_slots(b);
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lib_cell.h - one question put to all engines in turns.
+ *
+ * A cell is an operation by so many processes.  It is asked in one of two ways.  Reading,
+ * overwriting and mixes run in slices of time on one store per engine.  What changes the store for
+ * good runs in passes over a whole stream, each on a new store.  The engines take turns, in
+ * changing order, so that all see the same of whatever else the machine is doing; a slice of one
+ * and the yardstick's beside it are a pair, and the ratio is the median of the pairs.
+ */
+#ifndef BENCH_CELL_H
+#define BENCH_CELL_H
+
+#include "lib_peers.h"
+#include "lib_report.h"
+#include "lib_score.h"
+
+struct cell_plan {
+    enum operation op;
+    const char *label; /* in the report; NULL: the operation's own name */
+    unsigned procs;
+    const struct stream *stream;
+    bool passes;
+    bool filled;   /* passes: the store holds the keys beforehand */
+    double weight; /* operations that one of the stream counts for; 0: one */
+};
+
+/* What all cells of a benchmark share. */
+struct bench {
+    struct settings settings;
+    struct report report;
+    struct workload workload;
+    struct stream in_order; /* the keys that a filled store holds */
+    uint64_t slots;         /* of the index that shmkv makes for that many */
+    double ns_per_tick;
+    const struct engine *peers[PEERS_MAX];
+    unsigned peers_count;
+};
+
+/*
+ * After the settings have been read: prints the head, loads the peers, makes keys and values;
+ * @more keys than a filled store holds.
+ */
+void bench_begin(struct bench *b, const char *name, uint64_t more);
+/* Measure a cell and report it. */
+void bench_measure(struct bench *b, const struct cell_plan *plan);
+/* A length for a drawn stream: no cache holds it, a multiple of sampled batches, the same for all. */
+uint64_t bench_stream_length(const struct bench *b);
+
+#endif

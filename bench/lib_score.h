@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* lib_score.h - what was measured of one engine, slice by slice and run by run. */
+#ifndef BENCH_SCORE_H
+#define BENCH_SCORE_H
+
+#include "lib_report.h"
+#include "lib_team.h"
+
+#define SCORE_SLICES 16384u
+
+struct score {
+    unsigned slices;
+    double slice_rate[SCORE_SLICES];
+    unsigned runs;
+    double rate[REPORT_RUNS];
+    double p50[REPORT_RUNS];
+    double p99[REPORT_RUNS];
+    double p999[REPORT_RUNS];
+    uint64_t max;  /* ticks */
+    uint64_t done; /* of the running run */
+    double ns;
+    struct histogram latency; /* ticks */
+    double bytes_per_key;
+};
+
+/* Enter a slice (or pass) that took @ns. */
+void score_slice(struct score *s, const struct team_sum *sum, double ns);
+void score_end_run(struct score *s, double ns_per_tick);
+/* The medians of the runs into @row; the ratio only if there is a @yardstick. */
+void score_row(struct score *s, const struct score *yardstick, double ns_per_tick, struct row *row);
+
+#endif
