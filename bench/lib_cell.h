@@ -44,7 +44,7 @@ struct bench {
 void bench_begin(struct bench *b, const char *name, uint64_t more);
 /* Measure a cell and report it. */
 void bench_measure(struct bench *b, const struct cell_plan *plan);
-/* A length for a drawn stream: no cache holds it, a multiple of sampled batches, the same for all. */
+/* A length for a drawn stream: no cache holds it, a multiple of sampled batches. */
 uint64_t bench_stream_length(const struct bench *b);
 
 #endif
