@@ -21,6 +21,8 @@ struct arena {
     struct participant_entry *participants;
     uint64_t log_offset;
     uint64_t log_bytes;    /* of all segments there may be: what an offset may lead into */
+    uint64_t log_plain;    /* bytes of it where a record with the longest key and a value of no
+                              bytes may begin: who adds a value's length compares once */
     uint64_t segment_mask; /* segment_bytes - 1 */
     unsigned segment_shift;
     bool readonly;

@@ -27,6 +27,7 @@
 #define SEGMENT_LEAST (64ull << 10)
 #define SEGMENT_MOST (8ull << 20)
 #define SEGMENTS_MORE 64u
+#define LARGEST_KEY_ONLY (sizeof(struct record) + 65536u) /* a record with no value */
 #define TABLES_OFFSET PAGE_BYTES
 #define SEGMENTS_OFFSET (2u * PAGE_BYTES)
 _Static_assert(TABLE_AREAS * sizeof(struct table) <= PAGE_BYTES, "the table headers are one page");
@@ -132,6 +133,7 @@ static void set_pointers(struct arena *a, const struct superblock *sb, void *bas
     a->log_offset = sb->log_offset;
     a->segment_mask = sb->segment_bytes - 1;
     a->log_bytes = sb->segment_count * sb->segment_bytes;
+    a->log_plain = a->log_bytes - min_u64(a->log_bytes, LARGEST_KEY_ONLY);
     a->segment_shift = sb->segment_shift;
     hash_init(&a->hash_secret, sb->hash_seed);
 }

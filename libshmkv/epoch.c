@@ -65,6 +65,7 @@ int epoch_join(struct participant *p, const struct arena *a, uint32_t process)
         POINT("join.claimed");
         p->arena = a;
         p->entry = entry;
+        p->epoch = &a->sb->epoch;
         p->index = i;
         p->fenced = !membarrier_registered();
         store_seq_cst(&entry->flags, p->fenced ? PARTICIPANT_FENCED : 0u);

@@ -49,9 +49,9 @@
 struct participant {
     const struct arena *arena;
     struct participant_entry *entry;
+    const _Atomic uint64_t *epoch; /* G */
     uint32_t index;
     bool fenced;
-    uint64_t fork_word; /* of the process that registered it */
 };
 
 /* Register this process for membarrier; call before epoch_join().  Idempotent. */
@@ -99,8 +99,8 @@ static inline void epoch_fence_self(const struct participant *p)
 static inline uint64_t epoch_enter(const struct participant *p)
 {
     uint64_t outer = load_relaxed(&p->entry->reading); /* own word */
-    if (outer == 0) {
-        store_relaxed(&p->entry->reading, epoch_now(p->arena)); /* ordered by the fence below */
+    if (likely(outer == 0)) {
+        store_relaxed(&p->entry->reading, load_acquire(p->epoch)); /* ordered by the fence below */
         epoch_fence_self(p);
     }
     return outer;
@@ -115,7 +115,7 @@ static inline void epoch_exit(const struct participant *p, uint64_t outer)
 /* Begin the write section; the caller has made sure that it is not in one.  Orders as above. */
 static inline void epoch_enter_write(const struct participant *p)
 {
-    store_relaxed(&p->entry->writing, epoch_now(p->arena));
+    store_relaxed(&p->entry->writing, load_acquire(p->epoch));
     epoch_fence_self(p);
 }
 

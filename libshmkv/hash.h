@@ -14,6 +14,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+/* Up to this length a hash is so few instructions that it pays to inline no more than these. */
+#define HASH_SHORT 64u
+
 struct hash_secret {
     _Alignas(64) unsigned char bytes[XXH3_SECRET_DEFAULT_SIZE];
 };

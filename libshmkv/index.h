@@ -98,6 +98,23 @@ static inline bool index_fits_log(const struct arena *a, const struct record *r)
 const struct record *index_lookup(const struct arena *a, const struct index_key *k, bool *damaged);
 
 /*
+ * Does @word lead to a pair of this key that never expires?  In the last 64 KiB of the log's
+ * addresses the answer is no: there a record of any key length would need a longer look (R3).
+ */
+static ALWAYS_INLINE bool index_is_plain(const struct arena *a, const struct index_key *k,
+                                         uint64_t word, const struct record **found)
+{
+    if (unlikely(!slot_has_tag(word, k->hash)))
+        return false;
+    uint64_t at = slot_offset(word) - a->log_offset;
+    if (unlikely(at > a->log_plain))
+        return false;
+    const struct record *r = arena_at(a, slot_offset(word));
+    *found = r;
+    return likely(record_is_plain(r, k->data, k->size)) && likely(at + r->vlen <= a->log_plain);
+}
+
+/*
  * index_peek() - the common case of index_lookup(), inline: the key's record stands in its home
  * bucket of the root table, is a pair and does not expire.  Otherwise false: ask index_lookup().
  *
@@ -112,24 +129,38 @@ static ALWAYS_INLINE bool index_peek(const struct arena *a, const struct index_k
     const struct table *t = table_of(a, table_root(a));
     const _Atomic uint64_t *bucket = table_bucket(a, t, table_home(t, k->hash));
     unsigned first = table_first_slot(t, k->hash);
-    uint64_t tag = slot_tag(k->hash);
     for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
         uint64_t word = load_acquire(&bucket[(first + i) % BUCKET_SLOTS]); /* [I1] */
-        if (unlikely(slot_tag_of(word) != tag)) {
-            if (word == SLOT_EMPTY)
-                return false;
-            continue;
-        }
-        uint64_t at = slot_offset(word) - a->log_offset;
-        if (unlikely(at > a->log_bytes - sizeof(struct record)))
+        if (likely(index_is_plain(a, k, word, found)))
+            return true;
+        if (word == SLOT_EMPTY)
             return false;
-        const struct record *r = arena_at(a, slot_offset(word));
-        if (unlikely(!record_is_plain(r, k->data, k->size)))
-            continue;
-        *found = r;
-        return likely(r->vlen <= a->log_bytes - at - sizeof(*r) - k->size);
     }
     return false;
+}
+
+/* The same for the first slot of the probe alone. */
+static ALWAYS_INLINE bool index_peek_first(const struct arena *a, const struct index_key *k,
+                                           const struct record **found)
+{
+    const struct table *t = table_of(a, table_root(a));
+    const _Atomic uint64_t *bucket = table_bucket(a, t, table_home(t, k->hash));
+    uint64_t word = load_acquire(&bucket[table_first_slot(t, k->hash)]); /* [I1] */
+    return likely(index_is_plain(a, k, word, found));
+}
+
+/* The word of the first slot in the key's home bucket that has its tag; SLOT_EMPTY: none. */
+static ALWAYS_INLINE uint64_t index_candidate(const _Atomic uint64_t *bucket, unsigned first,
+                                              uint64_t hash)
+{
+    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+        uint64_t word = load_acquire(&bucket[(first + i) % BUCKET_SLOTS]); /* [I1] */
+        if (likely(slot_has_tag(word, hash)))
+            return word;
+        if (word == SLOT_EMPTY)
+            break;
+    }
+    return SLOT_EMPTY;
 }
 
 /* Fetch the bucket of a hash ahead of a lookup. */

@@ -194,7 +194,7 @@ static int ask(struct context *c, struct ops_write *w, shmkv_update_fn *fn, void
                                    .expires_ms = (int64_t)w->expiry};
     if (rc == 0)
         rc = fn(arg, r != NULL ? &item : NULL, &value);
-    if (unlikely(c->fork_word != fork_word())) /* the section and the context are the parent's */
+    if (unlikely(!c->ours)) /* the section and the context are the parent's */
         return error_set(SHMKV_EINVAL, "update: a child that was forked in the callback came back");
     epoch_exit(&c->writer.self, outer);
     w->val = value.data;

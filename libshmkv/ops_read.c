@@ -15,25 +15,34 @@ struct shmkv_reader {
 static void begin(struct context *c, struct shmkv_section *section)
 {
     section->context = c;
-    section->birth = c->fork_word;
     section->outer = epoch_enter(&c->writer.self);
 }
 
-int shmkv_begin(struct shmkv *db, struct shmkv_section *section)
+/* The thread's first use of the store, or a change from one store to another. */
+static NOINLINE int begin_slowly(struct shmkv *db, struct shmkv_section *section)
 {
     struct context *c;
-    int rc = store_context(db, &c);
-    if (likely(rc == 0))
+    int rc = store_find_context(db, &c);
+    if (rc == 0)
         begin(c, section);
     else
         section->context = NULL;
     return rc;
 }
 
+int shmkv_begin(struct shmkv *db, struct shmkv_section *section)
+{
+    struct context *c = store_last_context(db);
+    if (unlikely(c == NULL))
+        return begin_slowly(db, section);
+    begin(c, section);
+    return 0;
+}
+
 void shmkv_end(struct shmkv_section *section)
 {
     struct context *c = section->context;
-    if (likely(c != NULL && section->birth == fork_word()))
+    if (likely(c != NULL && c->writer.self.entry != NULL)) /* else it is the parent's */
         epoch_exit(&c->writer.self, section->outer);
     section->context = NULL;
 }
@@ -52,22 +61,41 @@ static int damaged(const struct context *c)
                      c->store->arena.name);
 }
 
-static int no_section(void)
+/* @c: of the section; NULL: it was not begun, or its end has come. */
+static int no_section(const struct context *c)
 {
-    return error_set(SHMKV_EINVAL, "the section is not open; call shmkv_begin() first");
+    if (c == NULL)
+        return error_set(SHMKV_EINVAL, "the section is not open; call shmkv_begin() first");
+    return error_set(SHMKV_EINVAL, "the section was begun before a fork, or its handle was closed; "
+                                   "call shmkv_begin() anew");
 }
 
-/* What is not the common case: refusals, collisions, a running resize, expiry, absence. */
+static ALWAYS_INLINE void fill_plain(const struct record *r, size_t klen, struct shmkv_item *item)
+{
+    item->value = (const char *)(r + 1) + align_up(klen, 8);
+    item->size = r->vlen;
+    item->version = r->version;
+    item->expires_ms = 0;
+}
+
+/* What is not the common case: refusals, long keys, a running resize, expiry, absence. */
 static NOINLINE int get_slowly(struct context *c, const void *key, size_t klen,
                                struct shmkv_item *item)
 {
-    if (c == NULL)
-        return no_section();
+    if (c == NULL || c->store == NULL)
+        return no_section(c);
     int rc = ops_check_key(key, klen);
     if (rc != 0)
         return rc;
-    uint64_t hash = hash_key(key, klen, &c->store->arena.hash_secret);
-    const struct record *r = ops_find(c, key, klen, hash, &rc);
+    struct index_key k = {.data = key, .size = klen};
+    const struct record *r;
+    k.hash = hash_key(key, klen, &c->store->arena.hash_secret);
+    if (likely(index_peek(c->writer.self.arena, &k, &r))) {
+        stat_add(&c->writer.self, STAT_hits, 1);
+        fill_plain(r, klen, item);
+        return 0;
+    }
+    r = ops_find(c, key, klen, k.hash, &rc);
     stat_add(&c->writer.self, r != NULL ? STAT_hits : STAT_misses, 1);
     if (r == NULL)
         return rc == 0 ? error_code(SHMKV_ENOTFOUND) : damaged(c);
@@ -75,61 +103,91 @@ static NOINLINE int get_slowly(struct context *c, const void *key, size_t klen,
     return 0;
 }
 
-/* Flat: each instruction between two cache misses is one the next call's misses wait for. */
+/* The key does not stand where its probe begins. */
+static NOINLINE int get_probing(struct context *c, const void *key, size_t klen,
+                                struct shmkv_item *item, uint64_t hash)
+{
+    struct index_key k = {.data = key, .size = klen, .hash = hash};
+    const struct record *r;
+    if (unlikely(!index_peek(c->writer.self.arena, &k, &r)))
+        return get_slowly(c, key, klen, item);
+    stat_add(&c->writer.self, STAT_hits, 1);
+    fill_plain(r, klen, item);
+    return 0;
+}
+
+/*
+ * Each instruction between two cache misses is one the next call's misses wait for: what is not
+ * the common case goes elsewhere in tail calls, so that nothing has to be saved for it.
+ */
 FLATTEN int shmkv_get(const struct shmkv_section *section, const void *key, size_t klen,
                       struct shmkv_item *item)
 {
     struct context *c = section->context;
-    if (unlikely(c == NULL || key == NULL || klen - 1 >= SHMKV_KEY_MAX))
+    if (unlikely(c == NULL || c->store == NULL || key == NULL || klen - 1 >= HASH_SHORT))
         return get_slowly(c, key, klen, item);
     const struct arena *a = c->writer.self.arena;
     struct index_key k = {.data = key, .size = klen};
     const struct record *r;
     k.hash = hash_key(key, klen, &a->hash_secret);
-    if (unlikely(!index_peek(a, &k, &r)))
-        return get_slowly(c, key, klen, item);
+    if (unlikely(!index_peek_first(a, &k, &r)))
+        return get_probing(c, key, klen, item, k.hash);
     stat_add(&c->writer.self, STAT_hits, 1);
-    item->value = (const char *)(r + 1) + align_up(klen, 8);
-    item->size = r->vlen;
-    item->version = r->version;
-    item->expires_ms = 0;
+    fill_plain(r, klen, item);
     return 0;
 }
 
-/* One of a batch; 1 found, 0 absent, negative: damaged. */
-static inline int get_prefetched(struct context *c, const struct index_key *k,
-                                 struct shmkv_item *item)
+/* One of a batch that is not its slot's plain record; 1 found, 0 absent, negative: damaged. */
+static NOINLINE int get_one_slowly(struct context *c, const struct index_key *k,
+                                   struct shmkv_item *item)
 {
-    const struct record *r;
-    int rc = 0;
-    if (unlikely(!index_peek(c->writer.self.arena, k, &r)))
-        r = ops_find(c, k->data, k->size, k->hash, &rc);
-    if (likely(r != NULL))
+    int rc;
+    const struct record *r = ops_find(c, k->data, k->size, k->hash, &rc);
+    if (r != NULL)
         fill(r, item);
     else
         *item = (struct shmkv_item){.value = NULL};
     return rc != 0 ? damaged(c) : r != NULL;
 }
 
+/* What a batch remembers of a key between its passes. */
+struct pending {
+    uint64_t hash;
+    uint64_t word; /* of its slot; SLOT_EMPTY: not in its home bucket */
+    const _Atomic uint64_t *bucket;
+};
+
 /* Three passes, so that the cache misses of each overlap: buckets, records, results. */
-static int get_batch(struct context *c, const struct shmkv_bytes *keys, size_t n,
-                     struct shmkv_item *items)
+static FLATTEN int get_batch(struct context *c, const struct shmkv_bytes *keys, size_t n,
+                             struct shmkv_item *items)
 {
     const struct arena *a = c->writer.self.arena;
-    uint64_t hash[BATCH];
+    const struct table *t = table_of(a, table_root(a));
+    struct pending pending[BATCH];
     int found = 0;
     for (size_t i = 0; i < n; i++) {
-        int rc = ops_check_key(keys[i].data, keys[i].size);
-        if (unlikely(rc != 0))
-            return rc;
-        hash[i] = hash_key(keys[i].data, keys[i].size, &a->hash_secret);
-        index_prefetch(a, hash[i]);
+        if (unlikely(keys[i].data == NULL || keys[i].size - 1 >= SHMKV_KEY_MAX))
+            return ops_check_key(keys[i].data, keys[i].size);
+        pending[i].hash = hash_key(keys[i].data, keys[i].size, &a->hash_secret);
+        pending[i].bucket = table_bucket(a, t, table_home(t, pending[i].hash));
+        __builtin_prefetch((const void *)pending[i].bucket);
     }
-    for (size_t i = 0; i < n; i++)
-        index_prefetch_record(a, hash[i]);
     for (size_t i = 0; i < n; i++) {
-        struct index_key k = {.data = keys[i].data, .size = keys[i].size, .hash = hash[i]};
-        int rc = get_prefetched(c, &k, &items[i]);
+        uint64_t hash = pending[i].hash;
+        pending[i].word = index_candidate(pending[i].bucket, table_first_slot(t, hash), hash);
+        const char *record = arena_at(a, slot_offset(pending[i].word));
+        __builtin_prefetch(record);
+        __builtin_prefetch(record + CACHE_LINE);
+    }
+    for (size_t i = 0; i < n; i++) {
+        struct index_key k = {keys[i].data, keys[i].size, pending[i].hash};
+        const struct record *r;
+        if (likely(index_is_plain(a, &k, pending[i].word, &r))) {
+            fill_plain(r, k.size, &items[i]);
+            found++;
+            continue;
+        }
+        int rc = get_one_slowly(c, &k, &items[i]);
         if (unlikely(rc < 0))
             return rc;
         found += rc;
@@ -141,8 +199,8 @@ int shmkv_get_many(const struct shmkv_section *section, const struct shmkv_bytes
                    struct shmkv_item *items)
 {
     struct context *c = section->context;
-    if (unlikely(c == NULL))
-        return no_section();
+    if (unlikely(c == NULL || c->store == NULL))
+        return no_section(c);
     if (unlikely(n > INT32_MAX || (n != 0 && (keys == NULL || items == NULL))))
         return error_set(SHMKV_EINVAL, "get_many: a NULL array, or more than 2^31-1 keys");
     int found = 0;
@@ -216,7 +274,7 @@ int shmkv_reader_open(struct shmkv *db, struct shmkv_reader **reader)
 int shmkv_reader_begin(struct shmkv_reader *reader, struct shmkv_section *section)
 {
     section->context = NULL;
-    if (reader->context->fork_word != fork_word())
+    if (!reader->context->ours)
         return error_set(SHMKV_EINVAL,
                          "the reader was opened before a fork; open one in the child");
     if (reader->context->store == NULL)

@@ -30,7 +30,6 @@ static int begin(struct context *c, const struct ops_write *w, struct shmkv_rese
     r->context = c;
     r->offset = l->at;
     r->hash = w->hash;
-    r->birth = c->fork_word;
     r->value = (void *)(uintptr_t)record_value(record);
     return 0;
 }
@@ -70,7 +69,7 @@ int shmkv_reserve(struct shmkv *db, const void *key, size_t klen, size_t vlen,
 static struct context *owner(const struct shmkv_reservation *r)
 {
     struct context *c = r->context;
-    return c != NULL && r->birth == fork_word() && c->store != NULL && c->reserved ? c : NULL;
+    return c != NULL && c->store != NULL && c->reserved ? c : NULL;
 }
 
 static void end(struct context *c, struct shmkv_reservation *r)

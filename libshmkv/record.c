@@ -10,6 +10,9 @@
 
 #define INLINE_MAX 256u
 
+/* Sixteen bytes at once, of any alignment. */
+typedef uint64_t record_chunk __attribute__((vector_size(16), aligned(1), may_alias));
+
 /* Copy @n bytes to the 8-aligned @to and zero what is left of the last word. */
 static inline char *put_padded(char *to, const void *from, uint64_t n)
 {

@@ -70,32 +70,38 @@ static inline uint64_t record_epoch_of(uint64_t version)
     return version >> VERSION_EPOCH_SHIFT;
 }
 
-/* Sixteen bytes at once, of any alignment. */
-typedef uint64_t record_chunk __attribute__((vector_size(16), aligned(1), may_alias));
+/* Eight bytes at once, of any alignment. */
+typedef uint64_t record_word __attribute__((aligned(1), may_alias));
 
-static inline record_chunk record_differ(const char *a, const char *b)
+static inline bool record_words_equal(const char *a, const char *b, size_t i)
 {
-    return *(const record_chunk *)a ^ *(const record_chunk *)b;
+    return *(const record_word *)(a + i) == *(const record_word *)(b + i);
 }
 
 /*
- * @n bytes alike?  Inline and without a call: nearly every operation compares one short key.  The
- * last chunks may overlap what was compared before them.
+ * @n bytes alike?  Inline and without a call: nearly every operation compares one short key.  Word
+ * by word, each a load and a fused compare and branch that is predicted: fewer instructions than
+ * vectors at this length.  The last word may overlap the one before it.
  */
-static inline bool record_bytes_equal(const char *a, const char *b, size_t n)
+static ALWAYS_INLINE bool record_bytes_equal(const char *a, const char *b, size_t n)
 {
     size_t i = 0;
-    if (unlikely(n < 16)) {
+    if (unlikely(n < 8)) {
         while (i < n && a[i] == b[i])
             i++;
         return i == n;
     }
-    record_chunk diff = record_differ(a, b) | record_differ(a + n - 16, b + n - 16);
-    if (n > 32)
-        diff |= record_differ(a + 16, b + 16) | record_differ(a + n - 32, b + n - 32);
-    for (i = 32; unlikely(i + 32 < n); i += 16)
-        diff |= record_differ(a + i, b + i);
-    return (diff[0] | diff[1]) == 0;
+    if (likely(n >= 32)) {
+        if (!record_words_equal(a, b, 0) || !record_words_equal(a, b, 8) ||
+            !record_words_equal(a, b, 16) || !record_words_equal(a, b, 24))
+            return false;
+        i = 32;
+    }
+    for (; i + 8 < n; i += 8) {
+        if (!record_words_equal(a, b, i))
+            return false;
+    }
+    return record_words_equal(a, b, n - 8);
 }
 
 static inline bool record_has_key(const struct record *r, const void *key, size_t klen)

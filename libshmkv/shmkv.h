@@ -155,7 +155,6 @@ struct shmkv_item {
 struct shmkv_section {
     void *context;
     uint64_t outer;
-    uint64_t birth;
 };
 
 /**
@@ -305,7 +304,6 @@ struct shmkv_reservation {
     void *context;
     uint64_t offset;
     uint64_t hash;
-    uint64_t birth;
     struct shmkv_put_options options;
 };
 

@@ -32,11 +32,11 @@
 #define SLOT_OFFSET_DROPPED 16ull
 #define SLOT_MOVED_EMPTY SLOT_TAG_MOVED_EMPTY
 
-/* The low bits of the hash; its high bits choose the bucket. */
+/* The low bits of the hash, one of them set, so that no key has a tag with a meaning of its own;
+ * the high bits choose the bucket. */
 static inline uint64_t slot_tag(uint64_t hash)
 {
-    uint64_t tag = hash & SLOT_TAG_MASK;
-    return tag < SLOT_TAG_FIRST ? tag + SLOT_TAG_FIRST : tag;
+    return (hash & SLOT_TAG_MASK) | SLOT_TAG_FIRST;
 }
 
 static inline uint64_t slot_record(uint64_t tag, uint64_t offset)
@@ -47,6 +47,12 @@ static inline uint64_t slot_record(uint64_t tag, uint64_t offset)
 static inline uint64_t slot_tag_of(uint64_t word)
 {
     return word & SLOT_TAG_MASK;
+}
+
+/* Has @word the tag of this hash? */
+static inline bool slot_has_tag(uint64_t word, uint64_t hash)
+{
+    return (uint16_t)word == (uint16_t)slot_tag(hash);
 }
 
 static inline uint64_t slot_offset(uint64_t word)

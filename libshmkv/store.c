@@ -22,11 +22,11 @@
 #define CLOSED_KEPT 64u  /* closed handles that still say SHMKV_ECLOSED */
 #define KEEPER_AFTER 64u /* writes of a thread after which a keeper is worth while */
 
-_Thread_local struct context *store_current;
+static struct context nobody; /* belongs to no store */
+_Thread_local struct context *store_current = &nobody;
 static _Thread_local struct context *thread_contexts;
 
 static struct store *stores;
-static struct context *inherited; /* the parent's; a section may still name one */
 static struct shmkv *closed_first, *closed_last;
 static unsigned closed_count;
 static pthread_key_t exit_key;
@@ -61,19 +61,39 @@ static void registry_unlock(void)
 
 /* ---- contexts ------------------------------------------------------------------------------ */
 
+_Static_assert(sizeof(struct context) <= PAGE_BYTES, "a context is one page");
+
+/* A child never gives these pages back: a section may name one, and empty they cost nothing. */
+static struct context *allocate_context(void)
+{
+    void *page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return NULL;
+    if (madvise(page, PAGE_BYTES, MADV_WIPEONFORK) != 0) {
+        munmap(page, PAGE_BYTES);
+        return NULL;
+    }
+    return page;
+}
+
+static void free_context(struct context *c)
+{
+    munmap(c, PAGE_BYTES);
+}
+
 /* NULL: *@rc says why. */
 static struct context *make_context(struct store *s, int *rc)
 {
-    struct context *c = aligned_alloc(CACHE_LINE, align_up(sizeof(*c), CACHE_LINE));
+    struct context *c = allocate_context();
     if (c == NULL) {
-        *rc = error_set(SHMKV_ESYSTEM, "%s: no memory for a thread's context", s->arena.name);
+        *rc = error_errno(SHMKV_ESYSTEM, "%s: no memory for a thread's context", s->arena.name);
         return NULL;
     }
-    *c = (struct context){.store = s, .fork_word = fork_word()};
+    *c = (struct context){.store = s, .ours = true};
     c->writer.puts = c->writer.moves = c->reservation = (struct append)APPEND_INIT;
     *rc = epoch_join(&c->writer.self, &s->arena, s->process.index);
     if (*rc != 0) {
-        free(c);
+        free_context(c);
         return NULL;
     }
     c->next = s->contexts;
@@ -97,20 +117,20 @@ static void end_context(struct store *s, struct context *c)
     c->store = NULL;
 }
 
+/* In a child the list ends with its parent's first context: that is empty. */
 static void end_thread(void *unused)
 {
     (void)unused;
     registry_lock();
-    while (thread_contexts != NULL) {
+    while (thread_contexts != NULL && thread_contexts->ours) {
         struct context *c = thread_contexts;
         thread_contexts = c->sibling;
-        if (c->fork_word != fork_word())
-            continue; /* of the parent; kept in `inherited` */
         if (c->store != NULL)
             end_context(c->store, c);
-        free(c);
+        free_context(c);
     }
-    store_current = NULL;
+    thread_contexts = NULL;
+    store_current = &nobody;
     registry_unlock();
 }
 
@@ -120,17 +140,6 @@ static void make_exit_key(void)
 }
 
 /* ---- after fork ---------------------------------------------------------------------------- */
-
-/* The contexts stay readable: a section that was open at the fork is ended through one. */
-static void inherit_contexts(struct store *s)
-{
-    while (s->contexts != NULL) {
-        struct context *c = s->contexts;
-        s->contexts = c->next;
-        c->next = inherited;
-        inherited = c;
-    }
-}
 
 static reap_fn *reaper_of(const struct store *s)
 {
@@ -143,7 +152,7 @@ static int renew(struct store *s)
 {
     if (s->fork_word == fork_word())
         return 0;
-    inherit_contexts(s);
+    s->contexts = NULL;
     s->keeper.running = false; /* the thread is the parent's */
     epoch_register_process();
     int rc = arena_after_fork(&s->arena);
@@ -154,19 +163,20 @@ static int renew(struct store *s)
     return rc;
 }
 
-static void forget_foreign_contexts(void)
+/* Those of closed stores, and the parent's: the first of these ends the list. */
+static void forget_dead_contexts(void)
 {
     struct context **at = &thread_contexts;
-    while (*at != NULL) {
+    while (*at != NULL && (*at)->ours) {
         struct context *c = *at;
-        bool dead = c->store == NULL && c->fork_word == fork_word();
-        if (c->fork_word != fork_word() || dead)
-            *at = c->sibling;
-        else
+        if (c->store != NULL) {
             at = &c->sibling;
-        if (dead)
-            free(c);
+            continue;
+        }
+        *at = c->sibling;
+        free_context(c);
     }
+    *at = NULL;
 }
 
 static int find_context_locked(struct store *s, struct context **out)
@@ -174,7 +184,7 @@ static int find_context_locked(struct store *s, struct context **out)
     int rc = renew(s);
     if (rc != 0)
         return rc;
-    forget_foreign_contexts();
+    forget_dead_contexts();
     for (struct context *c = thread_contexts; c != NULL; c = c->sibling) {
         if (c->store == s) {
             *out = c;
@@ -198,7 +208,7 @@ static int find_context_locked(struct store *s, struct context **out)
 static struct context *own_context(const struct store *s)
 {
     struct context *c = s != NULL ? thread_contexts : NULL;
-    while (c != NULL && (c->store != s || c->fork_word != fork_word()))
+    while (c != NULL && c->store != s)
         c = c->sibling;
     return c;
 }
@@ -211,7 +221,7 @@ int store_find_context(struct shmkv *db, struct context **c)
         return 0;
     }
     pthread_once(&exit_once, make_exit_key);
-    store_current = NULL; /* a signal handler comes back here rather than use half of it */
+    store_current = &nobody; /* a signal handler comes back here rather than use half of it */
     registry_lock();
     struct store *s = load_relaxed(&db->store);
     int rc = s != NULL ? find_context_locked(s, c)
@@ -255,10 +265,10 @@ int store_add_reader(struct store *s, struct context **c)
 void store_remove_reader(struct context *c)
 {
     registry_lock();
-    if (c->store != NULL && c->fork_word == fork_word())
+    if (c->store != NULL)
         end_context(c->store, c);
-    if (c->fork_word == fork_word())
-        free(c);
+    if (c->ours)
+        free_context(c);
     registry_unlock();
 }
 
@@ -456,8 +466,6 @@ static void close_store(struct store *s)
         while (s->contexts != NULL)
             end_context(s, s->contexts);
         process_leave(&s->process);
-    } else {
-        inherit_contexts(s);
     }
     arena_close(&s->arena);
     free(s);
@@ -485,7 +493,7 @@ int shmkv_close(struct shmkv *db)
     struct store *s = load_relaxed(&db->store);
     if (s != NULL) {
         store_relaxed(&db->store, NULL);
-        store_current = NULL;
+        store_current = &nobody;
         if (--s->handles == 0)
             close_store(s);
         bury(db);

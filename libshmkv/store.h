@@ -6,9 +6,10 @@
  *                                  |
  *                                  +--> struct context (one per thread or reader) --> participant
  *
- * A thread finds its context in a thread-local word; the context is valid while its fork word is
- * this process'.  A child made by fork() meets a foreign fork word and makes everything anew, so
- * that it never touches its parent's entries.
+ * A thread finds its context in a thread-local word.  Contexts lie in pages that the kernel empties
+ * in a forked child (MADV_WIPEONFORK, see fork.h): there they belong to no store, have no arena and
+ * no participant, so a child makes everything anew and never touches its parent's entries; and no
+ * call has to ask whether there was a fork.
  */
 #ifndef SHMKV_STORE_H
 #define SHMKV_STORE_H
@@ -35,32 +36,37 @@ struct shmkv {
     struct shmkv *next;          /* of the closed ones */
 };
 
-/* One thread's, or one reader's, side of a store. */
+/* One thread's, or one reader's, side of a store.  All zero in a child of the process. */
 struct context {
     struct writer writer; /* first: writer.self is what sections need */
-    struct store *store;  /* NULL: the store was closed */
-    uint64_t fork_word;
+    struct store *store;  /* NULL: the store was closed, or the context is a parent's */
     bool reserved; /* a reservation is open */
     struct append reservation;
     uint32_t writes;         /* until the keeper is started */
     bool plain;              /* may write, and nothing is left to be started */
+    bool ours;               /* made by this process: empty contexts are a parent's */
     struct context *next;    /* of the store */
     struct context *sibling; /* of the thread */
 };
 
-extern _Thread_local struct context *store_current;
+extern _Thread_local struct context *store_current; /* never NULL */
 
 /* The slow half of store_context(): registers the thread. */
 int store_find_context(struct shmkv *db, struct context **c);
 
+/* The context that this thread used last, if it is of this handle's store; else NULL. */
+static ALWAYS_INLINE struct context *store_last_context(const struct shmkv *db)
+{
+    struct store *s = load_relaxed(&db->store); /* closing beside a call is the caller's error */
+    struct context *c = store_current;
+    return likely(c->store == s && s != NULL) ? c : NULL;
+}
+
 /* This thread's context; 0, SHMKV_ECLOSED, SHMKV_ELIMIT... with a text. */
 static inline int store_context(struct shmkv *db, struct context **c)
 {
-    struct store *s = load_relaxed(&db->store); /* closing beside a call is the caller's error */
-    *c = store_current;
-    if (likely(*c != NULL && (*c)->store == s && s != NULL && (*c)->fork_word == fork_word()))
-        return 0;
-    return store_find_context(db, c);
+    *c = store_last_context(db);
+    return likely(*c != NULL) ? 0 : store_find_context(db, c);
 }
 
 /* The slow half of store_writer(): may this context write?  Starts the keeper in time. */
