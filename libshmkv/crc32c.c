@@ -95,16 +95,12 @@ uint32_t crc32c_portable(uint32_t crc, const void *data, size_t len)
 
 #if defined(__x86_64__)
 
-#define CRC32C_TARGET __attribute__((target("sse4.2")))
+#define CRC32C_INSTRUCTIONS 1
 
-CRC32C_TARGET static inline uint32_t crc32c_step64(uint32_t crc, uint64_t v)
+static inline uint64_t crc32c_step8(uint64_t crc, uint8_t v)
 {
-    return (uint32_t)__builtin_ia32_crc32di(crc, v);
-}
-
-CRC32C_TARGET static inline uint32_t crc32c_step8(uint32_t crc, uint8_t v)
-{
-    return __builtin_ia32_crc32qi(crc, v);
+    __asm__("crc32b %1, %k0" : "+r"(crc) : "rm"(v));
+    return crc;
 }
 
 static bool crc32c_available(void)
@@ -115,17 +111,10 @@ static bool crc32c_available(void)
 
 #elif defined(__aarch64__)
 
-#define CRC32C_TARGET
+#define CRC32C_INSTRUCTIONS 1
 #define CRC32C_HWCAP (1ul << 7) /* HWCAP_CRC32 of the kernel's interface */
 
-/* In assembly, as the compilers disagree on how a single function gets the instruction. */
-static inline uint32_t crc32c_step64(uint32_t crc, uint64_t v)
-{
-    __asm__(".arch_extension crc\n\tcrc32cx %w0, %w0, %x1" : "+r"(crc) : "r"(v));
-    return crc;
-}
-
-static inline uint32_t crc32c_step8(uint32_t crc, uint8_t v)
+static inline uint64_t crc32c_step8(uint64_t crc, uint8_t v)
 {
     __asm__(".arch_extension crc\n\tcrc32cb %w0, %w0, %w1" : "+r"(crc) : "r"((uint32_t)v));
     return crc;
@@ -138,7 +127,7 @@ static bool crc32c_available(void)
 
 #endif
 
-#ifdef CRC32C_TARGET
+#ifdef CRC32C_INSTRUCTIONS
 
 #define CRC32C_LANE 1024u
 #define CRC32C_LANE_SHIFT 0xe4172b16u      /* x^(8 * CRC32C_LANE) modulo P */
@@ -157,24 +146,24 @@ static uint32_t crc32c_multiply(uint32_t a, uint32_t b)
 }
 
 /* Feed three lanes at @p to the register @crc. */
-CRC32C_TARGET static uint32_t crc32c_lanes(uint32_t crc, const unsigned char *p)
+static uint64_t crc32c_lanes(uint64_t crc, const unsigned char *p)
 {
-    uint32_t second = 0, third = 0;
+    uint64_t second = 0, third = 0;
 
     for (const unsigned char *end = p + CRC32C_LANE; p < end; p += 8) {
         crc = crc32c_step64(crc, crc32c_load64(p));
         second = crc32c_step64(second, crc32c_load64(p + CRC32C_LANE));
         third = crc32c_step64(third, crc32c_load64(p + 2 * (size_t)CRC32C_LANE));
     }
-    return crc32c_multiply(crc, CRC32C_TWO_LANES_SHIFT) ^
-           crc32c_multiply(second, CRC32C_LANE_SHIFT) ^ third;
+    return crc32c_multiply((uint32_t)crc, CRC32C_TWO_LANES_SHIFT) ^
+           crc32c_multiply((uint32_t)second, CRC32C_LANE_SHIFT) ^ third;
 }
 
-CRC32C_TARGET static uint32_t crc32c_instructions(uint32_t crc, const void *data, size_t len)
+static uint32_t crc32c_instructions(uint32_t sum, const void *data, size_t len)
 {
     const unsigned char *p = data;
+    uint64_t crc = ~sum;
 
-    crc = ~crc;
     for (; unlikely(len >= 3 * CRC32C_LANE); p += 3 * CRC32C_LANE, len -= 3 * CRC32C_LANE)
         crc = crc32c_lanes(crc, p);
     for (; len >= 32; p += 32, len -= 32) { /* fewer instructions beside the summing ones */
@@ -187,7 +176,7 @@ CRC32C_TARGET static uint32_t crc32c_instructions(uint32_t crc, const void *data
         crc = crc32c_step64(crc, crc32c_load64(p));
     for (; len; p++, len--)
         crc = crc32c_step8(crc, *p);
-    return ~crc;
+    return ~(uint32_t)crc;
 }
 
 crc32c_fn *crc32c_hardware(void)
@@ -208,6 +197,7 @@ crc32c_fn *crc32c_hardware(void)
 
 /* Right from the start, for those who run before the constructor; written once, by it. */
 static crc32c_fn *crc32c_best = crc32c_portable;
+bool crc32c_has_step;
 
 __attribute__((constructor)) static void crc32c_choose(void)
 {
@@ -215,6 +205,7 @@ __attribute__((constructor)) static void crc32c_choose(void)
 
     if (hardware)
         crc32c_best = hardware;
+    crc32c_has_step = hardware != NULL;
 }
 
 uint32_t crc32c(uint32_t crc, const void *data, size_t len)

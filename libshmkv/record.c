@@ -10,37 +10,89 @@
 
 #define INLINE_MAX 256u
 
-/* Sixteen bytes at once, of any alignment. */
-typedef uint64_t record_chunk __attribute__((vector_size(16), aligned(1), may_alias));
-
 /* Copy @n bytes to the 8-aligned @to and zero what is left of the last word. */
-static inline char *put_padded(char *to, const void *from, uint64_t n)
+static char *put_padded(char *to, const void *from, uint64_t n)
 {
-    const char *f = from;
     uint64_t padded = align_up(n, 8);
     if (padded == 0)
         return to;
     memset(to + padded - 8, 0, 8);
-    if (n < sizeof(record_chunk) || n > INLINE_MAX) {
-        memcpy(to, f, n);
-        return to + padded;
-    }
-    for (uint64_t i = 0; i + sizeof(record_chunk) < n; i += sizeof(record_chunk))
-        *(record_chunk *)(to + i) = *(const record_chunk *)(f + i);
-    /* the last chunk may overlap what was copied */
-    *(record_chunk *)(to + n - sizeof(record_chunk)) =
-        *(const record_chunk *)(f + n - sizeof(record_chunk));
+    memcpy(to, from, n);
     return to + padded;
+}
+
+/* The last @rest bytes, 1 to 7, of the @n at @from, as a word padded with zeros. */
+static inline uint64_t last_word(const char *from, uint64_t n, unsigned rest)
+{
+    uint64_t v = 0;
+    if (likely(n >= 8))
+        return *(const record_word *)(from + n - 8) >> (64 - 8 * rest);
+    memcpy(&v, from, rest);
+    return v;
+}
+
+static ALWAYS_INLINE uint64_t put_word(uint64_t crc, char *to, uint64_t v)
+{
+    *(record_word *)to = v;
+    return crc32c_step64(crc, v);
+}
+
+/* The same with the sum of what is put, so that each word is loaded once. */
+static ALWAYS_INLINE uint64_t put_summed(uint64_t crc, char **to, const char *from, uint64_t n)
+{
+    const record_word *f = (const record_word *)from;
+    char *t = *to;
+    uint64_t left = n;
+    for (; left >= 32; left -= 32, f += 4, t += 32) {
+        crc = put_word(crc, t, f[0]);
+        crc = put_word(crc, t + 8, f[1]);
+        crc = put_word(crc, t + 16, f[2]);
+        crc = put_word(crc, t + 24, f[3]);
+    }
+    for (; left >= 8; left -= 8, f++, t += 8)
+        crc = put_word(crc, t, *f);
+    if (left != 0) {
+        crc = put_word(crc, t, last_word(from, n, (unsigned)left));
+        t += 8;
+    }
+    *to = t;
+    return crc;
+}
+
+/* The word behind the version. */
+static inline uint64_t header_word(const struct record_spec *spec)
+{
+    uint64_t word = spec->vlen | (uint64_t)spec->klen << 32 | (uint64_t)spec->type << 56;
+    if (unlikely(spec->expiry != 0))
+        word |= (uint64_t)RECORD_EXPIRES << 48;
+    return word;
+}
+_Static_assert(offsetof(struct record, klen) == BODY_OFFSET + 4 &&
+                   offsetof(struct record, flags) == BODY_OFFSET + 6 &&
+                   offsetof(struct record, type) == BODY_OFFSET + 7,
+               "the form of header_word()");
+
+static uint32_t write_summed(struct record *at, const struct record_spec *spec)
+{
+    char *p = (char *)at + BODY_OFFSET;
+    uint64_t crc = put_word(UINT32_MAX, p, header_word(spec));
+    p += 8;
+    if (unlikely(spec->expiry != 0)) {
+        crc = put_word(crc, p, spec->expiry);
+        p += 8;
+    }
+    crc = put_summed(crc, &p, spec->key, spec->klen);
+    return ~(uint32_t)put_summed(crc, &p, spec->value, spec->vlen);
 }
 
 uint32_t record_write(struct record *at, const struct record_spec *spec)
 {
-    char *p = (char *)(at + 1);
     store_relaxed(&at->state, 0); /* nobody can find the record yet */
-    at->vlen = spec->vlen;
-    at->klen = (uint16_t)spec->klen;
-    at->flags = spec->expiry != 0 ? RECORD_EXPIRES : 0;
-    at->type = (uint8_t)spec->type;
+    if (likely(crc32c_has_step && spec->value != NULL && spec->klen + spec->vlen <= INLINE_MAX))
+        return write_summed(at, spec);
+    char *p = (char *)at + BODY_OFFSET;
+    *(record_word *)p = header_word(spec);
+    p += 8;
     if (spec->expiry != 0) {
         memcpy(p, &spec->expiry, 8);
         p += 8;
@@ -52,8 +104,7 @@ uint32_t record_write(struct record *at, const struct record_spec *spec)
         return 0;
     }
     p = put_padded(p, spec->value, spec->vlen);
-    const char *body = (const char *)at + BODY_OFFSET;
-    return crc32c(0, body, (size_t)(p - body));
+    return crc32c(0, (const char *)at + BODY_OFFSET, (size_t)(p - (const char *)at) - BODY_OFFSET);
 }
 
 uint32_t record_check_body(const struct record *at)
