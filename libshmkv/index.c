@@ -304,6 +304,16 @@ static int publish(struct writer *w, struct append *l, struct index_change *c, s
     }
 }
 
+/* While a resize runs a write looks into two tables; the root's bucket is under way already. */
+static void prefetch_next(const struct arena *a, uint64_t hash)
+{
+    uint64_t next = load_acquire(&table_of(a, table_root(a))->next); /* [T1] */
+    if (next == 0)
+        return;
+    const struct table *t = table_of(a, next);
+    __builtin_prefetch((const void *)table_bucket(a, t, table_home(t, hash)));
+}
+
 static void decided(const struct participant *p)
 {
     POINT("put.used");
@@ -324,6 +334,8 @@ static FLATTEN int write_section(struct writer *w, struct append *l, struct inde
     epoch_enter_write(p);
     POINT("put.entered");
     if (likely(append_held(l, a))) {
+        if (unlikely(w->resizer.running))
+            prefetch_next(a, c->hash);
         struct record *r = arena_at(a, l->at);
         uint32_t body = stands ? record_check_body(r) : record_write(r, &c->spec);
         POINT("put.written");
@@ -334,8 +346,8 @@ static FLATTEN int write_section(struct writer *w, struct append *l, struct inde
         }
         decided(p);
         if (unlikely(w->resizer.running)) {
-            w->resizer.running = false;
             resize_help(p, &w->resizer, HELP_BUCKETS);
+            w->resizer.running = resize_running(a);
         }
     } else {
         l->hold.id = SEGMENT_NONE;

@@ -11,8 +11,10 @@
 #include "shmkv.h"
 
 #define PREFETCH_AHEAD 16u
-#define PURGE_SHIFT 3         /* tombstones in an eighth of the slots cost more than a resize */
-#define PURGE_URGENT_SHIFT 10 /* where room is short: their keys may be long */
+#define SHORT_KEY 36u
+#define QUICK_SLOTS (1u << 20) /* smaller tables grow fourfold: keys are moved half as often */
+#define PURGE_SHIFT 3          /* tombstones in an eighth of the slots cost more than a resize */
+#define PURGE_URGENT_SHIFT 10  /* where room is short: their keys may be long */
 #define TAKE_STEP (1u << 20)
 #define CHUNK_BUCKETS (TABLE_CHUNK_SLOTS / BUCKET_SLOTS)
 
@@ -124,8 +126,11 @@ static void prefetch_bucket(const struct arena *a, const struct table *t, uint64
     const _Atomic uint64_t *slots = table_bucket(a, t, bucket);
     for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
         uint64_t word = load_relaxed(&slots[i]); /* a hint */
-        if (slot_is_record(word))
-            __builtin_prefetch(record_of(a, word));
+        if (slot_is_record(word)) {              /* header and a short key, mostly on two lines */
+            const char *record = (const char *)record_of(a, word);
+            __builtin_prefetch(record);
+            __builtin_prefetch(record + sizeof(struct record) + SHORT_KEY - 1);
+        }
     }
 }
 
@@ -301,7 +306,7 @@ static uint64_t next_slots(const struct arena *a, const struct table *t)
     bool full = starved(t) && purgeable(a, t) < table_quota(slots) / 4;
     bool held = areas_are_held(a);
     if (full || held || keys >= slots / 16 * 7)
-        slots *= slots < 1u << 16 ? 4 : 2;
+        slots *= slots < QUICK_SLOTS ? 4 : 2;
     while (!held && slots > TABLE_MIN_SLOTS && keys < slots / 16 * 3 / 2 &&
            table_quota(slots / 2) >= filled_bound(t) + table_quota(slots / 2) / 4)
         slots /= 2;

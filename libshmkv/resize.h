@@ -43,7 +43,7 @@
 /* What one writer contributes to the running and the next resize. */
 struct resizer {
     struct tickets tickets;
-    bool running;           /* a write met a resize: time for resize_help() */
+    bool running;           /* the last write met a resize: time for resize_help() */
     bool low;               /* the last ticket of a batch was used: time for resize_prepare() */
     struct table *prepared; /* claimed by us for the next resize; NULL: none */
     bool urgent;            /* tombstones must go, whatever their number */

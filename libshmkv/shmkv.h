@@ -174,7 +174,8 @@ SHMKV_API void shmkv_end(struct shmkv_section *section);
  * @section:  open section; the result is valid until it ends.
  * @item:     receives pointer, size, version and expiry; untouched on error.
  * Costs:     no system call, no lock, no store.
- * Return:    0, SHMKV_ENOTFOUND (absent or expired), SHMKV_EKEY, SHMKV_ECORRUPT.
+ * Return:    0, SHMKV_ENOTFOUND (absent or expired), SHMKV_EKEY, SHMKV_ECORRUPT, SHMKV_EINVAL
+ *            (the section is not open, or was begun before a fork).
  */
 SHMKV_API int shmkv_get(const struct shmkv_section *section, const void *key, size_t klen,
                         struct shmkv_item *item);

@@ -24,7 +24,7 @@
 #define SLOT_EMPTY 0ull
 #define SLOT_TAG_MASK 0xffffull
 #define SLOT_TAG_MOVED_EMPTY 1ull
-#define SLOT_TAG_FIRST 2ull /* tags of keys are 2..65535 */
+#define SLOT_TAG_FIRST 2ull /* tags of keys have this bit */
 #define SLOT_FROZEN (1ull << 16)
 #define SLOT_OFFSET_SHIFT 17
 /* Offsets that no record can have: the superblock lies there. */

@@ -180,6 +180,10 @@ static int end_inherited_section(void *arg)
 {
     struct shared *s = arg;
     int sections = 0;
+    struct shmkv_item item;
+    struct shmkv_bytes key = {"k", 1};
+    child_assert(shmkv_get(s->section, key.data, key.size, &item) == SHMKV_EINVAL);
+    child_assert(shmkv_get_many(s->section, &key, 1, &item) == SHMKV_EINVAL);
     shmkv_end(s->section);
     child_assert(shmkv_readers(s->db, count_sections, &sections) == 0);
     child_assert(sections == 1); /* the parent's */
