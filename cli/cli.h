@@ -162,8 +162,13 @@ int cmd_clear(struct cli *cli);
 int cmd_destroy(struct cli *cli);
 int cmd_ls(struct cli *cli);
 int cmd_gc(struct cli *cli);
-int cmd_check(struct cli *cli);
 int cmd_compact(struct cli *cli);
+
+int cmd_sync(struct cli *cli);
+int cmd_checkpoint(struct cli *cli);
+int cmd_backup(struct cli *cli);
+int cmd_check(struct cli *cli);
+int cmd_repair(struct cli *cli);
 
 int cmd_stat(struct cli *cli);
 int cmd_readers(struct cli *cli);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* cmd_admin.c - the commands that concern whole stores: create info clear destroy ls gc check
- * compact. */
+/* cmd_admin.c - the commands that concern whole stores: create info clear destroy ls gc compact. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <stdio.h>
@@ -172,26 +171,7 @@ int cmd_gc(struct cli *cli)
                    : cli_error(cli->shm_dir, "cannot remove leftovers: %s", shmkv_last_error());
 }
 
-/* ---- check and compact --------------------------------------------------------------------- */
-
-static void check_report(void *arg, const char *line)
-{
-    (void)arg;
-    puts(line);
-}
-
-int cmd_check(struct cli *cli)
-{
-    int status = cli_open(cli, SHMKV_READONLY);
-    if (status != CLI_DONE) {
-        return status;
-    }
-    int rc = shmkv_check(cli->db, check_report, NULL);
-    if (rc == 0 && cli_output_is_terminal()) {
-        puts("no damage was found");
-    }
-    return cli_result(cli, rc);
-}
+/* ---- compact ------------------------------------------------------------------------------- */
 
 int cmd_compact(struct cli *cli)
 {

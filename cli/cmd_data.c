@@ -223,7 +223,10 @@ int cmd_exists(struct cli *cli)
     if (status != CLI_DONE) {
         return status;
     }
-    int rc = shmkv_exists(cli->db, cli->arg[0], strlen(cli->arg[0]));
+    int rc = 0;
+    for (int i = 0; rc == 0 && i < cli->args; i++) {
+        rc = shmkv_exists(cli->db, cli->arg[i], strlen(cli->arg[i]));
+    }
     return rc == SHMKV_ENOTFOUND ? CLI_NO : cli_result(cli, rc);
 }
 

@@ -21,6 +21,7 @@ _shmkv_options() {
     destroy) echo "--force" ;;
     stat) echo "--json --prometheus" ;;
     watch) echo "--count --since --timeout --json" ;;
+    sync) echo "--timeout" ;;
     bench) echo "--seconds --keys --value-size --size --json" ;;
     esac
 }
@@ -72,7 +73,8 @@ _shmkv() {
     fi
     local common="--store --shm-dir --help"
     local all="set get del exists incr append cas touch ttl mget mset load dump scan count create
-        info clear destroy ls gc stat readers watch check compact bench"
+        info clear destroy ls gc stat readers watch sync checkpoint backup check
+        repair compact bench"
     _shmkv_command
     COMPREPLY=()
     case $prev in
@@ -100,7 +102,7 @@ _shmkv() {
     fi
     case $command in
     "") mapfile -t COMPREPLY < <(compgen -W "$all" -- "$cur") ;;
-    load | dump) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    load | dump | backup | repair) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     set | get | del | exists | incr | append | cas | touch | ttl | mget | watch)
         IFS=$'\n'
         mapfile -t COMPREPLY < <(compgen -W "$(_shmkv_names keys)" -- "$cur")

@@ -108,6 +108,10 @@ static int keep_open_store(const struct conf_store *store, struct shmkv *db, str
         return keep_fail(board, "", keep_story(store));
     }
     keep_show(board, BOARD_CLOSING);
+    int rc = shmkv_checkpoint(db);
+    if (rc != 0 && rc != SHMKV_ENOTSUP) { /* a volatile store has none */
+        return keep_fail(board, "the final checkpoint failed: ", keep_story(store));
+    }
     return KEEP_DONE;
 }
 

@@ -484,6 +484,58 @@ SHMKV_API int shmkv_compact(struct shmkv *db);
  */
 SHMKV_API int shmkv_check(struct shmkv *db, void (*report)(void *arg, const char *line), void *arg);
 
+/* ---- durability ---------------------------------------------------------------------------- */
+
+/*
+ * A store with an image is written to it by checkpoints; a volatile one, "shm:NAME", has none, and
+ * every call below then returns SHMKV_ENOTSUP or SHMKV_EINVAL and changes nothing.
+ */
+
+/**
+ * shmkv_sync() - wait until everything that was written before the call is durable.
+ * @timeout_ms:  negative: no limit.
+ * Calls of several threads and processes share one checkpoint.
+ * Return:  0: it survives a power loss.  SHMKV_ETIMEOUT (the text names who keeps house and does
+ *          not get on), SHMKV_ENOSPC (the disk is full: the older checkpoint stands), SHMKV_EIO (what
+ *          is durable is what was before; a later success does not take this back),
+ *          SHMKV_ENOTSUP, SHMKV_EDEFUNCT, SHMKV_ECLOSED, SHMKV_EINVAL (in the caller's own section).
+ */
+SHMKV_API int shmkv_sync(struct shmkv *db, int64_t timeout_ms);
+
+/* Write a checkpoint now, also if nothing has changed.  Errors as shmkv_sync(). */
+SHMKV_API int shmkv_checkpoint(struct shmkv *db);
+
+/**
+ * shmkv_backup() - a consistent copy of the store as an image of its own, while it is written to.
+ * @path:   must not exist; what was made of it is removed on error.
+ * Return:  0: it is durable, and was verified; SHMKV_ESTOREEXISTS, SHMKV_EACCESS, or as
+ *          shmkv_sync().
+ */
+SHMKV_API int shmkv_backup(struct shmkv *db, const char *path);
+
+/**
+ * shmkv_check_image() - verify an image without opening the store.
+ * @path:    of the image, which is not changed.
+ * @report:  as in shmkv_check().
+ * Return:   0, SHMKV_ECORRUPT (something was found), SHMKV_ENOSTORE, SHMKV_EFORMAT, SHMKV_EVERSION,
+ *           SHMKV_EACCESS, SHMKV_EIO, SHMKV_EINVAL (a volatile store), SHMKV_ENOTSUP.
+ */
+SHMKV_API int shmkv_check_image(const char *path, void (*report)(void *arg, const char *line),
+                                void *arg);
+
+/**
+ * shmkv_repair() - save what can be saved of a damaged image into a new one.
+ * @path:    of the damaged image, which is not changed; nobody may have it open.
+ * @out:     of the new one; must not exist.
+ * @report:  may be NULL; receives a line for each thing that was lost, and a last one with sums.
+ * Return:   0: every record that validates is in @out; else as shmkv_check_image() and
+ *           shmkv_backup().
+ */
+SHMKV_API int shmkv_repair(const char *path, const char *out,
+                           void (*report)(void *arg, const char *line), void *arg);
+
+/* ---- all stores of a machine --------------------------------------------------------------- */
+
 /* Remove a store by name.  SHMKV_EINUSE if a process is attached, unless @force: those then get
  * SHMKV_EDEFUNCT from their next write.  @shm_dir as in struct shmkv_options. */
 SHMKV_API int shmkv_destroy(const char *name, const char *shm_dir, int force);

@@ -12,6 +12,8 @@ expect "get sees the new value" 0 "two" get a
 expect "get of an absent key is 1 and silent" 1 "" get b
 expect "exists" 0 "" exists a
 expect "exists of an absent key" 1 "" exists b
+expect "exists of several keys" 0 "" exists a a
+expect "of which one is absent" 1 "" exists a b
 
 # Raw bytes: nothing added, nothing lost.
 head -c 100000 /dev/urandom >"$work/random"

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* cmd_image.c - the commands that concern a store's image: sync checkpoint backup check repair. */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+/* A wait that ran out of time is an error here: it is not known what is durable. */
+static int image_result(const struct cli *cli, int rc)
+{
+    return rc == SHMKV_ETIMEOUT || rc == SHMKV_EEXISTS ? cli_error(NULL, "%s", shmkv_last_error())
+                                                       : cli_result(cli, rc);
+}
+
+int cmd_sync(struct cli *cli)
+{
+    int64_t timeout = cli_has(cli, OPT_TIMEOUT) ? (int64_t)cli->number[OPT_TIMEOUT] : -1;
+    int status = cli_open(cli, 0);
+    return status == CLI_DONE ? image_result(cli, shmkv_sync(cli->db, timeout)) : status;
+}
+
+int cmd_checkpoint(struct cli *cli)
+{
+    int status = cli_open(cli, 0);
+    return status == CLI_DONE ? image_result(cli, shmkv_checkpoint(cli->db)) : status;
+}
+
+int cmd_backup(struct cli *cli)
+{
+    int status = cli_open(cli, 0);
+    return status == CLI_DONE ? image_result(cli, shmkv_backup(cli->db, cli->arg[0])) : status;
+}
+
+/* A finding on a line of its own. */
+static void image_report(void *arg, const char *line)
+{
+    (void)arg;
+    puts(line);
+}
+
+int cmd_repair(struct cli *cli)
+{
+    return image_result(cli, shmkv_repair(cli->store, cli->arg[0], image_report, NULL));
+}
+
+/* ---- check --------------------------------------------------------------------------------- */
+
+static bool image_is_volatile(const struct cli *cli)
+{
+    return strncmp(cli->store, "shm:", 4) == 0;
+}
+
+/* The store in memory; @alone: it has no image. */
+static int image_check_memory(struct cli *cli, bool alone)
+{
+    struct shmkv_options options = {.flags = SHMKV_READONLY, .shm_dir = cli->shm_dir};
+    int rc = shmkv_open(cli->store, &options, &cli->db);
+    if (rc == SHMKV_ENOTSUP && !alone) {
+        if (cli_output_is_terminal()) {
+            puts("the image is sound; the store is not in memory");
+        }
+        return CLI_DONE;
+    }
+    if (rc == 0) {
+        rc = shmkv_check(cli->db, image_report, NULL);
+    }
+    if (rc == 0 && cli_output_is_terminal()) {
+        puts("no damage was found");
+    }
+    return cli_result(cli, rc);
+}
+
+int cmd_check(struct cli *cli)
+{
+    if (image_is_volatile(cli)) {
+        return image_check_memory(cli, true);
+    }
+    int rc = shmkv_check_image(cli->store, image_report, NULL);
+    return rc == 0 ? image_check_memory(cli, false) : cli_result(cli, rc);
+}
