@@ -496,9 +496,10 @@ SHMKV_API int shmkv_check(struct shmkv *db, void (*report)(void *arg, const char
  * @timeout_ms:  negative: no limit.
  * Calls of several threads and processes share one checkpoint.
  * Return:  0: it survives a power loss.  SHMKV_ETIMEOUT (the text names who keeps house and does
- *          not get on), SHMKV_ENOSPC (the disk is full: the older checkpoint stands), SHMKV_EIO (what
- *          is durable is what was before; a later success does not take this back),
- *          SHMKV_ENOTSUP, SHMKV_EDEFUNCT, SHMKV_ECLOSED, SHMKV_EINVAL (in the caller's own section).
+ *          not get on), SHMKV_ENOSPC (the disk is full: the older checkpoint stands), SHMKV_EIO
+ *          (what is durable is what was before; a later success does not take this back),
+ *          SHMKV_ENOTSUP, SHMKV_EDEFUNCT, SHMKV_ECLOSED, SHMKV_EINVAL (in the caller's own
+ *          section).
  */
 SHMKV_API int shmkv_sync(struct shmkv *db, int64_t timeout_ms);
 
