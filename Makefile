@@ -148,8 +148,24 @@ demo: ## load 1,000,000 keys, read them from several processes, print what it co
 	@+$(MAKE) --no-print-directory $(PARALLEL) all
 	@scripts/demo.sh
 
-.PHONY: bench
-bench: $(BENCH_BIN) ## build the benchmarks; bench/README.md says how to run them
+.PHONY: bench bench-quick bench-full bench-report
+bench: ## run the benchmarks, ten minutes; those that are done already are kept
+	@scripts/deps.sh build bench
+	@+$(MAKE) --no-print-directory $(PARALLEL) all
+	@bench/run.sh usual
+
+bench-quick: ## one minute of them
+	@scripts/deps.sh build bench
+	@+$(MAKE) --no-print-directory $(PARALLEL) all
+	@bench/run.sh quick
+
+bench-full: ## every question, as long as it takes
+	@scripts/deps.sh build bench
+	@+$(MAKE) --no-print-directory $(PARALLEL) all
+	@bench/run.sh full
+
+bench-report: bench ## run what bench has not yet run, and write bench/RESULTS.md with pictures
+	@bench/report.sh build/bench/usual
 
 .PHONY: tests
 tests: $(TEST_BIN) $(POINT_TEST_BIN) ## build the tests without running them

@@ -12,6 +12,9 @@
 #define FASTEST 10e6
 /* After so many slices that write, the engines get new stores. */
 #define SLICES_PER_STORE 2
+/* Room for what each of many processes has begun and not filled. */
+#define MANY_PROCS 64u
+#define ROOM_PER_PROC (256u << 10)
 
 struct cell {
     struct bench *bench;
@@ -64,6 +67,8 @@ static void add_lane(struct cell *c, const struct engine *engine, enum operation
     setup->workload = &c->bench->workload;
     setup->slots = c->bench->slots;
     setup->write_bytes = (c->plan->passes ? 1 : SLICES_PER_STORE) * slice_bytes(c);
+    if (c->plan->procs > MANY_PROCS)
+        setup->write_bytes += c->plan->procs * ROOM_PER_PROC;
     setup->growing = c->plan->op == OP_GROWING;
     setup->warm = settings_warm(s, c->plan->op);
     setup->keeper = s->keeper;
@@ -128,6 +133,8 @@ static void report_cell(struct cell *c)
                               .warm = lane->setup.warm};
 
             name_row(c, role, &row);
+            row.published = c->plan->published;
+            row.published_latency = c->plan->published_latency;
             score_row(&c->score[role][i], c->yardstick < 0 ? NULL : &c->score[role][c->yardstick],
                       c->bench->ns_per_tick, &row);
             row.rate *= weight;
@@ -254,6 +261,7 @@ static void pass(struct cell *c, unsigned i)
     order.context = c->context[i];
     team_do(&team, &order);
     order.verb = TEAM_RUN;
+    order.sample = c->plan->sample;
     order.task[0] = (struct team_task){lane->op, c->plan->stream};
     team_do(&team, &order);
     score_role(c, i, 0, &sum);
@@ -347,6 +355,16 @@ uint64_t bench_stream_length(const struct bench *b)
     return n / step * step;
 }
 
+static void bench_make(struct bench *b, uint64_t more)
+{
+    const struct settings *s = &b->settings;
+
+    workload_make(&b->workload, s->keys + more, s->key_size, s->value_size);
+    stream_in_order(&b->in_order, &b->workload);
+    b->in_order.count = s->keys;
+    b->slots = find_slots(b);
+}
+
 void bench_begin(struct bench *b, const char *name, uint64_t more)
 {
     const struct settings *s = &b->settings;
@@ -357,8 +375,11 @@ void bench_begin(struct bench *b, const char *name, uint64_t more)
         b->peers_count = peers_find(s->peers, b->peers);
     report_head(&b->report);
     b->ns_per_tick = clock_calibrate();
-    workload_make(&b->workload, s->keys + more, s->key_size, s->value_size);
-    stream_in_order(&b->in_order, &b->workload);
-    b->in_order.count = s->keys;
-    b->slots = find_slots(b);
+    bench_make(b, more);
+}
+
+void bench_remake(struct bench *b, uint64_t more)
+{
+    workload_free(&b->workload);
+    bench_make(b, more);
 }

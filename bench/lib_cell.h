@@ -21,8 +21,11 @@ struct cell_plan {
     unsigned procs;
     const struct stream *stream;
     bool passes;
-    bool filled;   /* passes: the store holds the keys beforehand */
-    double weight; /* operations that one of the stream counts for; 0: one */
+    bool filled;                   /* passes: the store holds the keys beforehand */
+    double weight;                 /* operations that one of the stream counts for; 0: one */
+    unsigned sample;               /* of so many operations one is timed; 0: the usual */
+    double published;              /* what somebody's own test printed; 0: nothing */
+    const char *published_latency; /* or NULL */
 };
 
 /* What all cells of a benchmark share. */
@@ -42,6 +45,8 @@ struct bench {
  * @more keys than a filled store holds.
  */
 void bench_begin(struct bench *b, const char *name, uint64_t more);
+/* Make keys and values anew, after settings have changed. */
+void bench_remake(struct bench *b, uint64_t more);
 /* Measure a cell and report it. */
 void bench_measure(struct bench *b, const struct cell_plan *plan);
 /* A length for a drawn stream: no cache holds it, a multiple of sampled batches. */

@@ -146,15 +146,30 @@ static void print_row(const struct row *row)
         printf("%6s", "");
     if (row->ratio > 0)
         printf("  %.2f (%.2f-%.2f)", row->ratio, row->ratio_low, row->ratio_high);
+    if (row->published > 0)
+        printf("  %.1f x %.0f/s", row->rate / row->published, row->published);
+    if (row->published_latency != NULL)
+        printf(" %s", row->published_latency);
     printf("\n");
     fflush(stdout);
 }
 
 void report_add(struct report *r, const struct row *row)
 {
+    const struct settings *s = r->settings;
+    struct row *kept = &r->row[r->rows];
+
     print_row(row);
-    if (r->rows < REPORT_ROWS)
-        r->row[r->rows++] = *row;
+    if (r->rows == REPORT_ROWS)
+        return;
+    r->rows++;
+    *kept = *row;
+    kept->keys = s->keys;
+    kept->key_size = s->key_size;
+    kept->value_size = s->value_size;
+    kept->dist = s->dist;
+    kept->read = row->kind == OP_MIX ? s->read : 0;
+    kept->writers = s->writers;
 }
 
 /* ---- scaling ------------------------------------------------------------------------------- */
@@ -200,6 +215,32 @@ static void print_scaling(const struct report *r)
 
 /* ---- files --------------------------------------------------------------------------------- */
 
+static void write_question(const struct report *r, const struct row *w, FILE *f)
+{
+    fprintf(f, "{\"engine\": \"%s\", \"bench\": \"%s\", \"procs\": %u, \"op\": \"%s\", ", w->engine,
+            r->bench, w->procs, w->op);
+    fprintf(f, "\"does\": \"%s\", \"read\": %u, \"dist\": \"%s\", \"keys\": %llu, ",
+            settings_op_name(w->does), w->read, settings_dist_name(w->dist),
+            (unsigned long long)w->keys);
+    fprintf(f, "\"key_size\": %zu, \"value_size\": %zu, ", w->key_size, w->value_size);
+}
+
+static void write_answer(const struct row *w, FILE *f)
+{
+    fprintf(f, "\"ops_per_s\": %.0f, \"ops_per_s_min\": %.0f, \"ops_per_s_max\": %.0f, ", w->rate,
+            w->rate_low, w->rate_high);
+    fprintf(f, "\"p50_ns\": %llu, \"p95_ns\": %llu, \"p99_ns\": %llu, \"p999_ns\": %llu, ",
+            (unsigned long long)w->latency.p50, (unsigned long long)w->latency.p95,
+            (unsigned long long)w->latency.p99, (unsigned long long)w->latency.p999);
+    fprintf(f, "\"max_ns\": %llu, \"bytes_per_key\": %.1f, \"ratio_to_limit\": ",
+            (unsigned long long)w->latency.max, w->bytes_per_key);
+    if (w->ratio > 0)
+        fprintf(f, "%.4f, \"ratio_low\": %.4f, \"ratio_high\": %.4f, ", w->ratio, w->ratio_low,
+                w->ratio_high);
+    else
+        fprintf(f, "null, ");
+}
+
 static void write_json(const struct report *r)
 {
     const struct settings *s = r->settings;
@@ -210,27 +251,16 @@ static void write_json(const struct report *r)
     for (unsigned i = 0; i < r->rows; i++) {
         const struct row *w = &r->row[i];
 
-        fprintf(f,
-                "{\"engine\": \"%s\", \"bench\": \"%s\", \"procs\": %u, \"op\": \"%s\", \"does\": "
-                "\"%s\", "
-                "\"read\": %u, "
-                "\"dist\": \"%s\", \"keys\": %llu, \"key_size\": %zu, \"value_size\": %zu, ",
-                w->engine, r->bench, w->procs, w->op, settings_op_name(w->does),
-                w->kind == OP_MIX ? s->read : 0, settings_dist_name(s->dist),
-                (unsigned long long)s->keys, s->key_size, s->value_size);
-        fprintf(f,
-                "\"ops_per_s\": %.0f, \"ops_per_s_min\": %.0f, \"ops_per_s_max\": %.0f, "
-                "\"p50_ns\": %llu, \"p99_ns\": %llu, \"p999_ns\": %llu, \"max_ns\": %llu, ",
-                w->rate, w->rate_low, w->rate_high, (unsigned long long)w->latency.p50,
-                (unsigned long long)w->latency.p99, (unsigned long long)w->latency.p999,
-                (unsigned long long)w->latency.max);
-        fprintf(f, "\"bytes_per_key\": %.1f, \"ratio_to_limit\": ", w->bytes_per_key);
-        if (w->ratio > 0)
-            fprintf(f, "%.4f", w->ratio);
-        else
-            fprintf(f, "null");
-        fprintf(f, ", \"runs\": %u, \"seconds\": %g, \"writers\": %u, \"memory\": \"%s\"}\n",
-                s->runs, s->seconds, s->writers, w->warm ? "warm" : "cold");
+        write_question(r, w, f);
+        write_answer(w, f);
+        if (w->published > 0)
+            fprintf(f, "\"published\": %.0f, ", w->published);
+        if (w->published_latency != NULL)
+            fprintf(f, "\"published_latency\": \"%s\", ", w->published_latency);
+        if (w->extra[0] != '\0')
+            fprintf(f, "%s, ", w->extra);
+        fprintf(f, "\"runs\": %u, \"seconds\": %g, \"writers\": %u, \"memory\": \"%s\"}\n", s->runs,
+                s->seconds, w->writers, w->warm ? "warm" : "cold");
     }
     if (fclose(f) != 0)
         die("cannot write %s", s->json);

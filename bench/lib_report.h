@@ -10,6 +10,7 @@
 
 struct quantiles {
     uint64_t p50; /* nanoseconds */
+    uint64_t p95; /* 0: not asked */
     uint64_t p99;
     uint64_t p999;
     uint64_t max;
@@ -32,6 +33,16 @@ struct row {
     double ratio_low;         /* quartiles of the pairs */
     double ratio_high;
     bool warm;
+    double published; /* operations per second that others print of themselves; 0: none */
+    const char *published_latency;
+    char extra[1024]; /* more members of the line of JSON, or "" */
+    /* Of the settings, as they were: report_add() fills them in. */
+    uint64_t keys;
+    size_t key_size;
+    size_t value_size;
+    enum distribution dist;
+    unsigned read;
+    unsigned writers;
 };
 
 struct report {

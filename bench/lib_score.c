@@ -16,6 +16,7 @@ void score_end_run(struct score *s, double ns_per_tick)
 
     s->rate[run] = s->ns > 0 ? (double)s->done / s->ns * 1e9 : 0;
     s->p50[run] = (double)histogram_quantile(&s->latency, 0.5) * ns_per_tick;
+    s->p95[run] = (double)histogram_quantile(&s->latency, 0.95) * ns_per_tick;
     s->p99[run] = (double)histogram_quantile(&s->latency, 0.99) * ns_per_tick;
     s->p999[run] = (double)histogram_quantile(&s->latency, 0.999) * ns_per_tick;
     if (s->latency.max > s->max)
@@ -43,6 +44,7 @@ void score_row(struct score *s, const struct score *yardstick, double ns_per_tic
     row->rate_low = report_quantile(s->rate, s->runs, 0);
     row->rate_high = report_quantile(s->rate, s->runs, 1);
     row->latency.p50 = (uint64_t)report_quantile(s->p50, s->runs, 0.5);
+    row->latency.p95 = (uint64_t)report_quantile(s->p95, s->runs, 0.5);
     row->latency.p99 = (uint64_t)report_quantile(s->p99, s->runs, 0.5);
     row->latency.p999 = (uint64_t)report_quantile(s->p999, s->runs, 0.5);
     row->latency.max = (uint64_t)((double)s->max * ns_per_tick);

@@ -14,6 +14,7 @@ struct score {
     unsigned runs;
     double rate[REPORT_RUNS];
     double p50[REPORT_RUNS];
+    double p95[REPORT_RUNS];
     double p99[REPORT_RUNS];
     double p999[REPORT_RUNS];
     uint64_t max;  /* ticks */

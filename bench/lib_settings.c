@@ -180,6 +180,11 @@ static void read_runs(struct settings *s, const char *text)
     s->runs = (unsigned)number("runs", text, 1, 99);
 }
 
+static void read_ops(struct settings *s, const char *text)
+{
+    s->ops = number("ops", text, 0, UINT32_MAX);
+}
+
 static void read_slice(struct settings *s, const char *text)
 {
     s->slice_ms = (unsigned)number("slice", text, 10, 10000);
@@ -227,11 +232,12 @@ static const struct settings_option options[] = {
     {"keys", "N", "keys in the store [1000000]", read_keys},
     {"key-size", "N", "bytes of a key; 36 is a UUID [36]", read_key_size},
     {"value-size", "N", "bytes of a value [35]", read_value_size},
-    {"workload", "LIST", "ycsb: of A, B, C, D, F [all]", read_workload},
+    {"workload", "LIST", "ycsb: of A, B, C, D, F; classic: part of a name [all]", read_workload},
     {"read", "N", "reads in the mix, percent [95]", read_read},
     {"dist", "D", "uniform, zipf (0.99) or hotcold (90 % on 10 %) [uniform]", read_dist},
     {"seconds", "S", "measured per engine and run [2]", read_seconds},
     {"runs", "N", "runs; the median is shown [3]", read_runs},
+    {"ops", "N", "operations of bench/one [0]", read_ops},
     {"slice", "MS", "engines take turns of this length [250]", read_slice},
     {"writers", "N", "processes that overwrite meanwhile [0]", read_writers},
     {"memory", "M",

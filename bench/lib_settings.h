@@ -20,6 +20,7 @@ struct settings {
     enum distribution dist;
     double seconds; /* measured per engine and run */
     unsigned runs;
+    uint64_t ops; /* of bench/one */
     unsigned slice_ms;
     unsigned writers; /* processes that overwrite beside those that are measured */
     bool op[OP_COUNT];

@@ -98,11 +98,11 @@ static uint64_t unit_of(const struct lane *lane, enum operation op)
 
 /* Operations between two looks at the clock.  Where many go together each call is timed, since the
  * clock costs nothing beside it. */
-static uint64_t step_of(const struct lane *lane, enum operation op)
+static uint64_t step_of(const struct lane *lane, enum operation op, unsigned sample)
 {
     uint64_t unit = unit_of(lane, op);
 
-    return lane->engine->unit > 1 || op == OP_MPUT ? unit : TEAM_SAMPLE * unit;
+    return lane->engine->unit > 1 || op == OP_MPUT ? unit : sample * unit;
 }
 
 static void member_run(struct member *m, const struct team_order *o, struct team_result *r)
@@ -111,7 +111,7 @@ static void member_run(struct member *m, const struct team_order *o, struct team
     const struct team_task *task = &o->task[m->role];
     void *context = m->context[o->lane];
     uint64_t unit = unit_of(lane, task->op);
-    uint64_t step = step_of(lane, task->op);
+    uint64_t step = step_of(lane, task->op, o->sample > 0 ? o->sample : TEAM_SAMPLE);
     uint64_t count = task->stream->count;
     uint64_t at = count * m->role_number / m->role_members;
     uint64_t last = count * (m->role_number + 1) / m->role_members;
@@ -201,7 +201,7 @@ static void *stand_in_run(void *argument)
 
     if (lane->engine->enter != NULL)
         lane->engine->enter(s->order->context);
-    member_run(&s->member, s->order, &s->member.team->shared->results[s->member.number]);
+    member_obey(&s->member, s->order, &s->member.team->shared->results[s->member.number]);
     if (lane->engine->leave != NULL)
         lane->engine->leave(s->order->context);
     return NULL;
@@ -210,18 +210,17 @@ static void *stand_in_run(void *argument)
 static void stand_in_all(struct team *t, const struct team_order *order)
 {
     struct stand_in *all = memory_get(t->members * sizeof(*all));
+    bool works = order->verb == TEAM_RUN || order->verb == TEAM_CALL;
 
     memset(t->shared->results, 0, t->members * sizeof(t->shared->results[0]));
-    if (order->verb == TEAM_CALL)
-        die("%s: only processes can do that", t->shared->lanes[order->lane].engine->name);
-    for (unsigned i = 0; order->verb == TEAM_RUN && i < t->members; i++) {
+    for (unsigned i = 0; works && i < t->members; i++) {
         member_introduce(&all[i].member, t, i);
         all[i].member.context[order->lane] = order->context;
         all[i].order = order;
         if (pthread_create(&all[i].thread, NULL, stand_in_run, &all[i]) != 0)
             die("cannot start thread %u", i + 1);
     }
-    for (unsigned i = 0; order->verb == TEAM_RUN && i < t->members; i++)
+    for (unsigned i = 0; works && i < t->members; i++)
         pthread_join(all[i].thread, NULL);
     memory_put(all, t->members * sizeof(*all));
 }

@@ -46,6 +46,7 @@ struct team_order {
     const char *(*call)(const struct lane *lane, void *context, unsigned role);
     struct team_task task[TEAM_ROLES];
     uint64_t turn;     /* time slices: number of the slice, moves the place in the stream */
+    unsigned sample;   /* of so many operations one is timed; 0: TEAM_SAMPLE */
     uint64_t duration; /* ticks; 0: one pass, each member takes its part of the stream */
 };
 

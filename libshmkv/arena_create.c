@@ -63,7 +63,8 @@ static int extend(const struct arena *a, int fd, const char *path, uint64_t byte
     return 0;
 }
 
-/* Choose the geometry by what address range is to be had, and map. */
+/* Choose the geometry by what address range is to be had, and map.  Valgrind says EINVAL for a
+ * range that is larger than what it has left. */
 static int map_new(struct arena *a, struct superblock *plan, uint64_t size)
 {
     uint64_t reserve = arena_geometry_reserve(size);
@@ -71,7 +72,7 @@ static int map_new(struct arena *a, struct superblock *plan, uint64_t size)
     void *base = NULL;
     for (;;) {
         base = arena_geometry_map(a->fd, reserve, PROT_READ | PROT_WRITE);
-        if (base || errno != ENOMEM || reserve <= least)
+        if (base || (errno != ENOMEM && errno != EINVAL) || reserve <= least)
             break;
         reserve = max_u64(align_up(reserve / 2, HUGE_PAGE_BYTES), least);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lmdb.c - LMDB as an engine: lmdb with one operation per transaction, lmdb-1000 with a thousand.
+ * lmdb.c - LMDB as an engine: lmdb-1 with one operation per transaction, lmdb-1000 with a thousand.
  *
  * On tmpfs, with MDB_WRITEMAP and MDB_NOSYNC: nothing is written to a disk, as in the other
  * engines.  A reader keeps its transaction and renews it, and reads the value where it stands.
@@ -232,7 +232,7 @@ static uint64_t fill(void *context, struct batch *b)
     .verify = peer_run_verify, .reuses = true, .fill = fill,                                       \
     .run = {PEER_RUNS, [OP_MPUT] = peer_run_put}
 
-static const struct engine one = {.name = "lmdb", .attach = attach, COMMON};
+static const struct engine one = {.name = "lmdb-1", .attach = attach, COMMON};
 static const struct engine thousand = {
     .name = "lmdb-1000", .unit = 1000, .attach = attach_batched, COMMON};
 static const struct engine *const engines[] = {&one, &thousand, NULL};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * memcached.c - memcached as engines, over a Unix socket, by its text protocol, with two threads
- * and its hash table as large as the others': memcached is one connection and one request at a
+ * and its hash table as large as the others': memcached-1 is one connection and one request at a
  * time; -p16 is sixteen requests in a row, -c50 fifty connections, -c50p16 both.
  */
 #include "../lib_peers.h"
@@ -128,7 +128,7 @@ static const char *attach_50_16(const struct engine_setup *setup, void **context
     .explain = server_explain, .verify = server_run_verify, .fill = server_run_fill,               \
     .reuses = true, .run = {SERVER_RUNS}
 
-static const struct engine one = {.name = "memcached", .attach = attach_1_1, COMMON};
+static const struct engine one = {.name = "memcached-1", .attach = attach_1_1, COMMON};
 static const struct engine deep = {
     .name = "memcached-p16", .unit = 16, .attach = attach_1_16, COMMON};
 static const struct engine many = {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * redis.c - Redis as engines, over a Unix socket, nothing written to a disk: redis is one
+ * redis.c - Redis as engines, over a Unix socket, nothing written to a disk: redis-1 is one
  * connection and one request at a time; -p16 is sixteen requests in a row, -c50 fifty connections,
  * -c50p16 both.
  */
@@ -129,7 +129,7 @@ static const char *attach_50_16(const struct engine_setup *setup, void **context
     .explain = server_explain, .verify = server_run_verify, .fill = server_run_fill,               \
     .reuses = true, .run = {SERVER_RUNS, [OP_INCR] = server_run_incr}
 
-static const struct engine one = {.name = "redis", .attach = attach_1_1, COMMON};
+static const struct engine one = {.name = "redis-1", .attach = attach_1_1, COMMON};
 static const struct engine deep = {.name = "redis-p16", .unit = 16, .attach = attach_1_16, COMMON};
 static const struct engine many = {.name = "redis-c50", .unit = 50, .attach = attach_50_1, COMMON};
 static const struct engine both = {

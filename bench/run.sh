@@ -1,0 +1,152 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# run.sh - run the benchmarks, cell by cell, and keep what they say.
+#
+#   bench/run.sh quick|usual|full
+#
+# Each cell is one program with one set of options.  Its lines of JSON and what it printed go to
+# build/bench/LEVEL/CELL.json and .txt; a cell that is there already is not run again, so a run that
+# was interrupted goes on where it was.  Another commit, or FRESH=1, starts anew.  bench/report.sh
+# makes bench/RESULTS.md of the directory.
+
+set -u
+cd "$(dirname "$0")/.." || exit 1
+level=${1:-usual}
+dir=build/bench/$level
+
+# Peers that stand for the others where all would take too long.
+some=lmdb-1,tdb-mutex,lfht,tkrzw-tiny,redis-p16,memcached-c50p16
+few=lmdb-1,lfht,redis-p16
+sizes='8/8 16/100 36/35 20/1000'
+
+# The cells of a level: a name, then the command.
+quick() {
+    cat <<END
+peers-get       bench/procs --op get --keys 200000 --peers $some --seconds 0.2 --slice 50
+peers-set       bench/procs --op overwrite --keys 200000 --peers $some --seconds 0.2 --slice 50
+scaling         bench/procs --op get,overwrite --procs 1,2,8 --seconds 0.2 --slice 50
+ycsb            bench/ycsb --keys 50000 --peers $few --seconds 0.1 --slice 50
+arrivals        bench/arrivals --keys 200000 --seconds 0.3 --slice 50
+killed          bench/killed --keys 200000 --seconds 0.5
+END
+}
+
+usual() {
+    cat <<END
+peers-get       bench/procs --op get --peers all --seconds 0.3 --slice 50
+peers-set       bench/procs --op overwrite --peers all --seconds 0.3 --slice 50
+peers-fresh     bench/procs --op fresh --keys 200000 --peers all --seconds 0.1
+procs           bench/procs --op mget,growing,delete,mix --seconds 0.5 --slice 50
+scaling         bench/procs --op get,overwrite,mix --procs 1,2,4,8,16 --seconds 0.3 --slice 50
+scaling-peers   bench/procs --op mix --keys 200000 --procs 1,2,8,16 --peers $some --seconds 0.2 --slice 50
+large           bench/procs --op get,overwrite --keys 10000000 --key-size 16 --value-size 100 --seconds 0.5 --slice 50
+ycsb            bench/ycsb --peers $few --seconds 0.2 --slice 50
+classic         bench/classic --keys 1000000 --peers redis-1,redis-c50p16 --seconds 0.02
+arrivals        bench/arrivals --peers lmdb-1,redis-1 --seconds 1 --slice 100
+latency         bench/latency --keys 5000000 --seconds 1
+killed          bench/killed --seconds 1 --peers lmdb-1
+load            bench/load.sh --keys 10000,1000000
+$(memory 200000)
+cost            bench/cost.sh --engines shmkv,limit,lmdb-1,tdb-mutex,lfht,redis-1 --ops get,overwrite
+END
+}
+
+full() {
+    cat <<END
+peers-get       bench/procs --op get --peers all
+peers-set       bench/procs --op overwrite --peers all
+peers-fresh     bench/procs --op fresh --peers all
+peers-mix       bench/procs --op mix,delete,mget,mput,incr --peers all
+procs           bench/procs --op all
+scaling         bench/procs --op get,mget,overwrite,mix --procs 1,2,3,4,6,8,12,16
+scaling-fresh   bench/procs --op fresh,growing,delete --procs 1,2,4,8,16
+scaling-peers   bench/procs --op mix,overwrite --procs 1,2,4,8,16 --peers all --seconds 1
+writers         bench/procs --op get --writers 1 --procs 1,2,4
+zipf            bench/procs --op get,mix --dist zipf --peers all --seconds 1
+hotcold         bench/procs --op get,mix --dist hotcold --peers all --seconds 1
+large           bench/procs --op get,mget,fresh,overwrite --keys 10000000 --key-size 16 --value-size 100
+ycsb            bench/ycsb --procs 1,2,8 --peers all --seconds 1
+classic         bench/classic --keys 10000000 --peers redis
+arrivals        bench/arrivals --peers all --seconds 3
+arrivals-2      bench/arrivals --procs 2 --peers all --seconds 3
+latency         bench/latency --keys 10000000
+killed          bench/killed --seconds 5 --peers lmdb-1,redis-1,memcached-1
+killed-8        bench/killed --seconds 5 --procs 8
+load            bench/load.sh --keys 10000,1000000,10000000
+$(memory 1000000)
+cost            bench/cost.sh --ops get,overwrite,delete,mget
+END
+}
+
+memory() {
+    local size
+    for size in $sizes; do
+        echo "memory-${size/\//-} bench/procs --op fresh --keys $1 --key-size ${size%/*}" \
+            "--value-size ${size#*/} --runs 1 --seconds 0.01 --peers" \
+            "lmdb-1,tdb-mutex,lfht,tkrzw,rocksdb,redis-p16,memcached-p16"
+    done
+}
+
+# Benchmarks of their own, where they are built: they take --json too.
+others() {
+    local name
+    for name in compaction missratio durability recover; do
+        [ -x "bench/$name" ] && echo "$name bench/$name"
+    done
+}
+
+cells() {
+    case $level in
+    quick) quick ;;
+    usual)
+        usual
+        others
+        ;;
+    full)
+        full
+        others
+        ;;
+    esac
+}
+
+case $level in
+quick | usual | full) ;;
+*)
+    echo "usage: bench/run.sh quick|usual|full" >&2
+    exit 2
+    ;;
+esac
+commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
+if [ -n "${FRESH:-}" ] || [ "$(cat "$dir/commit" 2>/dev/null)" != "$commit" ]; then
+    rm -rf "$dir"
+fi
+mkdir -p "$dir"
+echo "$commit" >"$dir/commit"
+[ -e "$dir/began" ] || date -u '+%Y-%m-%d %H:%M UTC' >"$dir/began"
+failed=0
+mapfile -t cells < <(cells)
+echo "bench: ${#cells[@]} cells, to $dir:"
+printf '  %s\n' "${cells[@]}"
+for cell in "${cells[@]}"; do
+    read -r name command <<<"$cell"
+    if [ -e "$dir/$name.seconds" ]; then
+        echo "bench: $name is there"
+        continue
+    fi
+    echo "bench: $name: $command"
+    rm -f "$dir/$name.json"
+    echo "$command" >"$dir/$name.command"
+    began=$(date +%s.%N)
+    # shellcheck disable=SC2086 # a command and its options
+    if $command --json "$dir/$name.json" 2>&1 | tee "$dir/$name.txt" && [ "${PIPESTATUS[0]}" = 0 ]
+    then
+        echo "$(date +%s.%N) $began" | awk '{ printf "%.0f\n", $1 - $2 }' >"$dir/$name.seconds"
+        echo "bench: $name took $(cat "$dir/$name.seconds") s"
+    else
+        echo "bench: $name failed" >&2
+        failed=1
+    fi
+done
+cat "$dir"/*.seconds | awk '{ s += $1 } END { print "bench: " s " seconds in all" }'
+exit $failed
