@@ -3,7 +3,8 @@
  * arena.c - make a store's two objects, or attach to them.
  *
  * Names.  In the directory of shared memory, shmkv.NAME is the arena and shmkv.NAME.sync the sync
- * object.
+ * object; for a store with an image NAME is UUID.DEVICE.INODE of that, see store_image.c for what
+ * comes before.
  *
  * Locks.  Two bytes of the sync object, each held by a mapping (lockpage.h), so that they are free
  * as soon as their holder is dead, and polled for at most ten seconds, so that a stopped holder is
@@ -245,7 +246,8 @@ int arena_open(struct arena *a, const char *name, const struct arena_options *op
     if (rc == 0 && opt->create && opt->readonly)
         rc = error_set(SHMKV_EINVAL, "%s: a store cannot be created for reading only", name);
     if (rc == 0)
-        rc = arena_name_set(a, name, opt->shm_dir);
+        rc = opt->image != NULL ? arena_name_set_image(a, name, opt->shm_dir, opt->image)
+                                : arena_name_set(a, name, opt->shm_dir);
     if (rc != 0)
         return rc;
     a->readonly = opt->readonly;

@@ -26,18 +26,31 @@ struct arena {
     uint64_t segment_mask; /* segment_bytes - 1 */
     unsigned segment_shift;
     bool readonly;
+    bool imaged;              /* there is an image: the superblock's image_inode is not 0 */
+    uint32_t tombstone_bytes; /* of a tombstone's value: 0, or a struct record_origin */
     struct hash_secret hash_secret;
     size_t reserve;
     int fd;      /* of the arena object; -1: none.  Never trusted: see arena_take() */
     int sync_fd; /* of the sync object, likewise */
     uint64_t device, inode, sync_device, sync_inode;
-    char *name; /* "shm:NAME" */
+    char *name; /* "shm:NAME", or the path of the image as it was opened */
     char *path; /* of the arena object */
     char *sync_path;
     void *attach_page;  /* holds the lock LOCK_ATTACHED, see lockpage.h */
     void *create_page;  /* holds the lock LOCK_CREATE while the store is looked at or made */
     uint64_t fork_word; /* fork_word() of the process to which these two belong */
+    int64_t trusted;    /* user id of the image's owner; -1: there is no image */
     bool building;      /* we are making it: until arena_ready() it goes when we go */
+};
+
+/* The image that an arena belongs to; its objects are named after these. */
+struct arena_image {
+    uint8_t uuid[16];
+    uint64_t device, inode; /* of the file */
+    uint32_t owner;         /* user id: what he owns is trusted, what we make is his */
+    uint64_t hash_seed;
+    uint64_t segment_bytes; /* 0: to be chosen by the size, as the next */
+    uint64_t segment_count;
 };
 
 struct arena_options {
@@ -45,6 +58,7 @@ struct arena_options {
     uint32_t mode; /* 0: 0600 */
     uint64_t size; /* 0: half of the machine's memory */
     const char *shm_dir;
+    const struct arena_image *image; /* NULL: a volatile store */
 };
 
 /*

@@ -80,6 +80,13 @@ static int map_new(struct arena *a, struct superblock *plan, uint64_t size)
         return arena_geometry_refused(a, reserve);
     munmap(base, reserve);
     arena_geometry_choose(plan, size, reserve);
+    if (!arena_geometry_valid(plan))
+        return error_set(SHMKV_ENOSPC,
+                         "%s: its image has %llu segments of %llu KiB, for which %llu MiB of "
+                         "address space are too few; see ulimit -v",
+                         a->name, (unsigned long long)plan->segment_count,
+                         (unsigned long long)plan->segment_bytes >> 10,
+                         (unsigned long long)reserve >> 20);
     return arena_geometry_attach(a, plan);
 }
 
@@ -105,7 +112,8 @@ static int random_bytes(const struct arena *a, void *bytes, size_t n)
     return got == (ssize_t)n ? 0 : error_errno(SHMKV_ESYSTEM, "%s: getrandom", a->name);
 }
 
-static int plan_store(const struct arena *a, struct superblock *plan)
+static int plan_store(const struct arena *a, const struct arena_image *image,
+                      struct superblock *plan)
 {
     plan->magic = LAYOUT_MAGIC;
     plan->version = LAYOUT_VERSION;
@@ -113,6 +121,13 @@ static int plan_store(const struct arena *a, struct superblock *plan)
     plan->clock_real_ms = clock_real_ms();
     plan->clock_boot_ms = clock_boot_ms();
     arena_look_boot_id(plan->boot_id);
+    if (image != NULL) {
+        memcpy(plan->uuid, image->uuid, sizeof(plan->uuid));
+        plan->hash_seed = image->hash_seed;
+        return 0; /* ceiling and horizon 0: raised when it has its first table */
+    }
+    store_relaxed(&plan->ceiling, UINT64_MAX); /* relaxed: nobody else sees it yet */
+    store_relaxed(&plan->horizon, UINT64_MAX);
     int rc = random_bytes(a, &plan->hash_seed, sizeof(plan->hash_seed));
     return rc ? rc : random_bytes(a, plan->uuid, sizeof(plan->uuid));
 }
@@ -126,6 +141,18 @@ static void write_heads(struct arena *a, const struct superblock *plan)
     a->sync->features = plan->features;
     memcpy(a->sync->uuid, plan->uuid, sizeof(plan->uuid));
     POINT("attach.sync_header");
+}
+
+/* What root makes for somebody's image is that user's, as the image is. */
+static int give_to_owner(const struct arena *a, uint32_t owner)
+{
+    if (geteuid() != 0 || owner == 0)
+        return 0;
+    if (fchown(a->fd, owner, (gid_t)-1) != 0)
+        return arena_name_error(a, "giving its owner", a->path);
+    if (fchown(a->sync_fd, owner, (gid_t)-1) != 0)
+        return arena_name_error(a, "giving its owner", a->sync_path);
+    return 0;
 }
 
 static int make_arena(struct arena *a, const struct arena_options *opt)
@@ -146,7 +173,15 @@ static int make_arena(struct arena *a, const struct arena_options *opt)
      * set, then root made it, and we could open it because the mode was set. */
     if (fchmod(a->sync_fd, sync_mode(arena_mode(opt))) != 0 && errno != EPERM)
         return arena_name_error(a, "setting the mode of", a->sync_path);
-    return 0;
+    return opt->image != NULL ? give_to_owner(a, opt->image->owner) : 0;
+}
+
+static void plan_image(struct superblock *plan, const struct arena_image *image)
+{
+    plan->image_device = image->device;
+    plan->image_inode = image->inode;
+    plan->segment_bytes = image->segment_bytes;
+    plan->segment_count = image->segment_count;
 }
 
 int arena_create(struct arena *a, const struct arena_options *opt)
@@ -154,6 +189,8 @@ int arena_create(struct arena *a, const struct arena_options *opt)
     struct superblock plan;
     uint64_t size = opt->size;
     memset(&plan, 0, sizeof(plan));
+    if (opt->image != NULL)
+        plan_image(&plan, opt->image);
     int rc = arena_geometry_size(a->name, &size);
     if (rc != 0) {
         unlink(a->sync_path);
@@ -171,7 +208,7 @@ int arena_create(struct arena *a, const struct arena_options *opt)
         rc = take_fixed(a, &plan);
     POINT("attach.taken");
     if (rc == 0)
-        rc = plan_store(a, &plan);
+        rc = plan_store(a, opt->image, &plan);
     if (rc != 0)
         return rc;
     hash_init(&a->hash_secret, plan.hash_seed);

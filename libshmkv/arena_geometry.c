@@ -65,8 +65,10 @@ uint64_t arena_geometry_reserve_min(uint64_t size)
 
 void arena_geometry_choose(struct superblock *sb, uint64_t size, uint64_t reserve)
 {
-    uint64_t segment = clamp(pow2_down(size >> 10), SEGMENT_LEAST, SEGMENT_MOST);
-    uint64_t wanted = 2 * size / segment + SEGMENTS_MORE;
+    bool given = sb->segment_bytes != 0; /* what an image was made with */
+    uint64_t chosen = clamp(pow2_down(size >> 10), SEGMENT_LEAST, SEGMENT_MOST);
+    uint64_t segment = given ? sb->segment_bytes : chosen;
+    uint64_t wanted = given ? sb->segment_count : 2 * size / segment + SEGMENTS_MORE;
 
     sb->reserve = reserve;
     sb->segment_bytes = segment;
@@ -74,7 +76,7 @@ void arena_geometry_choose(struct superblock *sb, uint64_t size, uint64_t reserv
     sb->area_bytes = max_u64(pow2_down(reserve / (2 * TABLE_AREAS)), HUGE_PAGE_BYTES);
     sb->areas_offset = align_up(SEGMENTS_OFFSET + wanted * sizeof(struct segment), HUGE_PAGE_BYTES);
     sb->log_offset = sb->areas_offset + TABLE_AREAS * sb->area_bytes;
-    sb->segment_count = min_u64(wanted, (reserve - sb->log_offset) / segment);
+    sb->segment_count = given ? wanted : min_u64(wanted, (reserve - sb->log_offset) / segment);
     store_relaxed(&sb->size, size); /* nobody else sees it yet */
 }
 
@@ -135,6 +137,8 @@ static void set_pointers(struct arena *a, const struct superblock *sb, void *bas
     a->log_bytes = sb->segment_count * sb->segment_bytes;
     a->log_plain = a->log_bytes - min_u64(a->log_bytes, LARGEST_KEY_ONLY);
     a->segment_shift = sb->segment_shift;
+    a->imaged = sb->image_inode != 0;
+    a->tombstone_bytes = a->imaged ? TOMBSTONE_BYTES : 0;
     hash_init(&a->hash_secret, sb->hash_seed);
 }
 

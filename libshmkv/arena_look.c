@@ -18,9 +18,10 @@
  *   impossible geometry              -           ECORRUPT              no: destroy removes it
  *   READY          READY             any         0                     no
  *
- * Trusted owners are oneself and root.  Root may look at everybody's stores, but does not use them
- * where it asked for its own to be made if missing: in a directory that all may write to, another
- * user could have put his there first (the kernel's fs.protected_regular draws the same line).
+ * Trusted owners are oneself, root, and the owner of the image if there is one.  Root may look at
+ * everybody's stores, but does not use them where it asked for its own to be made if missing: in a
+ * directory that all may write to, another user could have put his there first (the kernel's
+ * fs.protected_regular draws the same line).
  */
 #define _GNU_SOURCE
 #include "arena_parts.h"
@@ -44,7 +45,8 @@ static int check_owner(const struct arena *a, const char *path, const struct sta
                        bool creating)
 {
     uid_t me = geteuid();
-    if (st->st_uid == me || st->st_uid == 0 || (me == 0 && !creating))
+    if (st->st_uid == me || st->st_uid == 0 || (me == 0 && !creating) ||
+        (int64_t)st->st_uid == a->trusted)
         return 0;
     return error_set(SHMKV_EACCESS,
                      "%s: %s belongs to uid %u, neither to you (uid %u) nor to root, so it is not "

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
@@ -66,17 +67,12 @@ int arena_name_directory(const char *shm_dir, char *dir, size_t size)
     return rc;
 }
 
-int arena_name_set(struct arena *a, const char *name, const char *shm_dir)
+static int set_names(struct arena *a, const char *name, const char *shm_dir, const char *bare)
 {
     char dir[PATH_MAX];
-    memset(a, 0, sizeof(*a));
-    a->fd = a->sync_fd = -1;
-    int rc = check_name(name);
-    if (rc == 0)
-        rc = arena_name_directory(shm_dir, dir, sizeof(dir));
+    int rc = arena_name_directory(shm_dir, dir, sizeof(dir));
     if (rc != 0)
         return rc;
-    const char *bare = name + strlen(NAME_SCHEME);
     a->name = strdup(name);
     if (asprintf(&a->path, "%s/" ARENA_PREFIX "%s", dir, bare) < 0)
         a->path = NULL;
@@ -86,6 +82,35 @@ int arena_name_set(struct arena *a, const char *name, const char *shm_dir)
         return 0;
     arena_name_free(a);
     return error_set(SHMKV_ESYSTEM, "%s: out of memory", name);
+}
+
+static void set_none(struct arena *a)
+{
+    memset(a, 0, sizeof(*a));
+    a->fd = a->sync_fd = -1;
+    a->trusted = -1;
+}
+
+int arena_name_set(struct arena *a, const char *name, const char *shm_dir)
+{
+    set_none(a);
+    int rc = check_name(name);
+    return rc != 0 ? rc : set_names(a, name, shm_dir, name + strlen(NAME_SCHEME));
+}
+
+/* A copy of an image has another inode, so it never shares an arena with its original. */
+int arena_name_set_image(struct arena *a, const char *name, const char *shm_dir,
+                         const struct arena_image *image)
+{
+    char bare[2 * sizeof(image->uuid) + 40];
+    char *at = bare;
+    set_none(a);
+    a->trusted = (int64_t)image->owner;
+    for (size_t i = 0; i < sizeof(image->uuid); i++)
+        at += sprintf(at, "%02x", image->uuid[i]);
+    snprintf(at, sizeof(bare) - (size_t)(at - bare), ".%" PRIx64 ".%" PRIx64, image->device,
+             image->inode);
+    return set_names(a, name, shm_dir, bare);
 }
 
 void arena_name_free(struct arena *a)

@@ -31,6 +31,9 @@
 int arena_name_directory(const char *shm_dir, char *dir, size_t size);
 /* Check "shm:NAME" and set name, path and sync_path of @a, whose other members become "none". */
 int arena_name_set(struct arena *a, const char *name, const char *shm_dir);
+/* The same for the store of an image; @name is its path. */
+int arena_name_set_image(struct arena *a, const char *name, const char *shm_dir,
+                         const struct arena_image *image);
 void arena_name_free(struct arena *a);
 bool arena_name_valid(const char *name, size_t length);
 /* SHMKV_EACCESS with a text that names the owner and mode of @path, and us. */
@@ -79,7 +82,8 @@ int arena_geometry_size(const char *name, uint64_t *size);
 /* The address range wanted for a store of @size, and the least that will do. */
 uint64_t arena_geometry_reserve(uint64_t size);
 uint64_t arena_geometry_reserve_min(uint64_t size);
-/* Fill the geometry of @sb for a store of @size in an address range of @reserve bytes. */
+/* Fill the geometry of @sb for a store of @size in an address range of @reserve bytes; if @sb has
+ * a segment_bytes and segment_count already, these stay (see arena_geometry_valid()). */
 void arena_geometry_choose(struct superblock *sb, uint64_t size, uint64_t reserve);
 bool arena_geometry_valid(const struct superblock *sb);
 /* Map @length bytes of @fd at a 2 MiB boundary; NULL with errno set. */

@@ -19,10 +19,13 @@ static bool replace(struct writer *w, const struct record *r)
 {
     const struct arena *a = w->self.arena;
     struct index_change c = {.condition = INDEX_IF_EXPIRED};
-    c.spec = (struct record_spec){
-        .key = record_key(r), .klen = r->klen, .value = "", .type = RECORD_TOMBSTONE};
+    c.spec = (struct record_spec){.key = record_key(r),
+                                  .klen = r->klen,
+                                  .value = &record_no_origin,
+                                  .vlen = a->tombstone_bytes,
+                                  .type = RECORD_TOMBSTONE};
     c.hash = hash_key(c.spec.key, c.spec.klen, &a->hash_secret);
-    c.bytes = record_bytes(c.spec.klen, 0, false);
+    c.bytes = record_bytes(c.spec.klen, c.spec.vlen, false);
     int rc;
     do { /* again only if our segment was taken while we were idle */
         rc = append_reserve(&w->puts, &w->self, SEGMENT_FOR_TOMBSTONE, c.bytes);

@@ -259,6 +259,26 @@ static int need_ticket(struct writer *w, const struct place *at)
 }
 
 /*
+ * R18, where there is an image: a put into an EMPTY is the FIRST of its key, a tombstone tells
+ * which FIRST record it supersedes.  Its segment stays as it is as long as we are in our section.
+ */
+static NOINLINE void seal_for_image(const struct arena *a, const struct place *at, struct record *r,
+                                    uint64_t version, uint64_t seed)
+{
+    if (r->type == RECORD_TOMBSTONE && r->vlen == sizeof(struct record_origin)) {
+        struct record_origin origin = record_no_origin;
+        if (at->old != NULL && at->old->type == RECORD_PAIR &&
+            (load_relaxed(&at->old->state) & RECORD_FIRST) != 0) { /* relaxed: never changes */
+            origin.segment = arena_segment_of(a, slot_offset(at->word));
+            origin.incarnation = load_relaxed(&segment_at(a, origin.segment)->incarnation);
+        }
+        memcpy((void *)(uintptr_t)record_value(r), &origin, sizeof(origin));
+    }
+    record_seal(r, record_check_body(r), version, seed);
+    record_set_marks(r, at->old == NULL ? RECORD_FIRST : 0);
+}
+
+/*
  * The heart of it: try until our CAS succeeds or the condition fails.  @r stands at @l->at, whole
  * but for version and crc.  Inside the write section.
  */
@@ -284,7 +304,10 @@ static int publish(struct writer *w, struct append *l, struct index_change *c, s
         if (unlikely(rc != 0))
             return rc;
         c->version = choose_version(a, at.old);
-        record_seal(r, body, c->version, l->seed);
+        if (unlikely(a->imaged))
+            seal_for_image(a, &at, r, c->version, l->seed);
+        else
+            record_seal(r, body, c->version, l->seed);
         store_release(&p->entry->inflight, l->at); /* the record is whole; pairs with reap [I3] */
         POINT("put.inflight");
         if (at.old != NULL)
@@ -404,9 +427,7 @@ static int copy_and_swing(struct writer *w, uint64_t from)
     uint64_t id = arena_segment_of(a, from);
     uint64_t seed = record_seed(id, load_relaxed(&segment_at(a, id)->incarnation));
     struct record *copy = arena_at(a, l->at);
-    memcpy(copy, r, bytes);
-    store_relaxed(&copy->state, 0); /* nobody can find the copy yet */
-    copy->crc = record_reseed(r->crc, seed, l->seed);
+    record_copy(copy, r, seed, l->seed);
     POINT("relocate.copied");
     int rc = swing(w, r, from);
     if (rc == INDEX_RELOCATED) {

@@ -53,6 +53,9 @@ struct superblock {
     uint64_t clock_boot_ms; /* real + (boot now - boot then), so a stepped wall clock is harmless */
     uint32_t segment_shift;
     _Atomic uint32_t state; /* enum superblock_state */
+    uint64_t generation;    /* of incarnations: how often it was recovered; 0 without an image */
+    uint64_t image_device;  /* the image file; inode 0: none */
+    uint64_t image_inode;
 
     /* Read by everybody in each operation, rarely written. */
     _Alignas(128) _Atomic uint64_t epoch; /* G */
@@ -67,6 +70,8 @@ struct superblock {
     _Atomic uint64_t sweep;    /* buckets that expiry has swept so far, all rounds together */
     _Atomic uint64_t expiring; /* 1 once a record that expires was put */
     _Atomic uint64_t grace_ns; /* CLOCK_MONOTONIC of the last raise of epoch */
+    _Atomic uint64_t ceiling;  /* G never passes it: so the image promises; epoch.h */
+    _Atomic uint64_t horizon;  /* D: no segment has a record that an older tombstone hides */
 };
 _Static_assert(sizeof(struct superblock) <= PAGE_BYTES, "the superblock is one page");
 
@@ -117,7 +122,11 @@ enum record_flag {
 };
 enum record_state {
     RECORD_PUBLISHED = 1u << 0, /* it was, at some time, what the index pointed to */
+    RECORD_COPY = 1u << 1,      /* made by the cleaner or by recovery from another record */
+    RECORD_FIRST = 1u << 2,     /* when it was put there was no record of its key anywhere */
 };
+
+#define TOMBSTONE_BYTES 16u /* of a tombstone's value where there is an image, see record.h */
 
 /* Header of a record; [expiry 8], key, padding to 8, value, padding to 8 follow. */
 struct record {

@@ -97,13 +97,16 @@ static int grow(struct context *c, struct cleaner_need *need)
 
 /* ---- change -------------------------------------------------------------------------------- */
 
-static struct index_change change_of(const struct ops_write *w)
+static struct index_change change_of(const struct arena *a, const struct ops_write *w)
 {
+    bool removes = w->type == RECORD_TOMBSTONE;
     return (struct index_change){
         .spec = {.key = w->key,
                  .klen = (uint32_t)w->klen,
-                 .value = w->vlen == 0 ? "" : w->val,
-                 .vlen = (uint32_t)w->vlen,
+                 .value = removes        ? &record_no_origin
+                          : w->vlen == 0 ? ""
+                                         : w->val,
+                 .vlen = removes ? a->tombstone_bytes : (uint32_t)w->vlen,
                  .expiry = w->expiry,
                  .type = w->type},
         .hash = w->hash,
@@ -147,7 +150,7 @@ static inline int change(struct context *c, const struct ops_write *w, struct in
     bool removes = w->type == RECORD_TOMBSTONE;
     struct cleaner_need need = {.purpose = removes ? SEGMENT_FOR_TOMBSTONE : SEGMENT_FOR_PUT};
     ch->bytes = reserved ? record_size(arena_at(&c->store->arena, c->reservation.at))
-                         : record_bytes(w->klen, w->vlen, w->expiry != 0);
+                         : record_bytes(w->klen, ch->spec.vlen, w->expiry != 0);
     for (;;) { /* make_room() ends it when nothing helps */
         int rc = 0;
         if (!reserved)
@@ -189,7 +192,7 @@ static inline int guarded_change(struct context *c, const struct ops_write *w, u
                          c->store->arena.name);
     wr->busy = true;
     barrier_compiler(); /* a handler sees it before anything of the write is begun [B1] */
-    struct index_change ch = change_of(w);
+    struct index_change ch = change_of(&c->store->arena, w);
     int rc = change(c, w, &ch, reserved);
     barrier_compiler(); /* and until everything is ended [B1] */
     wr->busy = false;

@@ -155,9 +155,13 @@ FLATTEN int shmkv_delete(struct shmkv *db, const void *key, size_t klen)
         return rc;
     uint64_t hash = prefetch_one(c, key, klen);
     if (likely(ops_is_plain(c, key, klen, 0))) {
-        struct index_change ch = {.hash = hash, .bytes = record_bytes(klen, 0, false)};
-        ch.spec = (struct record_spec){
-            .key = key, .value = "", .klen = (uint32_t)klen, .type = RECORD_TOMBSTONE};
+        uint32_t vlen = c->writer.self.arena->tombstone_bytes;
+        struct index_change ch = {.hash = hash, .bytes = record_bytes(klen, vlen, false)};
+        ch.spec = (struct record_spec){.key = key,
+                                       .value = &record_no_origin,
+                                       .klen = (uint32_t)klen,
+                                       .vlen = vlen,
+                                       .type = RECORD_TOMBSTONE};
         rc = ops_try(c, &ch);
         if (likely(rc == 0))
             return 0;

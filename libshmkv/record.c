@@ -10,6 +10,8 @@
 
 #define INLINE_MAX 256u
 
+const struct record_origin record_no_origin = {SEGMENT_NONE, 0};
+
 /* Copy @n bytes to the 8-aligned @to and zero what is left of the last word. */
 static char *put_padded(char *to, const void *from, uint64_t n)
 {
@@ -126,11 +128,29 @@ uint32_t record_reseed(uint32_t crc, uint64_t from, uint64_t to)
     return crc ^ record_fold(from) ^ record_fold(to);
 }
 
+void record_copy(struct record *to, const struct record *from, uint64_t from_seed, uint64_t to_seed)
+{
+    memcpy(to, from, record_size(from));
+    uint32_t marks = load_relaxed(&from->state); /* relaxed: these bits never change */
+    store_relaxed(&to->state, RECORD_COPY);      /* relaxed: nobody can find the copy yet */
+    to->crc = record_reseed(from->crc, from_seed, to_seed) ^ record_marks_tie(marks) ^
+              record_marks_tie(RECORD_COPY);
+}
+
+/* A tombstone's value is empty, or what record_origin() reads. */
+static bool type_valid(const struct record *r)
+{
+    return r->type == RECORD_PAIR || (r->type == RECORD_TOMBSTONE &&
+                                      (r->vlen == 0 || r->vlen == sizeof(struct record_origin)));
+}
+
 bool record_valid(const struct record *r, uint64_t room, uint64_t seed)
 {
-    if (room < sizeof(*r) || r->klen == 0 || record_size(r) > room ||
-        (r->type != RECORD_PAIR && r->type != RECORD_TOMBSTONE) ||
+    if (room < sizeof(*r) || r->klen == 0 || record_size(r) > room || !type_valid(r) ||
         (r->flags & ~(unsigned)RECORD_EXPIRES) != 0)
         return false;
-    return (record_check_body(r) ^ record_tie(r->version, seed)) == r->crc;
+    uint32_t state = load_relaxed(&r->state); /* relaxed: only PUBLISHED changes */
+    return (state & ~(RECORD_MARKS | (uint32_t)RECORD_PUBLISHED)) == 0 &&
+           (record_check_body(r) ^ record_tie(r->version, seed) ^ record_marks_tie(state)) ==
+               r->crc;
 }

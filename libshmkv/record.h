@@ -8,11 +8,14 @@
  *   +------+-------+---------+------+------+-------+------+----------+-----+---+-------+---+
  *
  * Everything is in units of 8 bytes, padding is zero, so the value is 8-aligned and a record has
- * one form only.  crc = crc32c of [16, end) XOR the folded sum of a version and
- * record_seed(segment, incarnation): a record validates only where and when it was written.  The
- * version, which is known last and changes when a publication is tried again, is mixed by a
- * multiplication, so that the bytes are summed once.  `state` is the one word that changes after
- * publication and stands outside of the crc.
+ * one form only.  crc = crc32c of [16, end) XOR the folded sum of a version, the marks FIRST and
+ * COPY, and record_seed(segment, incarnation): a record validates only where and when it was
+ * written.  Version and marks, which are known last and change when a publication is tried again,
+ * are mixed by a multiplication, so that the bytes are summed once.  The bit PUBLISHED of `state`
+ * is all that changes after publication, and stands outside of the crc.
+ *
+ * In a store with an image (R18) a tombstone's value tells which FIRST record it superseded, if
+ * one: once that record's segment is gone nothing older of the key can come back.
  *
  * A version is epoch << 24 | n, grows strictly per key (R7), and is the token of shmkv_cas().
  */
@@ -24,6 +27,15 @@
 #include "layout.h"
 
 #define VERSION_EPOCH_SHIFT 24
+#define RECORD_MARKS ((uint32_t)RECORD_COPY | (uint32_t)RECORD_FIRST)
+
+/* The value of a tombstone in a store with an image. */
+struct record_origin {
+    uint64_t segment; /* of the FIRST record that was superseded; SEGMENT_NONE: it was none */
+    uint64_t incarnation;
+};
+_Static_assert(sizeof(struct record_origin) == TOMBSTONE_BYTES, "");
+extern const struct record_origin record_no_origin;
 
 /* What is to be written. */
 struct record_spec {
@@ -123,8 +135,9 @@ static inline bool record_is_plain(const struct record *r, const void *key, size
 static inline void record_mark_published(const struct record *r)
 {
     _Atomic uint32_t *state = &((struct record *)(uintptr_t)r)->state;
-    if ((load_relaxed(state) & RECORD_PUBLISHED) == 0) /* relaxed: it is only ever set */
-        store_release(state, RECORD_PUBLISHED);        /* pairs with index_decide [I2] */
+    uint32_t marks = load_relaxed(state); /* relaxed: PUBLISHED is only ever set, others stay */
+    if ((marks & RECORD_PUBLISHED) == 0)
+        store_release(state, marks | RECORD_PUBLISHED); /* pairs with index_decide [I2] */
 }
 
 /* R7: larger than the old version of the key, and than anything of an epoch before @g. */
@@ -158,10 +171,43 @@ static inline void record_seal(struct record *at, uint32_t body, uint64_t versio
     at->crc = body ^ record_tie(version, seed);
 }
 
+/* What the marks contribute to the crc. */
+static inline uint32_t record_marks_tie(uint32_t state)
+{
+    return (state & RECORD_MARKS) * 0x9e3779b1u;
+}
+
+/* Set the marks of a sealed record that nobody can find yet; the crc follows. */
+static inline void record_set_marks(struct record *at, uint32_t marks)
+{
+    store_relaxed(&at->state, marks);
+    at->crc ^= record_marks_tie(marks);
+}
+
+static inline bool record_is_copy(const struct record *r)
+{
+    return (load_relaxed(&r->state) & RECORD_COPY) != 0; /* relaxed: never changes */
+}
+
+/* Of a tombstone: what it superseded, SEGMENT_NONE if it does not say. */
+static inline struct record_origin record_origin(const struct record *r)
+{
+    struct record_origin o = {SEGMENT_NONE, 0};
+    if (r->vlen == sizeof(o))
+        memcpy(&o, record_value(r), sizeof(o));
+    return o;
+}
+
 /* What ties a crc to a place and a life of it. */
 uint64_t record_seed(uint64_t segment, uint64_t incarnation);
 /* Carry a crc over to another place, without looking at the bytes: never blesses a stray write. */
 uint32_t record_reseed(uint32_t crc, uint64_t from, uint64_t to);
+/*
+ * record_copy() - write a copy of the record @from for another place.  It is marked COPY, not FIRST
+ * (R18), and not published; its crc is carried over, so a damaged record makes a damaged copy.
+ */
+void record_copy(struct record *to, const struct record *from, uint64_t from_seed,
+                 uint64_t to_seed);
 /* Are the @room bytes at @r a record that belongs there?  Never reads behind @room. */
 bool record_valid(const struct record *r, uint64_t room, uint64_t seed);
 

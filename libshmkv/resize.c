@@ -33,10 +33,26 @@ static bool in_log(const struct arena *a, uint64_t word)
            at + record_size(record_of(a, word)) <= a->log_bytes;
 }
 
-/* R18 for a store without an image: nothing older of the key can come back. */
+/* The record that a tombstone says to have superseded was the first of its key, and is gone. */
+static bool origin_gone(const struct arena *a, const struct record *r)
+{
+    struct record_origin o = record_origin(r);
+    if (o.segment >= a->sb->segment_count) /* SEGMENT_NONE too */
+        return false;
+    /* acquire: a later life's incarnation is there before its state is seen to be in use */
+    const struct segment *s = segment_at(a, o.segment);
+    unsigned kind = claim_kind(load_acquire(&s->state)); /* pairs with segment.c, begin_life [S3] */
+    return kind == SEGMENT_HOLE || kind == SEGMENT_FREE || kind == SEGMENT_PUNCHING ||
+           load_relaxed(&s->incarnation) != o.incarnation;
+}
+
+/* R18: nothing older of the key can come back.  Without an image the horizon is no limit. */
 static bool droppable(const struct arena *a, const struct record *r)
 {
-    return r->type == RECORD_TOMBSTONE && record_epoch_of(r->version) < epoch_now(a);
+    uint64_t epoch = record_epoch_of(r->version);
+    if (r->type != RECORD_TOMBSTONE || epoch >= epoch_now(a))
+        return false;
+    return epoch < load_seq_cst(&a->sb->horizon) || origin_gone(a, r); /* [S4] */
 }
 
 static bool same_key(const struct record *r, const struct record *other)

@@ -184,8 +184,8 @@ static void begin_life(const struct participant *p, struct segment_hold *hold)
     store_relaxed(&s->used, 0); /* relaxed: shown by the CAS below */
     store_relaxed(&s->dead, 0);
     store_relaxed(&s->birth, epoch_now(a));
-    store_relaxed(&s->incarnation, claim_epoch(hold->word));
-    change(s, claim_word(SEGMENT_OPENING, p->index, 0), hold->word);
+    store_relaxed(&s->incarnation, a->sb->generation << CLAIM_EPOCH_BITS | claim_epoch(hold->word));
+    change(s, claim_word(SEGMENT_OPENING, p->index, 0), hold->word); /* [S3] */
     POINT("segment.opened");
 }
 
@@ -263,6 +263,23 @@ bool segment_pin_owner(const struct arena *a, struct segment_hold *hold)
     }
     hold->word = pinned;
     return true;
+}
+
+/*
+ * R18.  A record of S that a tombstone t superseded stood in S before t was published, so t's epoch
+ * is not below S's birth.  What is opened during the scan is born in G as loaded first, or later:
+ * each opener stores its state before it loads G (both seq_cst here).
+ */
+void segment_raise_horizon(const struct arena *a)
+{
+    uint64_t d = load_seq_cst(&a->sb->epoch);
+    for (uint64_t id = 0, n = load_seq_cst(&a->sb->segment_high); id < n; id++) {
+        const struct segment *s = segment_at(a, id);
+        unsigned kind = claim_kind(load_seq_cst(&s->state));
+        if (kind != SEGMENT_HOLE && kind != SEGMENT_FREE)
+            d = min_u64(d, load_relaxed(&s->birth)); /* relaxed: an older birth is safe */
+    }
+    max_seq_cst(&a->sb->horizon, d); /* pairs with resize.c, droppable [S4] */
 }
 
 /* ---- changing hands ------------------------------------------------------------------------ */

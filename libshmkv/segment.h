@@ -108,6 +108,9 @@ void segment_close_owner(const struct arena *a, struct segment_hold *hold);
  * more, if it was taken before. */
 bool segment_pin_owner(const struct arena *a, struct segment_hold *hold);
 
+/* R18, for stores with an image: raise D, below which no tombstone is needed, to what it may be. */
+void segment_raise_horizon(const struct arena *a);
+
 /* LIMBO(e) -> FREE for each e <= safe; returns how many. */
 unsigned segment_reclaim(const struct arena *a);
 /* Take segments from owners that are not writing; finish such takings.  Returns how many. */
