@@ -218,7 +218,7 @@ static bool help(struct writer *w, const struct cleaner_need *need)
         better |= w->moves.hold.id != SEGMENT_NONE; /* its rest can be adopted */
         append_close(&w->moves, a);
         if (!better && !is_enough(a, need)) /* takes other cleaners' too */
-            better = segment_take_idle(a) != 0;
+            better = segment_take_idle(a) != 0 || table_take_idle(&w->self);
         resize_finish(&w->self); /* the old table's memory comes back, even if nobody can write */
     }
     if (need->refused != 0)

@@ -32,6 +32,13 @@ static uint64_t next_word(void)
     return word ? word : 1;
 }
 
+/* Where wiping is only pretended, as by qemu-user, at least fork(3) is noticed. */
+static void wipe(void)
+{
+    if (load_relaxed(fork_own) != 0)
+        store_relaxed(fork_own, 0);
+}
+
 static void make_page(void)
 {
     void *page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -42,6 +49,7 @@ static void make_page(void)
     fork_own = page;
     store_relaxed(fork_own, next_word()); /* pthread_once() orders it before other threads' use */
     fork_page = fork_own;
+    pthread_atfork(NULL, NULL, wipe);
 }
 
 int fork_init(void)

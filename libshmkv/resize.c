@@ -401,9 +401,17 @@ static void claim_ahead(const struct participant *p, struct resizer *z, const st
     z->prepared = NULL;
 }
 
+/* Idle, we may have lost what we had claimed (INV-T3).  At the beginning of a section. */
+static void forget_what_was_taken(const struct participant *p, struct resizer *z)
+{
+    if (z->prepared != NULL && !table_claimed_owner(p, z->prepared))
+        z->prepared = NULL;
+}
+
 /* A table with its memory; or without, if somebody else has started meanwhile. */
 static int get_prepared(const struct participant *p, struct resizer *z, const struct table *t)
 {
+    forget_what_was_taken(p, z);
     if (z->prepared != NULL && z->prepared->slots < t->slots) {
         table_unclaim_owner(p, z->prepared); /* made when the table was smaller */
         z->prepared = NULL;
@@ -513,6 +521,7 @@ void resize_prepare(const struct participant *p, struct resizer *z, uint64_t byt
     const struct arena *a = p->arena;
     epoch_tick(a); /* tombstones of epochs before G can be dropped: without a keeper, who else? */
     uint64_t outer = epoch_enter(p);
+    forget_what_was_taken(p, z);
     uint64_t root = table_root(a);
     struct table *t = table_of(a, root);
     uint64_t word = load_acquire(&t->tickets);

@@ -52,9 +52,27 @@ static void make_header(const struct arena *a, struct table *t, uint64_t generat
     store_relaxed(&t->tickets, 0);
 }
 
-static uint64_t claimed_word(const struct participant *p, const struct table *t)
+static bool is_claim(uint64_t word)
 {
-    return claim_word(TABLE_CLAIMED, p->index, load_relaxed(&t->generation));
+    return claim_kind(word) == TABLE_CLAIMED || claim_kind(word) == TABLE_TAKING;
+}
+
+bool table_claimed_owner(const struct participant *p, const struct table *t)
+{
+    uint64_t word = load_acquire(&t->state); /* after the section began; pairs with finish_taking */
+    return claim_kind(word) == TABLE_CLAIMED && claim_participant(word) == p->index; /* [T2] */
+}
+
+/* From CLAIMED or TAKING of @participant, while it is that, to @to; false if it is not. */
+static bool end_claim(struct table *t, uint32_t participant, uint64_t to)
+{
+    uint64_t word = load_acquire(&t->state);
+    while (is_claim(word) && claim_participant(word) == participant) {
+        if (change(t, word, to))
+            return true;
+        word = load_acquire(&t->state); /* it became TAKING, at most once, or is gone */
+    }
+    return false;
 }
 
 int table_claim(const struct participant *p, uint64_t slots, struct table **out)
@@ -106,24 +124,24 @@ static void empty_area(const struct arena *a, struct table *t, uint64_t word)
 void table_unclaim_owner(const struct participant *p, struct table *t)
 {
     uint64_t punching = claim_word(TABLE_PUNCHING, p->index, 0);
-    if (change(t, claimed_word(p, t), punching))
+    if (end_claim(t, p->index, punching))
         empty_area(p->arena, t, punching);
 }
 
 void table_restamp_owner(const struct participant *p, struct table *t)
 {
-    uint64_t old = claimed_word(p, t);
     uint64_t generation = add_relaxed(&p->arena->sb->generations, 1) + 1;
     store_relaxed(&t->generation, generation);
-    change(t, old, claim_word(TABLE_CLAIMED, p->index, generation));
+    end_claim(t, p->index, claim_word(TABLE_CLAIMED, p->index, generation));
 }
 
 void table_enliven(const struct arena *a, uint64_t ref)
 {
     struct table *t = table_of(a, ref);
     uint64_t word = load_acquire(&t->state);
-    if (claim_kind(word) == TABLE_CLAIMED && claim_epoch(word) == ref / TABLE_AREAS)
-        change(t, word, claim_word(TABLE_LIVE, 0, claim_epoch(word)));
+    while (is_claim(word) && claim_epoch(word) == ref / TABLE_AREAS &&
+           !change(t, word, claim_word(TABLE_LIVE, 0, claim_epoch(word))))
+        word = load_acquire(&t->state); /* others were faster, or it became TAKING */
 }
 
 void table_retire_old(const struct arena *a)
@@ -135,6 +153,72 @@ void table_retire_old(const struct arena *a)
         if (claim_kind(word) == TABLE_LIVE && claim_epoch(word) < root / TABLE_AREAS)
             change(t, word, claim_word(TABLE_LIMBO, 0, epoch_retire(a)));
     }
+}
+
+/* A claimed table lives on if a CLOSED word names it. */
+static bool is_named(const struct arena *a, uint64_t ref)
+{
+    uint64_t root = table_root(a);
+    return load_seq_cst(&table_of(a, root)->tickets) == (TICKETS_CLOSED | ref);
+}
+
+/* The claimer is in no section, so it does not use what it has claimed. */
+static bool is_idle(const struct arena *a, uint64_t word)
+{
+    const struct participant_entry *claimer = &a->participants[claim_participant(word)];
+    return (load_acquire(&claimer->reading) | load_acquire(&claimer->writing)) == 0; /* [T2] */
+}
+
+/* CLAIMED -> TAKING, of idle others; of all, or of those which a younger root has overtaken. */
+static bool begin_taking(const struct participant *p, bool all)
+{
+    const struct arena *a = p->arena;
+    uint64_t root = table_root(a);
+    bool some = false;
+    for (unsigned i = 0; i < TABLE_AREAS; i++) {
+        struct table *t = &a->tables[i];
+        uint64_t word = load_acquire(&t->state);
+        some |= claim_kind(word) == TABLE_TAKING;
+        if (claim_kind(word) != TABLE_CLAIMED || claim_participant(word) == p->index ||
+            !(all || claim_epoch(word) < root / TABLE_AREAS) || !is_idle(a, word))
+            continue;
+        POINT("table.idle");
+        some |=
+            change(t, word, claim_word(TABLE_TAKING, claim_participant(word), claim_epoch(word)));
+        POINT("table.taking");
+    }
+    return some;
+}
+
+/*
+ * TAKING -> PUNCHING, of those whose claimer is idle after the fence: from its next section on it
+ * sees that the table is gone.  Who died after naming it in CLOSED is in its section until it is
+ * reaped, and the reaper makes it LIVE; the look at the name costs nothing and is the same.
+ */
+static bool finish_taking(const struct participant *p)
+{
+    const struct arena *a = p->arena;
+    uint64_t punching = claim_word(TABLE_PUNCHING, p->index, 0);
+    bool taken = false;
+    if (!epoch_fence_all(a)) /* pairs with table_claimed_owner [T2] */
+        return false;
+    for (unsigned i = 0; i < TABLE_AREAS; i++) {
+        struct table *t = &a->tables[i];
+        uint64_t word = load_acquire(&t->state);
+        if (claim_kind(word) != TABLE_TAKING || claim_participant(word) == p->index ||
+            !is_idle(a, word) || is_named(a, claim_epoch(word) * TABLE_AREAS + i))
+            continue;
+        if (change(t, word, punching)) {
+            empty_area(a, t, punching);
+            taken = true;
+        }
+    }
+    return taken;
+}
+
+bool table_take_idle(const struct participant *p)
+{
+    return begin_taking(p, true) && finish_taking(p);
 }
 
 void table_reclaim(const struct participant *p)
@@ -149,26 +233,22 @@ void table_reclaim(const struct participant *p)
             change(t, word, punching))
             empty_area(a, t, punching);
     }
+    if (begin_taking(p, false))
+        finish_taking(p);
 }
 
-/* A claimed table lives on if a CLOSED word names it; its claimer is dead, so none will now. */
-static bool is_named(const struct arena *a, uint64_t ref)
-{
-    uint64_t root = table_root(a);
-    return load_seq_cst(&table_of(a, root)->tickets) == (TICKETS_CLOSED | ref);
-}
-
+/* The claimer is dead, so if no CLOSED word names its table now, none ever will. */
 void table_reap(const struct arena *a, uint32_t participant)
 {
     for (unsigned i = 0; i < TABLE_AREAS; i++) {
         struct table *t = &a->tables[i];
         uint64_t word = load_acquire(&t->state);
         uint64_t punching = claim_word(TABLE_PUNCHING, participant, 0);
-        if (claim_kind(word) == TABLE_CLAIMED && claim_participant(word) == participant) {
+        if (is_claim(word) && claim_participant(word) == participant) {
             uint64_t ref = claim_epoch(word) * TABLE_AREAS + i; /* the header may not be made yet */
             if (is_named(a, ref))
                 table_enliven(a, ref);
-            else if (change(t, word, punching))
+            else if (end_claim(t, participant, punching))
                 empty_area(a, t, punching);
         } else if (word == punching) {
             empty_area(a, t, punching);

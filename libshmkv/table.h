@@ -10,6 +10,9 @@
  *   CLAIMED(p,g) -> LIVE(g)    anyone who sees it named by a CLOSED ticket word (resize.h); p
  *                          itself for the first table of a store
  *   CLAIMED(p,g) -> PUNCHING(p)    p, which found that the table is not needed
+ *   CLAIMED(p,g) -> TAKING(p,g)    anyone, who finds p in no section, and the claim
+ *                          overtaken by a younger root, or memory short; to p it is CLAIMED still
+ *   TAKING(p,g) -> PUNCHING(q)     any q, after a fence and a look at p's words       [T2]
  *   LIVE(g) -> LIMBO(e)    anyone who sees a younger root, e = G loaded after that    [E2]
  *   LIMBO(e) -> PUNCHING(p)    any p, e <= safe; gives the memory back, so the area reads as zero
  *   PUNCHING(p) -> FREE    p
@@ -29,8 +32,14 @@
  *   INV-T2  A mover always finds room: movers fill <= B slots, tickets fill <= q' - B.
  *                                                   tickets.pml, test_table: tickets_*, torture_kv
  *
- * Death: CLAIMED(p) is given back by the reaper unless a CLOSED word names it; tickets held by a
- * dead participant are lost until the next resize.
+ *   INV-T3  A claimed table is never taken from who uses it.  Its claimer uses it in sections only,
+ *           and at the beginning of each sees that it is CLAIMED still; the taker sets TAKING,
+ *           fences all, and only then looks whether the claimer is in a section: as INV-S1.  What
+ *           the claimer named in CLOSED is LIVE before its section ends.
+ *                                                   test_resize: an_idle_claim_*
+ *
+ * Death: CLAIMED(p), and TAKING(p), is given back by the reaper unless a CLOSED word names it;
+ * tickets held by a dead participant are lost until the next resize.
  */
 #ifndef SHMKV_TABLE_H
 #define SHMKV_TABLE_H
@@ -42,7 +51,15 @@
 #define TABLE_MIN_SLOTS 1024u
 #define TABLE_CHUNK_SLOTS 1024u
 
-enum table_kind { TABLE_FREE = 0, TABLE_CLAIMED, TABLE_LIVE, TABLE_LIMBO, TABLE_PUNCHING };
+enum table_kind {
+    TABLE_FREE = 0,
+    TABLE_CLAIMED,
+    TABLE_LIVE,
+    TABLE_LIMBO,
+    TABLE_PUNCHING,
+    TABLE_TAKING,
+    TABLE_KINDS
+};
 
 #define TICKETS_CLOSED (1ull << 63)
 #define TICKETS_TOPPED (1ull << 62)
@@ -113,12 +130,15 @@ uint64_t table_max_slots(const struct arena *a);
 
 /*
  * table_claim() - FREE -> CLAIMED(p) and a header for @slots slots; no memory is taken yet, but
- * counted.  SHMKV_ENOSPC without a text: the limit does not allow it, or no area is free.
+ * counted.  Inside a section.  SHMKV_ENOSPC without a text: the limit does not allow it, or no area
+ * is free.
  */
 int table_claim(const struct participant *p, uint64_t slots, struct table **t);
 /* Take memory for the next @bytes of the area; *@complete if nothing is left to take. */
 int table_take(const struct arena *a, struct table *t, uint64_t bytes, bool *complete);
-/* Give a claimed, never shown table back. */
+/* Is the claim @p's still?  Asked at the beginning of each section that uses it (INV-T3). */
+bool table_claimed_owner(const struct participant *p, const struct table *t);
+/* Give a claimed, never shown table back; harmless if it was taken away. */
 void table_unclaim_owner(const struct participant *p, struct table *t);
 /* A new generation for a claimed table: a table must be younger than the one it follows. */
 void table_restamp_owner(const struct participant *p, struct table *t);
@@ -126,8 +146,10 @@ void table_restamp_owner(const struct participant *p, struct table *t);
 void table_enliven(const struct arena *a, uint64_t ref);
 /* LIVE and older than the root -> LIMBO. */
 void table_retire_old(const struct arena *a);
-/* LIMBO(e <= safe) -> FREE, memory given back. */
+/* LIMBO(e <= safe) -> FREE, memory given back; and claims of the idle that are overtaken. */
 void table_reclaim(const struct participant *p);
+/* Take back what idle others have claimed, for want of memory; false: nothing. */
+bool table_take_idle(const struct participant *p);
 /* What the dead @participant had claimed becomes usable again. */
 void table_reap(const struct arena *a, uint32_t participant);
 

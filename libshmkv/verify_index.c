@@ -220,8 +220,8 @@ static void check_area(struct verify *v, unsigned i)
     const struct table *t = &v->a->tables[i];
     uint64_t word = load_acquire(&t->state);
     unsigned kind = claim_kind(word);
-    bool claimed = kind == TABLE_CLAIMED || kind == TABLE_PUNCHING;
-    if (kind > TABLE_PUNCHING)
+    bool claimed = kind == TABLE_CLAIMED || kind == TABLE_PUNCHING || kind == TABLE_TAKING;
+    if (kind >= TABLE_KINDS)
         verify_finding(v, "index area %u: state %u is none", i, kind);
     if (claimed && !verify_somebody(v, claim_participant(word)) && load_acquire(&t->state) == word)
         verify_finding(v,

@@ -18,7 +18,8 @@
 struct scene {
     const struct arena *a;
     struct writer w, other;
-    uint64_t from; /* the root at the beginning */
+    uint64_t from;  /* the root at the beginning */
+    uint64_t outer; /* of a section that stays open */
     unsigned passed;
 };
 
@@ -81,7 +82,7 @@ static void end(struct scene *s, const char *value)
     grace_pass(s->a);
     table_reclaim(&s->w.self);
     const struct table *t = table_of(s->a, table_root(s->a));
-    unsigned kinds[TABLE_PUNCHING + 1] = {0};
+    unsigned kinds[TABLE_KINDS] = {0};
     for (unsigned i = 0; i < TABLE_AREAS; i++)
         kinds[claim_kind(load_acquire(&s->a->tables[i].state))]++;
     assert_int_equal(kinds[TABLE_LIVE], 1);
@@ -246,11 +247,14 @@ static void the_top_up_comes_once(void **state)
 
 /* ---- a claimer that stays away ------------------------------------------------------------- */
 
-/* It costs one area, not the next resizes; INV of table.h: who claims is named by the word. */
+/*
+ * It costs one area, and, being in a section, those that are retired meanwhile; not the next
+ * resizes.  Idle outside of one it costs nothing: test_resize, an_idle_claim_is_given_back.
+ */
 static void resize_often(void *arg)
 {
     struct scene *s = arg;
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 10; i++) {
         resize(&s->other);
         grace_pass(s->a);
     }
@@ -264,17 +268,90 @@ static void a_claimer_costs_one_area(void **state)
     begin(&s, state);
     struct table *t = NULL;
     point_arm("table.claimed", 1, POINT_CALL, resize_often, &s);
+    uint64_t outer = epoch_enter(&s.w.self);
     assert_int_equal(table_claim(&s.w.self, 1024, &t), 0);
+    epoch_exit(&s.w.self, outer);
     table_unclaim_owner(&s.w.self, t);
     end(&s, "new");
+}
+
+/* ---- a claim that is being taken (INV-T3) --------------------------------------------------- */
+
+/* The claimer goes on: it starts the resize with what it has prepared, and stays in its section. */
+static void claimer_starts(void *arg)
+{
+    struct scene *s = arg;
+    s->outer = epoch_enter(&s->other.self);
+    assert_int_equal(resize_grow(&s->other.self, &s->other.resizer, s->from), 0);
+    s->passed++;
+}
+
+/*
+ * Between any two steps of the taker: before TAKING its table lives; after it the claimer sees that
+ * it has lost it, and takes another one.
+ */
+static void a_claim_is_not_taken_from_who_uses_it(void **state)
+{
+    static const char *const points[] = {"table.idle", "table.taking"};
+    for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
+        struct scene s;
+        begin(&s, state);
+        struct table *t = table_of(s.a, s.from);
+        uint64_t word = load_acquire(&t->tickets);
+        store_seq_cst(&t->tickets, table_quota(t->slots) / 5);
+        resize_prepare(&s.other.self, &s.other.resizer, UINT64_MAX);
+        store_seq_cst(&t->tickets, word);
+        struct table *claimed = s.other.resizer.prepared;
+        assert_non_null(claimed);
+        point_arm(points[i], 1, POINT_CALL, claimer_starts, &s);
+        assert_false(table_take_idle(&s.w.self));
+        uint64_t next = load_acquire(&t->next);
+        assert_true(next != 0 && (table_of(s.a, next) == claimed) == (i == 0));
+        assert_int_equal(claim_kind(load_acquire(&table_of(s.a, next)->state)), TABLE_LIVE);
+        resize_finish(&s.w.self);
+        assert_true(table_root(s.a) == next);
+        epoch_exit(&s.other.self, s.outer);
+        assert_int_equal(table_take_idle(&s.w.self), i == 1);
+        end(&s, "old");
+    }
+}
+
+/* Inside its section the claimer uses it on, though it is to be taken: what it names, lives. */
+static void a_claim_that_is_used_meanwhile_lives(void **state)
+{
+    struct scene s;
+    struct table *t = NULL;
+    begin(&s, state);
+    uint64_t outer = epoch_enter(&s.w.self);
+    assert_int_equal(table_claim(&s.w.self, 1024, &t), 0);
+    uint64_t word = load_acquire(&t->state);
+    store_seq_cst(&t->state, claim_word(TABLE_TAKING, s.w.self.index, claim_epoch(word)));
+    assert_false(table_take_idle(&s.other.self)); /* not out of a section */
+    table_restamp_owner(&s.w.self, t);
+    assert_true(table_claimed_owner(&s.w.self, t));
+    word = load_acquire(&t->state);
+    store_seq_cst(&t->state, claim_word(TABLE_TAKING, s.w.self.index, claim_epoch(word)));
+    table_enliven(s.a, table_ref(s.a, t));
+    assert_int_equal(claim_kind(load_acquire(&t->state)), TABLE_LIVE);
+    store_seq_cst(&t->state, word);
+    epoch_exit(&s.w.self, outer);
+    table_unclaim_owner(&s.w.self, t);
+    assert_int_equal(load_acquire(&t->state), TABLE_FREE);
+    s.passed++;
+    end(&s, "old");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FIXTURE(a_grower_is_overtaken),   FIXTURE(a_mover_is_overtaken),
-        FIXTURE(a_finisher_is_overtaken), FIXTURE(tickets_taken_before_the_close_count),
-        FIXTURE(the_top_up_comes_once),   FIXTURE(a_claimer_costs_one_area),
+        FIXTURE(a_grower_is_overtaken),
+        FIXTURE(a_mover_is_overtaken),
+        FIXTURE(a_finisher_is_overtaken),
+        FIXTURE(tickets_taken_before_the_close_count),
+        FIXTURE(the_top_up_comes_once),
+        FIXTURE(a_claimer_costs_one_area),
+        FIXTURE(a_claim_is_not_taken_from_who_uses_it),
+        FIXTURE(a_claim_that_is_used_meanwhile_lives),
     };
     return cmocka_run_group_tests_name("resize, overtaken", tests, NULL, NULL);
 }

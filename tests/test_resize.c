@@ -412,6 +412,87 @@ static void what_was_prepared_earlier_is_younger_than_the_root(void **state)
     writer_end(&m.w);
 }
 
+/* ---- claims of those who do not go on (INV-T3) ---------------------------------------------- */
+
+/* @w prepares a table, and does nothing any more. */
+static struct table *prepare_and_idle(const struct arena *a, struct writer *w)
+{
+    struct table *t = table_of(a, table_root(a));
+    uint64_t word = load_acquire(&t->tickets);
+    store_seq_cst(&t->tickets, table_quota(t->slots) / 5); /* low enough to prepare */
+    resize_prepare(&w->self, &w->resizer, UINT64_MAX);
+    store_seq_cst(&t->tickets, word);
+    assert_non_null(w->resizer.prepared);
+    return w->resizer.prepared;
+}
+
+static void resize_once(struct moving *m)
+{
+    start(m);
+    finish(m);
+    grace_pass(m->a);
+    table_reclaim(&m->w.self);
+}
+
+static void an_idle_claim_is_given_back(void **state)
+{
+    struct moving m;
+    struct writer idle;
+    begin(&m, state);
+    writer_begin(&idle, m.a, writers_process(state));
+    writer_put(&m.w, "k", "value");
+    for (unsigned round = 0; round < 40; round++) { /* more often than there are areas */
+        struct table *claimed = prepare_and_idle(m.a, &idle);
+        resize_once(&m);
+        assert_true(claim_kind(load_acquire(&claimed->state)) != TABLE_CLAIMED ||
+                    table_ref(m.a, claimed) > m.to);
+        resize_once(&m);
+        assert_false(table_claimed_owner(&idle.self, claimed));
+        if (round % 2 == 0) /* it prepares anew, or starts a resize */
+            idle.resizer.low = true;
+        else
+            assert_int_equal(resize_grow(&idle.self, &idle.resizer, table_root(m.a)), 0);
+        resize_finish(&idle.self);
+        resize_prepare(&idle.self, &idle.resizer, 4096);
+        assert_null(idle.resizer.prepared);
+        writer_put(&idle, "k", "value");
+    }
+    grace_pass(m.a);
+    table_reclaim(&m.w.self);
+    for (unsigned i = 0; i < TABLE_AREAS; i++)
+        assert_true(load_acquire(&m.a->tables[i].state) == TABLE_FREE ||
+                    &m.a->tables[i] == table_of(m.a, table_root(m.a)));
+    assert_memory_equal(record_value(record_found(&m.w, "k")), "value", 5);
+    writer_end(&idle);
+    writer_end(&m.w);
+}
+
+/* What is not overtaken is taken for want of memory only, and not from oneself. */
+static void an_idle_claim_is_taken_in_need(void **state)
+{
+    struct moving m;
+    struct writer idle;
+    begin(&m, state);
+    writer_begin(&idle, m.a, writers_process(state));
+    uint64_t memory = segment_memory(m.a);
+    struct table *claimed = prepare_and_idle(m.a, &idle);
+    table_reclaim(&m.w.self);
+    assert_true(table_claimed_owner(&idle.self, claimed));
+    assert_false(table_take_idle(&idle.self));
+    uint64_t outer = epoch_enter(&idle.self); /* not idle now */
+    assert_false(table_take_idle(&m.w.self));
+    assert_true(table_claimed_owner(&idle.self, claimed));
+    epoch_exit(&idle.self, outer);
+    assert_true(table_take_idle(&m.w.self));
+    assert_int_equal(load_acquire(&claimed->state), TABLE_FREE);
+    assert_int_equal(segment_memory(m.a), memory);
+    assert_int_equal(resize_grow(&idle.self, &idle.resizer, m.from), 0); /* with another one */
+    resize_finish(&idle.self);
+    assert_true(table_root(m.a) != m.from);
+    writer_end(&idle);
+    writer_end(&m.w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -429,6 +510,8 @@ int main(void)
         FIXTURE(nobody_waits_for_a_helper),
         FIXTURE(what_was_prepared_in_vain_is_given_back),
         FIXTURE(what_was_prepared_earlier_is_younger_than_the_root),
+        FIXTURE(an_idle_claim_is_given_back),
+        FIXTURE(an_idle_claim_is_taken_in_need),
     };
     return cmocka_run_group_tests_name("resize", tests, NULL, NULL);
 }

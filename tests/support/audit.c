@@ -62,7 +62,7 @@ static unsigned audit_tables(const struct arena *a)
         uint64_t word = load_acquire(&a->tables[i].state);
         unsigned kind = claim_kind(word);
         live += kind == TABLE_LIVE;
-        if ((kind == TABLE_CLAIMED || kind == TABLE_PUNCHING) &&
+        if ((kind == TABLE_CLAIMED || kind == TABLE_PUNCHING || kind == TABLE_TAKING) &&
             !is_attached(a, claim_participant(word)))
             found += complain("index area", i, word);
         if (kind == TABLE_FREE && load_relaxed(&a->tables[i].taken) != 0)
