@@ -16,6 +16,7 @@ service=""
 services=()
 helpers=()
 stores=("$SHMKV_STORE")
+at_last=: # a test's own cleaning, when all services are gone
 log=$work/log
 : >"$log"
 
@@ -33,6 +34,7 @@ more_cleanup() {
             sleep 0.1
         done
     done
+    $at_last
 }
 
 # serve ARGUMENT...: start a service; its lines are added to $log.
