@@ -227,17 +227,20 @@ help: ## list the targets
 INSTALL ?= install
 MAN := $(wildcard man/*.[1-8])
 MAN_FILES := $(foreach m,$(MAN),$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(notdir $(m)))
-BASH_COMPLETION := $(wildcard completions/shmkv.bash)
-ZSH_COMPLETION := $(firstword $(wildcard completions/_shmkv completions/shmkv.zsh))
-BASH_COMPLETION_FILE := $(PREFIX)/share/bash-completion/completions/shmkv
-ZSH_COMPLETION_FILE := $(PREFIX)/share/zsh/site-functions/_shmkv
+BASH_COMPLETION := $(wildcard completions/*.bash)
+ZSH_COMPLETION := $(wildcard completions/_*)
+BASH_DIR := $(PREFIX)/share/bash-completion/completions
+ZSH_DIR := $(PREFIX)/share/zsh/site-functions
+COMPLETION_FILES := $(BASH_COMPLETION:completions/%.bash=$(BASH_DIR)/%) \
+    $(ZSH_COMPLETION:completions/%=$(ZSH_DIR)/%)
 UNIT_FILE := $(UNITDIR)/shmkvd.service
 CONF_FILE := $(PREFIX)/share/doc/shmkv/shmkvd.conf
 
-define install_man
-	$(INSTALL) -D -m 644 $(1) $(DESTDIR)$(MANDIR)/man$(subst .,,$(suffix $(1)))/$(notdir $(1))
+define install_as
+	$(INSTALL) -D -m 644 $(1) $(DESTDIR)$(2)
 
 endef
+install_man = $(call install_as,$(1),$(MANDIR)/man$(subst .,,$(suffix $(1)))/$(notdir $(1)))
 
 .PHONY: install
 install: $(LIB_A) $(LIB_SO) $(TOOL) $(SERVICE) ## install under PREFIX=/usr/local, below DESTDIR
@@ -256,8 +259,8 @@ install: $(LIB_A) $(LIB_SO) $(TOOL) $(SERVICE) ## install under PREFIX=/usr/loca
 	sed 's|@SBINDIR@|$(SBINDIR)|' daemon/shmkvd.service.in > $(DESTDIR)$(UNIT_FILE)
 	chmod 644 $(DESTDIR)$(UNIT_FILE)
 	$(foreach m,$(MAN),$(call install_man,$(m)))
-	$(if $(BASH_COMPLETION),$(INSTALL) -D -m 644 $(BASH_COMPLETION) $(DESTDIR)$(BASH_COMPLETION_FILE))
-	$(if $(ZSH_COMPLETION),$(INSTALL) -D -m 644 $(ZSH_COMPLETION) $(DESTDIR)$(ZSH_COMPLETION_FILE))
+	$(foreach c,$(BASH_COMPLETION),$(call install_as,$(c),$(BASH_DIR)/$(basename $(notdir $(c)))))
+	$(foreach c,$(ZSH_COMPLETION),$(call install_as,$(c),$(ZSH_DIR)/$(notdir $(c))))
 	$(if $(DESTDIR),,-ldconfig 2>/dev/null)
 
 .PHONY: uninstall
@@ -265,7 +268,7 @@ uninstall: ## remove what install has put there
 	rm -f $(addprefix $(DESTDIR),$(INCLUDEDIR)/shmkv.h $(LIBDIR)/libshmkv.a $(LIBDIR)/$(SONAME) \
 	    $(LIBDIR)/libshmkv.so $(LIBDIR)/pkgconfig/shmkv.pc $(BINDIR)/shmkv $(MAN_FILES) \
 	    $(SBINDIR)/shmkvd $(UNIT_FILE) $(CONF_FILE) \
-	    $(BASH_COMPLETION_FILE) $(ZSH_COMPLETION_FILE))
+	    $(COMPLETION_FILES))
 
 # ---- rules ---------------------------------------------------------------------------------------
 

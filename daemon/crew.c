@@ -22,6 +22,7 @@
 #define CREW_BACKOFF_MOST_S 60u
 #define CREW_SOUND_NS (30 * CREW_SECOND_NS)   /* who lived so long begins anew with backing off */
 #define CREW_REPEAT_NS (600 * CREW_SECOND_NS) /* between two lines with the same error */
+#define CREW_OPENING_NS (2 * CREW_SECOND_NS)  /* who opens a store and is to end has so long */
 #define CREW_STILL_NS (10 * CREW_SECOND_NS)   /* no beat for so long is told */
 
 /* One store and the process that keeps it. */
@@ -30,9 +31,10 @@ struct post {
     char *name;
     struct conf_settings settings;
     struct board *board;
-    pid_t pid;    /* 0: no process */
-    bool wanted;  /* else: forget it when its process has ended */
-    bool asked;   /* its process was asked to end */
+    pid_t pid;   /* 0: no process */
+    bool wanted; /* else: forget it when its process has ended */
+    bool asked;  /* its process was asked to end: */
+    uint64_t asked_ns;
     bool settled; /* has been open, or failed */
     bool still;   /* it was told that its process does not move */
     unsigned backoff_s;
@@ -82,6 +84,7 @@ static void post_ask_to_end(struct post *p)
         kill(p->pid, SIGTERM);
         kill(p->pid, SIGCONT); /* one that is stopped would never hear it */
         p->asked = true;
+        p->asked_ns = units_mono_ns();
     }
 }
 
@@ -177,6 +180,14 @@ static void post_start(struct post *p)
     p->pid = pid;
 }
 
+/* An open that recovers the store for long is not waited for: it begins again another time. */
+static void post_hurry(const struct post *p, uint64_t now)
+{
+    if (p->asked && post_state(p) == BOARD_OPENING && now - p->asked_ns >= CREW_OPENING_NS) {
+        kill(p->pid, SIGKILL);
+    }
+}
+
 /* Is it open, or stuck? */
 static void post_look(struct post *p, uint64_t now)
 {
@@ -203,6 +214,7 @@ void crew_tick(struct crew *crew)
     for (struct post *p = crew->posts; p; p = p->next) {
         if (p->pid != 0) {
             post_look(p, now);
+            post_hurry(p, now);
         } else if (p->wanted && !crew->stopping && now >= p->retry_ns) {
             post_start(p);
         }
@@ -218,7 +230,7 @@ static bool post_describe_end(const struct post *p, int status, char *why, size_
         int number = WTERMSIG(status);
         snprintf(why, size, "its process %d was killed by signal %d (%s)", (int)p->pid, number,
                  strsignal(number));
-        return !p->asked || number != SIGTERM; /* by it: while it was opening the store */
+        return !p->asked || post_state(p) != BOARD_OPENING; /* while it opens, that is our way */
     }
     if (WEXITSTATUS(status) == KEEP_DONE) {
         snprintf(why, size, "its process %d was asked to end, not by us", (int)p->pid);
