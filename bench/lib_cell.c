@@ -133,6 +133,8 @@ static void report_cell(struct cell *c)
                               .warm = lane->setup.warm};
 
             name_row(c, role, &row);
+            if (lane->engine != &engine_shmkv && team.shared->lanes[0].engine == &engine_shmkv)
+                row.shmkv_times = score_times(&c->score[role][0], &c->score[role][i]);
             row.published = c->plan->published;
             row.published_latency = c->plan->published_latency;
             score_row(&c->score[role][i], c->yardstick < 0 ? NULL : &c->score[role][c->yardstick],

@@ -253,6 +253,8 @@ static void write_json(const struct report *r)
 
         write_question(r, w, f);
         write_answer(w, f);
+        if (w->shmkv_times > 0)
+            fprintf(f, "\"shmkv_times\": %.4f, ", w->shmkv_times);
         if (w->published > 0)
             fprintf(f, "\"published\": %.0f, ", w->published);
         if (w->published_latency != NULL)

@@ -33,7 +33,8 @@ struct row {
     double ratio_low;         /* quartiles of the pairs */
     double ratio_high;
     bool warm;
-    double published; /* operations per second that others print of themselves; 0: none */
+    double shmkv_times; /* shmkv's rate as a multiple of this, by pairs; 0: not known */
+    double published;   /* operations per second that others print of themselves; 0: none */
     const char *published_latency;
     char extra[1024]; /* more members of the line of JSON, or "" */
     /* Of the settings, as they were: report_add() fills them in. */

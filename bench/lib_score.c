@@ -38,6 +38,14 @@ static void score_ratio(const struct score *s, const struct score *yardstick, st
     row->ratio_high = report_quantile(ratio, n, 0.75);
 }
 
+double score_times(const struct score *first, const struct score *second)
+{
+    struct row row = {0};
+
+    score_ratio(first, second, &row);
+    return row.ratio;
+}
+
 void score_row(struct score *s, const struct score *yardstick, double ns_per_tick, struct row *row)
 {
     row->rate = report_quantile(s->rate, s->runs, 0.5);

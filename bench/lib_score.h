@@ -27,6 +27,8 @@ struct score {
 /* Enter a slice (or pass) that took @ns. */
 void score_slice(struct score *s, const struct team_sum *sum, double ns);
 void score_end_run(struct score *s, double ns_per_tick);
+/* How many times the rate of the second the first has: the median of the pairs, 0 without any. */
+double score_times(const struct score *first, const struct score *second);
 /* The medians of the runs into @row; the ratio only if there is a @yardstick. */
 void score_row(struct score *s, const struct score *yardstick, double ns_per_tick, struct row *row);
 

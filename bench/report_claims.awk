@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+#
+# report_claims.awk - what shmkv is meant to reach, and whether this run shows it.
+#
+# Reads all lines of JSON of a run; prints a table.  A claim about which the run says nothing is
+# left out.
+
+{
+    engine = member("engine")
+    key = member("bench") " " member("op") " " member("procs") " " member("keys") " " \
+        member("key_size") "/" member("value_size") " " member("dist")
+    rate[key, engine] = member("ops_per_s")
+    limit[key, engine] = member("ratio_to_limit")
+    p99[key, engine] = member("p99_ns")
+    published[key] = member("published")
+    shmkv_times[key, engine] = member("shmkv_times")
+    if (!(engine in engine_seen)) {
+        engine_seen[engine] = 1
+        engines[++n_engines] = engine
+    }
+    if (!(key in key_seen)) {
+        key_seen[key] = 1
+        keys[++n_keys] = key
+    }
+}
+
+function say(claim, wanted, value, reached) {
+    if (!n_claims++) {
+        print "| what | wanted | measured | |"
+        print "|---|---|---|---|"
+    }
+    reached_all += reached
+    printf "| %s | %s | %s | %s |\n", cell(claim), wanted, value, reached ? "yes" : "**no**"
+}
+
+function at_least(claim, wanted, value) {
+    if (value != "")
+        say(claim, "at least " wanted, sprintf("%.2f", value + 0), value + 0 >= wanted)
+}
+
+function at_most(claim, wanted, value) {
+    if (value != "")
+        say(claim, "at most " wanted, sprintf("%.2f", value + 0), value + 0 <= wanted)
+}
+
+# How many times shmkv has the rate of the best of the engines whose names match; "" without any.
+function times(key, pattern, i, least) {
+    for (i = 1; i <= n_engines; i++)
+        if (engines[i] ~ pattern && shmkv_times[key, engines[i]] > 0)
+            if (least == "" || shmkv_times[key, engines[i]] + 0 < least)
+                least = shmkv_times[key, engines[i]] + 0
+    return least
+}
+
+function scaling(what, n, engine, one, many) {
+    one = rate[what " 1 1000000 36/35 uniform", engine]
+    many = rate[what " " n " 1000000 36/35 uniform", engine]
+    return one > 0 && many > 0 ? many / one : ""
+}
+
+function one_process(key) {
+    key = "procs get 1 1000000 36/35 uniform"
+    at_least("GET, one process, of the limit", 0.85, limit[key, "shmkv"])
+    at_least("GET beside LMDB", 5, times(key, "^lmdb-1$"))
+    at_least("GET beside TDB", 3, times(key, "^tdb"))
+    at_least("GET beside cds_lfht", 1.5, times(key, "^lfht"))
+    at_least("GET beside the best Redis", 5, times(key, "^redis"))
+    at_least("batch GET, of the prefetching limit", 0.95, limit["procs mget 1 1000000 36/35 uniform", "shmkv"])
+}
+
+function writing(key, what) {
+    at_least(what " beside LMDB, one operation per transaction", 4.5, times(key, "^lmdb-1$"))
+    at_least(what " beside the best other", 1.1, times(key, "^(tdb|lmdb-1000|lfht|tkrzw|rocksdb|redis|memcached)"))
+}
+
+function many_processes(n, i, key, ours, theirs) {
+    for (i = 1; i <= n_keys; i++) {
+        key = keys[i]
+        if (key ~ ("^procs .* " n " "))
+            at_least(key ": first of all", 1, times(key, "^(tdb|lmdb|lfht|tkrzw|rocksdb|redis|memcached)"))
+    }
+    for (i = 1; i <= split("get overwrite", what, " "); i++) {
+        ours = scaling("procs " what[i], n, "shmkv")
+        theirs = scaling("procs " what[i], n, "limit")
+        if (ours != "" && theirs != "")
+            at_least(what[i] ", rate at " n " processes over rate at one, of the limit's", 0.9, ours / theirs)
+    }
+}
+
+function large(op, small, big) {
+    small = limit["procs " op " 1 1000000 36/35 uniform", "shmkv"]
+    big = limit["procs " op " 1 10000000 16/100 uniform", "shmkv"]
+    if (small != "" && big != "")
+        at_least(op " of 10M keys, of the limit, beside that of 1M", 0.9, big / small)
+}
+
+function drop(engine) {
+    return rate["classic set, 10M there 1 10000000 16/100 uniform", engine] / \
+        rate["classic set, 10K there 1 10000 16/100 uniform", engine]
+}
+
+function classic(i, key) {
+    for (i = 1; i <= n_keys; i++) {
+        key = keys[i]
+        if (key !~ /^classic /)
+            continue
+        if (published[key] > 0)
+            at_least(key ", beside the published", 1, rate[key, "shmkv"] / published[key])
+        at_least(key ", beside the best Redis", 1, times(key, "^redis"))
+    }
+}
+
+END {
+    one_process()
+    writing("procs fresh 1 200000 36/35 uniform", "SET of new keys")
+    writing("procs fresh 1 1000000 36/35 uniform", "SET of new keys")
+    writing("procs overwrite 1 1000000 36/35 uniform", "SET of present keys")
+    large("get")
+    large("overwrite")
+    for (i = 1; i <= split("2 8 16", procs, " "); i++)
+        many_processes(procs[i])
+    if (rate["classic set, 10M there 1 10000000 16/100 uniform", "limit"] > 0)
+        at_least("SET beside 10M keys over beside 10K, of the limit's", 0.9, drop("shmkv") / drop("limit"))
+    for (i = 1; i <= n_keys; i++)
+        if (keys[i] ~ /^arrivals get at 50 %/) {
+            at_most("GET at half of the highest rate: p99, µs", 2, p99[keys[i], "shmkv"] / 1000)
+            at_most("the same: p99.9, of the limit's", 1.5, limit[keys[i], "shmkv"])
+        }
+    classic()
+    printf "\n%d of %d.\n", reached_all, n_claims
+}
