@@ -45,6 +45,8 @@
 #include "file.h"
 #include "image_format.h"
 
+#define IMAGE_CEILING (1ull << 24) /* how many epochs a commit promises ahead */
+
 /* What a store is made with, and what must be the same when it is recovered. */
 struct image_geometry {
     uint8_t uuid[16];
@@ -100,6 +102,7 @@ struct image {
     bool moved;                     /* as in image_look */
     bool settled;                   /* INV-F3: what was read is what is on the disk */
     bool mirrored;                  /* both superblocks are the same */
+    bool incomplete;                /* image_salvage(): a later commit than `head` may be lost */
     bool folding;                   /* the next commit must be a fold */
     unsigned newest;                /* which of the two superblocks it was read from */
     uint64_t journal_at;            /* where the next record goes, bytes into the journal */
@@ -179,5 +182,27 @@ const struct image_entry *image_listed(const struct image *im, uint64_t segment)
 uint64_t image_position(const struct image *im, uint64_t slot, uint64_t at);
 /* Read listed bytes; any number of threads. */
 int image_read(const struct image *im, uint64_t slot, void *to, uint64_t at, uint64_t bytes);
+
+/* ---- damaged images ------------------------------------------------------------------------ */
+
+/* Where findings go: a line each, without a newline. */
+struct image_sink {
+    void (*report)(void *arg, const char *line); /* may be NULL */
+    void *arg;
+    uint64_t findings;
+};
+void image_found(struct image_sink *sink, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The same for what is no damage, or costs nothing: it is not counted. */
+void image_note(struct image_sink *sink, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/*
+ * image_salvage() - open an image for reading, in whatever state it is: what is damaged of its head
+ * is reported, and the list holds what could be read of it.  im->head may be older than the last
+ * commit if there were findings.
+ * Return: 0; a code if not even a superblock is left, or nothing can be read at all.
+ */
+int image_salvage(struct image *im, const char *path, struct image_sink *sink);
 
 #endif

@@ -138,3 +138,56 @@ int image_journal_load(struct image *im, char **chain)
     }
     return rc != 0 ? rc : check_end(im, journal);
 }
+
+/* The whole record with the smallest number above im->head's; NULL: there is none. */
+static const struct image_record *later_record(const struct image *im, const char *journal)
+{
+    const struct image_record *best = NULL;
+    for (uint64_t at = 0; at < im->super.journal_bytes; at += PAGE_BYTES) {
+        const struct image_record *r = (const void *)(journal + at);
+        if (r->magic == IMAGE_RECORD_MAGIC && r->head.sequence > im->head.sequence &&
+            (best == NULL || r->head.sequence < best->head.sequence) && is_record(im, journal, at))
+            best = r;
+    }
+    return best;
+}
+
+static void apply_sound(struct image *im, const struct image_record *r)
+{
+    const struct image_entry *e = (const void *)(r + 1);
+    for (uint32_t i = 0; i < r->head.entries; i++) {
+        if (image_entry_sound(im, &e[i]))
+            im->segments[e[i].segment].listed = e[i];
+    }
+    im->head = r->head;
+}
+
+void image_journal_salvage(struct image *im, struct image_sink *sink)
+{
+    char *journal = calloc(1, im->super.journal_bytes);
+    const struct image_record *r;
+    if (journal == NULL ||
+        file_read(&im->file, journal, im->super.journal_bytes, im->super.journal_offset) != 0) {
+        im->incomplete = true;
+        image_found(sink, "the journal cannot be read: %s", error_text());
+        free(journal);
+        return;
+    }
+    while ((r = later_record(im, journal)) != NULL) {
+        if (r->head.sequence != im->head.sequence + 1) {
+            im->incomplete = true;
+            image_found(sink, "commits %llu to %llu in the journal are damaged",
+                        (unsigned long long)im->head.sequence + 1,
+                        (unsigned long long)r->head.sequence - 1);
+        }
+        uint64_t at = (uint64_t)((const char *)r - journal), bytes;
+        bytes = image_journal_bytes(r->head.entries);
+        if (at + 2 * bytes > im->super.journal_bytes || r->page != at / PAGE_BYTES ||
+            memcmp(r, (const char *)r + bytes, bytes) != 0)
+            image_note(sink, "one of both copies of commit %llu (byte %llu) is damaged",
+                       (unsigned long long)r->head.sequence,
+                       (unsigned long long)(im->super.journal_offset + at));
+        apply_sound(im, r);
+    }
+    free(journal);
+}

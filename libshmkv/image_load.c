@@ -60,8 +60,7 @@ static int load_super(struct image *im)
     return 0;
 }
 
-/* Memory for what the geometry allows; a file that is too small for it is refused first. */
-static int make_room(struct image *im, uint64_t size)
+int image_load_room(struct image *im, uint64_t size)
 {
     if (size < im->super.data_offset)
         return error_set(SHMKV_ECORRUPT,
@@ -123,7 +122,7 @@ static int load(struct image *im, struct readings *r)
     if (rc == 0)
         rc = file_size(&im->file, &size);
     if (rc == 0)
-        rc = make_room(im, size);
+        rc = image_load_room(im, size);
     if (rc == 0)
         rc = image_table_load(im, &r->table);
     if (rc == 0)

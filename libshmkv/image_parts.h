@@ -44,6 +44,8 @@ uint32_t image_journal_make(const struct image *im, const struct image_commit_he
  * @chain: receives it (im->journal_at bytes, damaged copies mended); to be freed.
  */
 int image_journal_load(struct image *im, char **chain);
+/* Apply whatever is whole; the rest is reported. */
+void image_journal_salvage(struct image *im, struct image_sink *sink);
 
 /* ---- image_table.c: tables ------------------------------------------------------------------- */
 
@@ -53,6 +55,8 @@ struct image_page *image_table_make(const struct image_entry *entries, uint64_t 
                                     uint64_t sequence, uint32_t *crc);
 /* Read the table that the superblock names, its entries into im->segments. */
 int image_table_load(struct image *im, struct image_page **pages);
+/* Take whatever is whole; the rest is reported. */
+void image_table_salvage(struct image *im, struct image_sink *sink);
 
 /* ---- image_load.c: from the file to memory --------------------------------------------------- */
 
@@ -62,6 +66,8 @@ bool image_entry_sound(const struct image *im, const struct image_entry *e);
 int image_load(struct image *im);
 /* The same, and write what was read once more, so that it is durable. */
 int image_settle(struct image *im);
+/* Memory for what the geometry allows; a file of @size that is too small is refused first. */
+int image_load_room(struct image *im, uint64_t size);
 
 /* The disk failed: what was written since the last barrier is in doubt. */
 int image_doubt(struct image *im, int rc);

@@ -86,3 +86,19 @@ int image_table_load(struct image *im, struct image_page **out)
         rc = damaged(im, at);
     return rc;
 }
+
+void image_table_salvage(struct image *im, struct image_sink *sink)
+{
+    uint64_t pages = image_table_pages(im->super.head.entries);
+    uint64_t at = im->super.table_offset[im->super.table];
+    struct image_page page;
+    for (uint64_t i = 0; i < pages; i++, at += sizeof(page)) {
+        if (file_read(&im->file, &page, sizeof(page), at) != 0)
+            image_found(sink, "the table of segments: %s", error_text());
+        else if (!page_sound(im, &page, i) || !take_page(im, &page))
+            image_found(sink,
+                        "a page of the table of segments (byte %llu) is damaged: up to %u segments "
+                        "are not found",
+                        (unsigned long long)at, IMAGE_PAGE_ENTRIES);
+    }
+}

@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "ops.h"
+#include "verify_image.h"
 
 static int refuse_volatile(struct shmkv *db)
 {
@@ -33,26 +34,26 @@ int shmkv_backup(struct shmkv *db, const char *path)
     return path != NULL ? refuse_volatile(db) : error_set(SHMKV_EINVAL, "backup: the path is NULL");
 }
 
-static int refuse_image(const char *path)
+static int check_path(const char *path)
 {
     if (path == NULL)
         return error_set(SHMKV_EINVAL, "the path of the image is NULL");
     if (strncmp(path, "shm:", 4) == 0)
         return error_set(SHMKV_EINVAL, "%s: a volatile store has no image", path);
-    return error_set(SHMKV_ENOTSUP, "%s: this version has no images", path);
+    return 0;
 }
 
 int shmkv_check_image(const char *path, void (*report)(void *arg, const char *line), void *arg)
 {
-    (void)report;
-    (void)arg;
-    return refuse_image(path);
+    struct image_sink sink = {.report = report, .arg = arg};
+    int rc = check_path(path);
+    return rc != 0 ? rc : verify_image(path, &sink);
 }
 
 int shmkv_repair(const char *path, const char *out, void (*report)(void *arg, const char *line),
                  void *arg)
 {
-    (void)report;
-    (void)arg;
-    return out != NULL ? refuse_image(path) : error_set(SHMKV_EINVAL, "repair: no output is named");
+    struct image_sink sink = {.report = report, .arg = arg};
+    int rc = out != NULL ? check_path(path) : error_set(SHMKV_EINVAL, "repair: no output is named");
+    return rc != 0 ? rc : verify_image_repair(path, out, &sink);
 }

@@ -22,7 +22,7 @@ static int setup(void **state)
     if (scratch_setup(state) != 0)
         return -1;
     snprintf(path, sizeof(path), "%s", scratch_path("image"));
-    disk_begin();
+    disk_begin(NULL);
     return 0;
 }
 

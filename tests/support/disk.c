@@ -22,7 +22,7 @@ static struct {
     uint64_t start_size, size;
     unsigned calls, fail_at, fail_more;
     int fail_rc;
-    bool (*swallow)(const struct disk_op *before, const struct disk_op *last);
+    bool (*swallow)(const struct disk_op *last);
 } disk = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 static void *must(void *p)
@@ -122,7 +122,7 @@ static int disk_barrier(struct file *f)
     const struct disk_op *last = disk.count != 0 ? &disk.ops[disk.count - 1] : NULL;
     if (rc != 0)
         append(DISK_FAILED_BARRIER, 0, 0, NULL);
-    else if (disk.swallow == NULL || last == NULL || !disk.swallow(disk.ops, last))
+    else if (disk.swallow == NULL || last == NULL || !disk.swallow(last))
         append(DISK_BARRIER, 0, 0, NULL);
     pthread_mutex_unlock(&disk.lock);
     return rc;
@@ -167,8 +167,24 @@ static int disk_barrier_name(struct file *f)
 
 static struct file_table disk_table;
 
-void disk_begin(void)
+/* What is there before the log begins. */
+static void load_start(const char *path)
 {
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) != 0)
+        abort();
+    disk.start_size = disk.size = (uint64_t)st.st_size;
+    disk.start = must(malloc(disk.size + 1));
+    if (pread(fd, disk.start, disk.size, 0) != (ssize_t)disk.size)
+        abort();
+    close(fd);
+}
+
+void disk_begin(const char *path)
+{
+    if (path != NULL)
+        load_start(path);
     disk_table = file_system;
     disk_table.open = disk_open;
     disk_table.write = disk_write;
@@ -180,9 +196,14 @@ void disk_begin(void)
     file_use(&disk_table);
 }
 
-void disk_end(void)
+void disk_pause(void)
 {
     file_use(NULL);
+}
+
+void disk_end(void)
+{
+    disk_pause();
     clear_log();
     free(disk.start);
     disk.start = NULL;
@@ -203,7 +224,7 @@ unsigned disk_calls(void)
     return disk.calls;
 }
 
-void disk_break(bool (*swallow)(const struct disk_op *before, const struct disk_op *last))
+void disk_break(bool (*swallow)(const struct disk_op *last))
 {
     disk.swallow = swallow;
 }
@@ -345,18 +366,6 @@ const struct disk_state *disk_replay_lose(struct disk_replay *r, enum disk_loss 
     }
     r->state.size = r->size;
     return &r->state;
-}
-
-void disk_forget_log(void)
-{
-    struct disk_replay *r = disk_replay_begin();
-    disk_replay_to(r, disk.count);
-    settle(r);
-    free(disk.start);
-    disk.start = memcpy(must(malloc(r->size + 1)), r->durable, r->size);
-    disk.start_size = r->size;
-    disk_replay_end(r);
-    clear_log();
 }
 
 void disk_put(const struct disk_state *s, const char *path)

@@ -27,17 +27,18 @@ struct disk_op {
     char *data;         /* of a write */
 };
 
-/* Files opened from now on are served by it; one disk at a time. */
-void disk_begin(void);
-/* Back to the system; the log is gone. */
+/* Files opened from now on are served by it; one file at a time.  @path: the one that is there
+ * already, all of it durable; NULL: none. */
+void disk_begin(const char *path);
+/* Files opened from now on are the system's; the log stays. */
+void disk_pause(void);
+/* The log is gone too. */
 void disk_end(void);
 /* The log so far. */
 size_t disk_count(void);
 const struct disk_op *disk_op(size_t i);
 /* Put a mark into the log. */
 void disk_note(uint64_t what);
-/* Forget the log, with what it led to as what is durable at the beginning. */
-void disk_forget_log(void);
 
 /* The call number @nth from now (1: the next) that changes or syncs the file fails with @rc, and
  * @more calls behind it; 0: none. */
@@ -45,8 +46,9 @@ void disk_fail(unsigned nth, int rc, unsigned more);
 /* How many such calls there were so far. */
 unsigned disk_calls(void);
 
-/* A barrier of which the log must not know, to see the tests go red: it asks for each. */
-void disk_break(bool (*swallow)(const struct disk_op *before, const struct disk_op *last));
+/* Barriers of which the log shall not know, to see the tests go red: those behind an op for which
+ * @swallow says so. */
+void disk_break(bool (*swallow)(const struct disk_op *last));
 
 /* ---- states after a power loss ------------------------------------------------------------- */
 

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * recover_index.c - the index of a store that nobody else sees yet, made by several threads.
+ *
+ * A slot goes from EMPTY to a record, and from a record to a newer one of the same key, by CAS; it
+ * keeps its key, and two threads that enter one key come to the same slot, as in R11.  Records go
+ * through a ring: while the bucket of one is on its way from memory, the next ones are verified.
+ */
+#include "recover_parts.h"
+
+#include "error.h"
+
+#define TICKETS 256u
+
+int recover_index_begin(struct recovery *v, uint64_t keys)
+{
+    const struct arena *a = v->a;
+    uint64_t slots = pow2_up(max_u64(keys / 7 * 8 + keys / 8 + 8, TABLE_MIN_SLOTS));
+    bool complete;
+    slots = min_u64(slots, table_max_slots(a));
+    int rc = table_claim(v->p, slots, &v->table);
+    if (rc == SHMKV_ENOSPC)
+        return error_set(rc,
+                         "%s: the index of %llu keys does not fit the store's size; open it with a "
+                         "larger one",
+                         a->name, (unsigned long long)keys);
+    if (rc == 0)
+        rc = table_take(a, v->table, UINT64_MAX, &complete);
+    store_relaxed(&v->left, rc == 0 ? table_quota(slots) : 0); /* relaxed: before the threads */
+    store_relaxed(&v->full, 0);
+    return rc;
+}
+
+void recover_index_drop(struct recovery *v)
+{
+    table_unclaim_owner(v->p, v->table);
+}
+
+/* One of the slots that may be filled. */
+static bool take_ticket(struct recover_worker *w)
+{
+    struct recovery *v = w->v;
+    if (w->tickets == 0) {
+        uint64_t left = load_relaxed(&v->left); /* relaxed: a count */
+        uint64_t batch;
+        do {
+            batch = min_u64(left, TICKETS);
+        } while (batch != 0 && !cas_relaxed(&v->left, &left, left - batch));
+        w->tickets = batch;
+    }
+    if (w->tickets == 0) {
+        store_relaxed(&v->full, 1); /* relaxed: seen when the threads are joined, or sooner */
+        return false;
+    }
+    w->tickets--;
+    return true;
+}
+
+static void count(struct recover_worker *w, const struct record *r, int64_t n)
+{
+    if (r->type == RECORD_PAIR)
+        w->pairs += n;
+    else
+        w->tombstones += n;
+}
+
+static void lose(struct recover_worker *w, const struct record *r, uint64_t offset)
+{
+    segment_add_dead(w->v->a, offset, record_size(r));
+}
+
+/* Two records of one key meet in a slot; false: the slot has changed, look again. */
+static bool compete(struct recover_worker *w, _Atomic uint64_t *slot, uint64_t word,
+                    const struct record *r, uint64_t mine)
+{
+    const struct record *old = arena_at(w->v->a, slot_offset(word));
+    bool better = r->version > old->version ||
+                  (r->version == old->version && record_is_copy(r) && !record_is_copy(old));
+    if (!better) {
+        lose(w, r, slot_offset(mine));
+        return true;
+    }
+    if (!cas_acq_rel(slot, &word, mine)) /* pairs with the load in enter() [X1] */
+        return false;
+    lose(w, old, slot_offset(word));
+    count(w, old, -1);
+    count(w, r, 1);
+    return true;
+}
+
+/* True: the record has found its place, or there is none in the whole table. */
+static bool enter_bucket(struct recover_worker *w, _Atomic uint64_t *bucket, unsigned first,
+                         const struct record *r, uint64_t mine)
+{
+    for (unsigned i = 0; i < BUCKET_SLOTS;) {
+        _Atomic uint64_t *slot = &bucket[(first + i) % BUCKET_SLOTS];
+        uint64_t word = load_acquire(slot); /* shows the record; pairs with both CAS [X1] */
+        if (word == SLOT_EMPTY) {
+            if (!take_ticket(w))
+                return true;
+            if (cas_acq_rel(slot, &word, mine)) {
+                count(w, r, 1);
+                return true;
+            }
+            w->tickets++; /* somebody was faster: look what it is */
+            continue;
+        }
+        const struct record *old = arena_at(w->v->a, slot_offset(word));
+        if (slot_tag_of(word) == slot_tag_of(mine) && record_has_key(old, record_key(r), r->klen)) {
+            if (compete(w, slot, word, r, mine))
+                return true;
+            continue;
+        }
+        i++;
+    }
+    return false;
+}
+
+static void enter(struct recover_worker *w, const struct recover_record *e)
+{
+    const struct arena *a = w->v->a;
+    const struct table *t = w->v->table;
+    uint64_t mask = table_buckets(t) - 1;
+    uint64_t b = table_home(t, e->hash);
+    unsigned first = table_first_slot(t, e->hash);
+    const struct record *r = arena_at(a, e->offset);
+    uint64_t mine = slot_record(slot_tag(e->hash), e->offset);
+    while (!enter_bucket(w, table_bucket(a, t, b), first, r, mine))
+        b = (b + 1) & mask;
+}
+
+void recover_index_flush(struct recover_worker *w)
+{
+    for (; w->count != 0; w->count--) {
+        enter(w, &w->batch[w->first]);
+        w->first = (w->first + 1) % RECOVER_BATCH;
+    }
+}
+
+void recover_index_add(struct recover_worker *w, const struct record *r, uint64_t offset)
+{
+    const struct arena *a = w->v->a;
+    const struct table *t = w->v->table;
+    if (load_relaxed(&w->v->full) != 0)
+        return; /* all of it comes again */
+    if (w->count == RECOVER_BATCH) {
+        enter(w, &w->batch[w->first]);
+        w->first = (w->first + 1) % RECOVER_BATCH;
+        w->count--;
+    }
+    uint64_t hash = hash_key(record_key(r), r->klen, &a->hash_secret);
+    __builtin_prefetch((const void *)table_bucket(a, t, table_home(t, hash)), 1);
+    w->batch[(w->first + w->count++) % RECOVER_BATCH] =
+        (struct recover_record){.hash = hash, .offset = offset};
+}
+
+_Atomic uint64_t *recover_index_find(const struct recovery *v, const struct record *r,
+                                     uint64_t offset)
+{
+    const struct arena *a = v->a;
+    uint64_t hash = hash_key(record_key(r), r->klen, &a->hash_secret);
+    uint64_t mask = table_buckets(v->table) - 1;
+    uint64_t wanted = slot_record(slot_tag(hash), offset);
+    unsigned first = table_first_slot(v->table, hash);
+    for (uint64_t b = table_home(v->table, hash);; b = (b + 1) & mask) {
+        _Atomic uint64_t *bucket = table_bucket(a, v->table, b);
+        for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+            _Atomic uint64_t *slot = &bucket[(first + i) % BUCKET_SLOTS];
+            uint64_t word = load_relaxed(slot); /* relaxed: one thread is left */
+            if (word == wanted)
+                return slot;
+            if (word == SLOT_EMPTY)
+                return NULL;
+        }
+    }
+}
+
+void recover_index_show(struct recovery *v, uint64_t tombstones)
+{
+    struct table *t = v->table;
+    uint64_t left = load_relaxed(&v->left);
+    store_relaxed(&t->tickets, left | TICKETS_TOPPED); /* relaxed, all: shown by arena_ready() */
+    store_relaxed(&t->topped, left + 1);
+    store_relaxed(&t->tombstones, tombstones);
+    table_enliven(v->a, table_ref(v->a, t));
+    store_relaxed(&v->a->sb->root, table_ref(v->a, t));
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * recover_load.c - segments from the file into the arena, each by one thread, in steps that stay in
+ * the processor's cache until their records are verified and entered.
+ *
+ * The bytes of a file are nobody's word: each record is bounded by what is listed before it is
+ * looked at, and verified before it is believed.
+ */
+#include "recover_parts.h"
+
+#include <stdio.h>
+
+#include "error.h"
+
+#define STEP (128ull << 10)
+#define TAKE_STEP (2ull << 20)
+#define SHOW_NS 100000000u
+
+/* The segments that one thread loads: one, or a run. */
+struct load {
+    uint64_t id;
+    uint64_t bytes; /* that are listed, all segments of a run together */
+    uint64_t seed;
+    char *base;
+};
+
+uint64_t recover_load_run(const struct recovery *v, uint64_t id, uint64_t *bytes)
+{
+    uint64_t n = 1;
+    *bytes = image_listed(v->im, id)->bytes;
+    if ((image_listed(v->im, id)->flags & IMAGE_RUN_HEAD) == 0)
+        return n;
+    for (; id + n < v->segments; n++) {
+        const struct image_entry *e = image_listed(v->im, id + n);
+        if (e->bytes == 0 || (e->flags & IMAGE_RUN_REST) == 0)
+            break;
+        *bytes += e->bytes;
+    }
+    return n;
+}
+
+static int bad_record(const struct recovery *v, const struct load *l, uint64_t at)
+{
+    uint64_t segment = l->id + (at >> v->a->segment_shift);
+    uint64_t offset = at & v->a->segment_mask;
+    const struct image_entry *e = image_listed(v->im, segment);
+    return error_set(SHMKV_ECORRUPT,
+                     "%s: a record is damaged (segment %llu, offset %llu, byte %llu of the file); "
+                     "restore the image from a backup, or save what can be saved with shmkv repair",
+                     v->im->file.path, (unsigned long long)segment, (unsigned long long)offset,
+                     (unsigned long long)image_position(v->im, e->slot, offset));
+}
+
+static void take_record(struct recover_worker *w, const struct load *l, struct record *r)
+{
+    struct recovery *v = w->v;
+    uint64_t offset = (uint64_t)((char *)r - v->a->base);
+    w->records++;
+    if (record_epoch_of(r->version) > v->epoch) {
+        v->dirty[l->id] = 1;
+        w->dropped++;
+        return;
+    }
+    record_mark_published(r); /* its owner may have died before it did */
+    w->expiring = w->expiring || record_expires(r);
+    recover_index_add(w, r, offset);
+}
+
+/* The records from *@at on that are whole before @end. */
+static int walk(struct recover_worker *w, const struct load *l, uint64_t *at, uint64_t end)
+{
+    while (*at + sizeof(struct record) <= end) {
+        struct record *r = (void *)(l->base + *at);
+        uint64_t room = l->bytes - *at;
+        if (r->klen == 0 || record_size(r) > room)
+            return bad_record(w->v, l, *at);
+        if (record_size(r) > end - *at)
+            return 0;
+        if (w->v->reading && !record_valid(r, room, l->seed))
+            return bad_record(w->v, l, *at);
+        take_record(w, l, r);
+        *at += record_size(r);
+    }
+    return *at != end && end == l->bytes ? bad_record(w->v, l, *at) : 0;
+}
+
+static void show(struct recover_worker *w, uint64_t bytes)
+{
+    const struct recover_options *opt = w->v->opt;
+    uint64_t done = add_relaxed(&w->v->done, bytes) + bytes; /* relaxed: a count for people */
+    if (!w->caller || opt->progress == NULL)
+        return;
+    uint64_t now = clock_mono_ns();
+    if (now - w->shown_ns < SHOW_NS && done != w->v->bytes)
+        return;
+    w->shown_ns = now;
+    opt->progress(opt->arg, done, w->v->bytes);
+}
+
+static int read_step(struct recover_worker *w, const struct load *l, uint64_t at, uint64_t n)
+{
+    const struct recovery *v = w->v;
+    uint64_t id = l->id + (at >> v->a->segment_shift);
+    if (at % TAKE_STEP == 0) {
+        uint64_t some = min_u64(align_up(l->bytes, PAGE_BYTES) - at, TAKE_STEP);
+        int rc = arena_take(v->a, arena_segment_start(v->a, l->id) + at, some);
+        if (rc != 0)
+            return rc;
+    }
+    show(w, n);
+    return image_read(v->im, image_listed(v->im, id)->slot, l->base + at, at & v->a->segment_mask,
+                      n);
+}
+
+static int load_bytes(struct recover_worker *w, const struct load *l)
+{
+    uint64_t walked = 0;
+    int rc = 0;
+    for (uint64_t at = 0; rc == 0 && at < l->bytes; at += STEP) {
+        uint64_t n = min_u64(STEP, l->bytes - at);
+        if (w->v->reading)
+            rc = read_step(w, l, at, n);
+        if (rc == 0)
+            rc = walk(w, l, &walked, at + n);
+    }
+    return rc;
+}
+
+/* The descriptors of what was loaded; the states come when all is decided. */
+static void describe(const struct recovery *v, uint64_t id, uint64_t n)
+{
+    for (uint64_t i = id; i < id + n; i++) {
+        const struct image_entry *e = image_listed(v->im, i);
+        struct segment *s = segment_at(v->a, i);
+        store_relaxed(&s->incarnation, e->incarnation); /* relaxed, all: shown by arena_ready() */
+        store_relaxed(&s->birth, e->birth);
+        store_relaxed(&s->used, e->bytes);
+        store_relaxed(&s->taken, align_up(e->bytes, PAGE_BYTES));
+    }
+}
+
+static int load_segment(struct recover_worker *w, uint64_t id)
+{
+    struct recovery *v = w->v;
+    const struct image_entry *e = image_listed(v->im, id);
+    struct load l = {.id = id, .seed = record_seed(id, e->incarnation)};
+    if (e->bytes == 0)
+        return 0;
+    if ((e->flags & IMAGE_RUN_REST) != 0) {
+        const struct image_entry *before = id != 0 ? image_listed(v->im, id - 1) : e;
+        return id != 0 && before->bytes != 0 && before->flags != 0 ? 0 : bad_record(v, &l, 0);
+    }
+    l.base = arena_at(v->a, arena_segment_start(v->a, id));
+    uint64_t n = recover_load_run(v, id, &l.bytes);
+    if (n > 1 && l.bytes <= (n - 1) << v->a->segment_shift)
+        return bad_record(v, &l, 0);
+    int rc = load_bytes(w, &l);
+    if (v->reading)
+        describe(v, id, n);
+    return rc;
+}
+
+/* The first failure counts; the text is the thread's, so it is handed over. */
+static int fail(struct recovery *v, int rc)
+{
+    uint32_t none = 0;
+    if (cas_acq_rel(&v->text_taken, &none, 1)) {
+        v->rc = rc;
+        snprintf(v->text, sizeof(v->text), "%s", error_text());
+    }
+    store_relaxed(&v->failed, 1); /* relaxed: rc and text are read after the threads are joined */
+    return rc;
+}
+
+int recover_load(struct recover_worker *w)
+{
+    struct recovery *v = w->v;
+    while (load_relaxed(&v->failed) == 0) {
+        uint64_t id = add_relaxed(&v->next, 1); /* relaxed: hands out numbers */
+        if (id >= v->segments)
+            break;
+        int rc = load_segment(w, id);
+        if (rc != 0)
+            return fail(v, rc);
+    }
+    recover_index_flush(w);
+    return 0;
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/* recover_parts.h - what the recover*.c files share; nobody else includes it. */
+#ifndef SHMKV_RECOVER_PARTS_H
+#define SHMKV_RECOVER_PARTS_H
+
+#include "record.h"
+#include "recover.h"
+#include "segment.h"
+#include "table.h"
+
+#define RECOVER_BATCH 16u /* records whose buckets are fetched before the first is entered */
+
+/* A recovery: shared by its threads, but for what is in a struct recover_worker. */
+struct recovery {
+    struct image *im;
+    const struct participant *p;
+    const struct arena *a;
+    const struct recover_options *opt;
+    uint64_t epoch;    /* E: later records are dropped */
+    uint64_t bytes;    /* that are listed */
+    uint64_t segments; /* ids below may be listed */
+    struct table *table;
+    bool reading;          /* segments are read from the file, not only walked */
+    char *scratch;         /* a segment's worth, for what is rewritten */
+    uint8_t *dirty;        /* by id: a record of it was dropped; each is one thread's */
+    _Atomic uint64_t next; /* id that is taken next */
+    _Atomic uint64_t left; /* slots of the table that may still be filled */
+    _Atomic uint32_t full; /* the table is */
+    _Atomic uint64_t done; /* bytes read, for progress */
+    _Atomic uint32_t failed;
+    _Atomic uint32_t text_taken;
+    int rc; /* of the first worker that failed, and what it said */
+    char text[512];
+};
+
+/* A record on its way into the index. */
+struct recover_record {
+    uint64_t hash, offset;
+};
+
+struct recover_worker {
+    struct recovery *v;
+    bool caller; /* it shows the progress */
+    uint64_t tickets;
+    uint64_t records, dropped;
+    int64_t pairs, tombstones; /* that were entered, less those that were replaced */
+    bool expiring;
+    uint64_t shown_ns;
+    unsigned count, first; /* of the batch, a ring */
+    struct recover_record batch[RECOVER_BATCH];
+};
+
+/* ---- recover_index.c: the index, made by several threads ------------------------------------- */
+
+/* Claim and take a table for @keys. */
+int recover_index_begin(struct recovery *v, uint64_t keys);
+/* Give it back: it was too small. */
+void recover_index_drop(struct recovery *v);
+/* Enter a record some time later, ... */
+void recover_index_add(struct recover_worker *w, const struct record *r, uint64_t offset);
+/* ... at the latest now. */
+void recover_index_flush(struct recover_worker *w);
+/* The slot that leads to the record at @offset; NULL: a newer one of its key is current. */
+_Atomic uint64_t *recover_index_find(const struct recovery *v, const struct record *r,
+                                     uint64_t offset);
+/* Make it the store's. */
+void recover_index_show(struct recovery *v, uint64_t tombstones);
+
+/* ---- recover_load.c: segments ---------------------------------------------------------------- */
+
+/* Load (v->reading) and enter segments until none is left; returns 0 or a code, with v->text. */
+int recover_load(struct recover_worker *w);
+/* Segments of the run that begins at @id, at least 1. */
+uint64_t recover_load_run(const struct recovery *v, uint64_t id, uint64_t *bytes);
+
+#endif

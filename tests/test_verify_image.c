@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/* test_verify_image.c - damage to an image is detected or harmless, the rest saved. */
+#include "live.h"
+#include "scratch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "crc32c.h"
+#include "verify_image.h"
+
+#define KEYS 30u
+
+static char path[256], out[256];
+static FILE *file;
+
+static int setup(void **state)
+{
+    int rc = scratch_setup(state);
+    epoch_register_process();
+    snprintf(path, sizeof(path), "%s", scratch_path("image"));
+    snprintf(out, sizeof(out), "%s", scratch_path("out"));
+    return rc;
+}
+
+/* A small image with a bit of everything: a table, a journal, two segments. */
+static void make_image(struct live *l)
+{
+    char key[16], value[64];
+    live_create(l, path);
+    for (unsigned i = 0; i < KEYS; i++) {
+        snprintf(key, sizeof(key), "key %u", i);
+        snprintf(value, sizeof(value), "value %u of %u", i, KEYS);
+        writer_put(&l->writer, key, value);
+        if (i % 10 == 0)
+            assert_int_equal(live_checkpoint(l), 0);
+    }
+    writer_delete(&l->writer, "key 7");
+    assert_int_equal(live_checkpoint(l), 0);
+    live_lose(l);
+    assert_int_equal(live_recover(l, path, 1), 0); /* a fold */
+    writer_put(&l->writer, "key 3", "again");
+    assert_int_equal(live_checkpoint(l), 0);
+    writer_put(&l->writer, "key 4", "again");
+    assert_int_equal(live_checkpoint(l), 0);
+}
+
+/* ---- what opens ---------------------------------------------------------------------------- */
+
+static uint32_t sum_records(const struct image *im, const struct image_entry *e, uint32_t sum)
+{
+    static char bytes[64u << 10];
+    uint64_t seed = record_seed(e->segment, e->incarnation);
+    if (image_read(im, e->slot, bytes, 0, e->bytes) != 0)
+        return 0;
+    for (uint64_t at = 0; at < e->bytes;) {
+        struct record *r = (void *)(bytes + at);
+        if (!record_valid(r, e->bytes - at, seed))
+            return 0;
+        record_mark_published(r);
+        sum = crc32c(sum, r, record_size(r));
+        at += record_size(r);
+    }
+    return sum;
+}
+
+/* What the image holds; 0: it is refused. */
+static uint32_t contents(const char *image)
+{
+    struct image im;
+    if (image_open(&im, image, true) != 0)
+        return 0;
+    uint32_t sum = crc32c(1, &im.head, sizeof(im.head));
+    for (uint64_t id = 0; sum != 0 && id < im.super.segment_count; id++) {
+        const struct image_entry *e = image_listed(&im, id);
+        if (e->bytes == 0)
+            continue;
+        sum = crc32c(sum, e, sizeof(*e));
+        sum = sum_records(&im, e, sum);
+    }
+    image_close(&im);
+    return sum;
+}
+
+static unsigned saved;
+
+static void count_saved(void *arg, const char *line)
+{
+    (void)arg;
+    if (strstr(line, " records saved") != NULL)
+        saved = (unsigned)strtoul(line, NULL, 10);
+}
+
+static int repair(void)
+{
+    struct image_sink sink = {.report = count_saved};
+    saved = 0;
+    unlink(out);
+    return verify_image_repair(path, out, &sink);
+}
+
+static void open_file(void)
+{
+    file = fopen(path, "r+");
+    assert_non_null(file);
+}
+
+static void flip(uint64_t at, unsigned bit)
+{
+    assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_int_not_equal(byte, EOF);
+    assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
+    fputc(byte ^ (int)(1u << bit), file);
+    assert_int_equal(fflush(file), 0);
+}
+
+struct tally {
+    uint32_t whole; /* contents of the image before */
+    unsigned records;
+    unsigned detected, harmless;
+    bool repairs;
+};
+
+static void flip_each_bit(struct tally *t, uint64_t from, uint64_t to, uint64_t step)
+{
+    for (uint64_t bit = from * 8; bit < to * 8; bit += step) {
+        flip(bit / 8, bit % 8);
+        uint32_t now = contents(path);
+        if (now != 0 && now != t->whole)
+            fail_msg("bit %u of byte %llu: opens to something else", (unsigned)(bit % 8),
+                     (unsigned long long)bit / 8);
+        t->detected += now == 0;
+        t->harmless += now != 0;
+        if (t->repairs && (bit % 1013) == 0) {
+            assert_int_equal(repair(), 0);
+            assert_true(saved + 1 >= t->records);
+            assert_int_not_equal(contents(out), 0);
+        }
+        flip(bit / 8, bit % 8);
+    }
+}
+
+static void every_flipped_bit_is_detected_or_harmless(void **state)
+{
+    (void)state;
+    struct live l;
+    make_image(&l);
+    struct tally t = {.whole = contents(path)};
+    const struct image_super *s = &l.image.super;
+    uint64_t journal = s->journal_offset, table = s->table_offset[s->table], end = 0;
+    open_file();
+    assert_int_not_equal(t.whole, 0);
+    assert_int_equal(repair(), 0);
+    t.records = saved;
+    assert_true(t.records > KEYS);
+    flip_each_bit(&t, 0, journal, 1);
+    assert_int_equal(t.detected, 0); /* the other superblock is whole */
+    flip_each_bit(&t, journal, journal + l.image.journal_at, 1);
+    assert_int_equal(t.detected, 0); /* the other copy is */
+    flip_each_bit(&t, journal + l.image.journal_at, s->table_offset[0], 911);
+    flip_each_bit(&t, s->table_offset[0], s->data_offset, 5);
+    flip_each_bit(&t, table, table + PAGE_BYTES, 1);
+    assert_true(t.detected > 7 * PAGE_BYTES);
+    t.repairs = true;
+    for (uint64_t id = 0; id < s->segment_count; id++) {
+        const struct image_entry *e = image_listed(&l.image, id);
+        uint64_t at = image_position(&l.image, e->slot, 0);
+        if (e->bytes == 0)
+            continue;
+        flip_each_bit(&t, at, at + e->bytes, 1);
+        end = max_u64(end, at + e->bytes);
+        flip_each_bit(&t, at + e->bytes, at + s->segment_bytes, 7919);
+    }
+    print_message("%u detected, %u harmless\n", t.detected, t.harmless);
+    assert_int_equal(contents(path), t.whole);
+    fclose(file);
+    live_lose(&l);
+}
+
+static void assert_value(struct live *l, const char *key, const char *value)
+{
+    const char *got = live_get(l, key);
+    if (value == NULL)
+        assert_null(got);
+    else
+        assert_string_equal(got, value);
+}
+
+static void a_repaired_image_is_a_store(void **state)
+{
+    (void)state;
+    struct live l;
+    char garbage[200];
+    memset(garbage, 0xa5, sizeof(garbage));
+    make_image(&l);
+    const struct image_entry *e = image_listed(&l.image, 0);
+    uint64_t at = image_position(&l.image, e->slot, 0) + 400;
+    live_lose(&l);
+    open_file();
+    assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
+    assert_int_equal(fwrite(garbage, 1, sizeof(garbage), file), sizeof(garbage));
+    fclose(file);
+    struct image_sink sink = {0};
+    assert_rc(verify_image(path, &sink), SHMKV_ECORRUPT);
+    assert_int_equal(sink.findings, 1);
+    assert_rc(live_recover(&l, path, 1), SHMKV_ECORRUPT);
+    assert_int_equal(repair(), 0);
+    assert_rc(verify_image_repair(path, out, &sink), SHMKV_ESTOREEXISTS);
+    sink.findings = 0;
+    assert_rc(verify_image(out, &sink), 0);
+    assert_int_equal(live_recover(&l, out, 1), 0);
+    assert_value(&l, "key 3", "again");
+    assert_value(&l, "key 29", "value 29 of 30");
+    assert_value(&l, "key 7", NULL); /* what was deleted stays so */
+    live_lose(&l);
+}
+
+/* The head is damaged too: both copies of a commit that others follow. */
+static void a_lost_commit_is_named(void **state)
+{
+    (void)state;
+    struct live l;
+    make_image(&l);
+    uint64_t journal = l.image.super.journal_offset;
+    assert_int_equal(l.image.journal_at, 4 * PAGE_BYTES);
+    live_lose(&l);
+    open_file();
+    flip(journal + 50, 1);
+    flip(journal + PAGE_BYTES + 50, 1);
+    fclose(file);
+    struct image_sink sink = {0};
+    assert_rc(live_recover(&l, path, 1), SHMKV_ECORRUPT);
+    assert_non_null(strstr(shmkv_last_error(), "is damaged, a later one is there"));
+    assert_rc(verify_image(path, &sink), SHMKV_ECORRUPT);
+    assert_int_equal(repair(), 0);
+    assert_int_equal(live_recover(&l, out, 1), 0);
+    assert_value(&l, "key 4", "again");
+    live_lose(&l);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(every_flipped_bit_is_detected_or_harmless),
+        TEST(a_repaired_image_is_a_store),
+        TEST(a_lost_commit_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
