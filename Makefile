@@ -167,6 +167,10 @@ bench-full: ## every question, as long as it takes
 bench-report: bench ## run what bench has not yet run, and write bench/RESULTS.md with pictures
 	@bench/report.sh build/bench/usual
 
+.PHONY: bench-compaction
+bench-compaction: $(BENCH)/compaction ## overwrite for ever at 60 to 90 % live: throughput and write amplification
+	@$(BENCH)/compaction $(ARGS)
+
 .PHONY: tests
 tests: $(TEST_BIN) $(POINT_TEST_BIN) ## build the tests without running them
 

@@ -79,7 +79,7 @@ static void file_word(const char *path, const char *label, char *text, size_t si
         fclose(f);
 }
 
-static void print_machine(void)
+void report_machine(void)
 {
     struct utsname os;
     char model[128];
@@ -102,7 +102,7 @@ void report_head(const struct report *r)
 {
     const struct settings *s = r->settings;
 
-    print_machine();
+    report_machine();
     printf("settings  %llu keys of %zu bytes, values of %zu, %s", (unsigned long long)s->keys,
            s->key_size, s->value_size, settings_dist_name(s->dist));
     if (s->writers > 0)

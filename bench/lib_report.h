@@ -53,6 +53,8 @@ struct report {
     struct row row[REPORT_ROWS];
 };
 
+/* A line on the machine. */
+void report_machine(void);
 /* Machine and settings. */
 void report_head(const struct report *r);
 void report_columns(void);

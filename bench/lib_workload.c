@@ -38,14 +38,6 @@ static double draw_unit(uint64_t *state)
  * H is the integral of x^-q; a rank is drawn by inverting it and rounding, and rejected where
  * the step function exceeds the curve.
  */
-struct zipf {
-    double q;
-    double low;
-    double high;
-    double squeeze;
-    uint64_t n;
-};
-
 static double zipf_h(const struct zipf *z, double x)
 {
     return pow(x, 1 - z->q) / (1 - z->q);
@@ -250,27 +242,38 @@ static uint64_t hotcold_draw(uint64_t n, uint64_t *state)
     return hot + draw_below(state, n - hot);
 }
 
+void drawing_begin(struct drawing *d, const struct workload *w, enum distribution dist,
+                   uint64_t seed)
+{
+    *d = (struct drawing){.dist = dist, .keys = w->keys, .state = seed};
+    d->step = spread_step(w->keys);
+    zipf_init(&d->zipf, w->keys, WORKLOAD_ZIPF);
+}
+
+uint64_t drawing_next(struct drawing *d)
+{
+    uint64_t rank;
+
+    if (d->dist == DIST_ZIPF)
+        rank = zipf_draw(&d->zipf, &d->state);
+    else if (d->dist == DIST_HOTCOLD)
+        rank = hotcold_draw(d->keys, &d->state);
+    else
+        rank = draw_below(&d->state, d->keys);
+    return (uint64_t)((unsigned __int128)rank * d->step % d->keys);
+}
+
 void stream_drawn(struct stream *s, const struct workload *w, enum distribution dist,
                   unsigned read_percent, uint64_t count)
 {
     char *keys = memory_get(count * w->key_size);
     uint8_t *write = memory_get(count);
-    uint64_t step = spread_step(w->keys);
-    uint64_t state = 2;
-    struct zipf z;
+    struct drawing d;
 
-    zipf_init(&z, w->keys, WORKLOAD_ZIPF);
+    drawing_begin(&d, w, dist, 2);
     for (uint64_t i = 0; i < count; i++) {
-        uint64_t rank;
-
-        if (dist == DIST_ZIPF)
-            rank = zipf_draw(&z, &state);
-        else if (dist == DIST_HOTCOLD)
-            rank = hotcold_draw(w->keys, &state);
-        else
-            rank = draw_below(&state, w->keys);
-        copy_key(keys, i, w, (uint64_t)((unsigned __int128)rank * step % w->keys));
-        write[i] = draw_below(&state, 100) >= read_percent;
+        copy_key(keys, i, w, drawing_next(&d));
+        write[i] = draw_below(&d.state, 100) >= read_percent;
     }
     s->keys = keys;
     s->write = write;

@@ -36,6 +36,24 @@ struct stream {
     bool owned;
 };
 
+/* Zipf's distribution over ranks, see zipf_draw(). */
+struct zipf {
+    double q;
+    double low;
+    double high;
+    double squeeze;
+    uint64_t n;
+};
+
+/* Key indices drawn one by one, for runs too long for a stream. */
+struct drawing {
+    enum distribution dist;
+    uint64_t keys;
+    uint64_t step;  /* of the permutation that spreads what is hot over all keys */
+    uint64_t state; /* of the random numbers */
+    struct zipf zipf;
+};
+
 /* The text of key @index: a UUID if @size is 36; distinct for distinct indices. */
 void workload_key(uint64_t index, size_t size, char *out);
 /* The text of value @number (of WORKLOAD_VALUES), which it begins with. */
@@ -73,6 +91,11 @@ void stream_latest(struct stream *s, const struct workload *w, uint64_t loaded, 
  * Returns what one operation of it counts for if such a pair counts as one.
  */
 double stream_modify(struct stream *s, const struct workload *w);
+/* @seed: another one, another sequence. */
+void drawing_begin(struct drawing *d, const struct workload *w, enum distribution dist,
+                   uint64_t seed);
+/* The index of the next key. */
+uint64_t drawing_next(struct drawing *d);
 void stream_free(struct stream *s, const struct workload *w);
 
 #endif

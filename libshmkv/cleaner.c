@@ -12,49 +12,20 @@
 #include "process.h"
 #include "reap.h"
 #include "shmkv.h"
+#include "victim.h"
 
 #define PATIENCE_NS 100000000ull
 #define POLL_NS 100000u
+/* No longer is limbo waited for if nothing moves: a section may stand. */
+#define STILL_NS 20000000ull
 /* Cleaned beyond the deadline, some milliseconds: it may have passed while we did not run. */
 #define EXTRA_BYTES (1u << 20)
+/* Fewer rounds than this: others had the processor, and it is theirs to show that nothing goes. */
+#define ROUNDS 200u
 #define SWEEP_BUCKETS 4096u /* of expiry, by a writer that finds no room */
 #define BATCH 16u
-/* A victim must give back at least 1/64 of a segment, or cleaning only turns in circles. */
-#define WORTH_SHIFT 6
 
 /* ---- one victim ---------------------------------------------------------------------------- */
-
-static bool is_candidate(uint64_t word)
-{
-    return claim_kind(word) == SEGMENT_SEALED || claim_kind(word) == SEGMENT_PARTIAL;
-}
-
-/* Dead bytes as counted, and room that nobody fills. */
-static uint64_t gain_of(const struct arena *a, const struct segment *s)
-{
-    uint64_t used = load_relaxed(&s->used);
-    uint64_t live = used - min_u64(used, load_relaxed(&s->dead));
-    return a->segment_mask + 1 - live;
-}
-
-static bool claim_best(struct writer *w, uint64_t *id)
-{
-    const struct arena *a = w->self.arena;
-    uint64_t best_gain = (a->segment_mask + 1) >> WORTH_SHIFT;
-    uint64_t best = SEGMENT_NONE, best_word = 0;
-    for (uint64_t i = 0, n = load_acquire(&a->sb->segment_high); i < n; i++) {
-        const struct segment *s = segment_at(a, i);
-        uint64_t word = load_acquire(&s->state);
-        uint64_t gain = gain_of(a, s);
-        if (is_candidate(word) && load_relaxed(&s->dead) != 0 && gain > best_gain) {
-            best = i;
-            best_gain = gain;
-            best_word = word;
-        }
-    }
-    *id = best;
-    return best != SEGMENT_NONE && segment_claim_victim(&w->self, best, best_word);
-}
 
 /* Offsets of the next records of a walk; 0 records: the end, or what is no record. */
 static unsigned next_batch(const struct arena *a, uint64_t *at, uint64_t end, uint64_t *batch)
@@ -129,11 +100,8 @@ static int walk(struct writer *w, uint64_t id)
     return 0;
 }
 
-int cleaner_step(struct writer *w)
+static int clean(struct writer *w, uint64_t id)
 {
-    uint64_t id;
-    if (!claim_best(w, &id))
-        return id == SEGMENT_NONE ? 0 : 1;
     POINT("clean.claimed");
     int rc = walk(w, id);
     if (rc == 0) {
@@ -147,17 +115,48 @@ int cleaner_step(struct writer *w)
     return rc == SHMKV_ECORRUPT ? 0 : rc;
 }
 
+int cleaner_step(struct writer *w)
+{
+    uint64_t word;
+    uint64_t id = victim_choose(w->self.arena, &word);
+    if (id == SEGMENT_NONE)
+        return 0;
+    if (!segment_claim_victim(&w->self, id, word))
+        return 1;
+    uint64_t begin = clock_cpu_ns();
+    int rc = clean(w, id);
+    stat_add(&w->self, STAT_cleaning_ns, clock_cpu_ns() - begin);
+    return rc;
+}
+
 /* ---- room ---------------------------------------------------------------------------------- */
+
+static bool suffices(const struct arena *a, struct segment_census *c,
+                     const struct cleaner_need *need)
+{
+    uint64_t table = (need->index_bytes + a->segment_mask) >> a->segment_shift;
+    if (table != 0 && need->purpose == SEGMENT_FOR_CLEANING) /* a purge may use all there is */
+        return c->available >= table;
+    c->available -= min_u64(c->available, table);
+    return segment_allowed(c, need->purpose);
+}
 
 static bool has_room(const struct arena *a, const struct cleaner_need *need)
 {
     struct segment_census c;
     segment_count(a, &c);
-    uint64_t table = (need->index_bytes + a->segment_mask) >> a->segment_shift;
-    if (table != 0 && need->purpose == SEGMENT_FOR_CLEANING) /* a purge may use all there is */
-        return c.available >= table;
-    c.available -= min_u64(c.available, table);
-    return segment_allowed(&c, need->purpose);
+    return suffices(a, &c, need);
+}
+
+/* Will there be, once the sections of now have ended?  Then more cleaning is for nothing: what dies
+ * until room is needed again would be moved. */
+static bool room_is_coming(const struct arena *a, const struct cleaner_need *need)
+{
+    struct segment_census c;
+    segment_count(a, &c);
+    c.available += c.kinds[SEGMENT_LIMBO];
+    return need->refused == 0 && need->still_ns < STILL_NS && suffices(a, &c, need) &&
+           (need->purpose != SEGMENT_FOR_PUT || victim_need(a) != VICTIM_SOON);
 }
 
 /* Is there room, and memory for it? */
@@ -203,6 +202,23 @@ static int no_room(const struct arena *a)
                      a->name, segment_memory(a), size, c.live);
 }
 
+/* Clean, or do what may help where nothing can be cleaned. */
+static bool gain(struct writer *w, const struct cleaner_need *need)
+{
+    const struct arena *a = w->self.arena;
+    if (cleaner_step(w) > 0)
+        return true; /* and the next victim goes behind this one, or no segment is ever gained */
+    bool better = false;
+    if (expire_wanted(a) && !is_enough(a, need))
+        better = expire_sweep(w, SWEEP_BUCKETS) != 0;
+    better |= w->moves.hold.id != SEGMENT_NONE; /* its rest can be adopted */
+    append_close(&w->moves, a);
+    if (!better && !is_enough(a, need)) /* takes other cleaners' too */
+        better = segment_take_idle(a) != 0 || table_take_idle(&w->self);
+    resize_finish(&w->self); /* the old table's memory comes back, even if nobody can write */
+    return better;
+}
+
 /* Everything that may help, cheapest first; true if something changed for the better. */
 static bool help(struct writer *w, const struct cleaner_need *need)
 {
@@ -210,22 +226,13 @@ static bool help(struct writer *w, const struct cleaner_need *need)
     epoch_poll(a);
     bool better = segment_reclaim(a) != 0;
     table_reclaim(&w->self);
-    int cleaned = is_enough(a, need) ? 0 : cleaner_step(w);
-    if (cleaned <= 0 && expire_wanted(a) && !is_enough(a, need))
-        better |= expire_sweep(w, SWEEP_BUCKETS) != 0;
-    if (cleaned <=
-        0) { /* else the next victim goes behind this one, or no segment is ever gained */
-        better |= w->moves.hold.id != SEGMENT_NONE; /* its rest can be adopted */
-        append_close(&w->moves, a);
-        if (!better && !is_enough(a, need)) /* takes other cleaners' too */
-            better = segment_take_idle(a) != 0 || table_take_idle(&w->self);
-        resize_finish(&w->self); /* the old table's memory comes back, even if nobody can write */
-    }
+    if (!room_is_coming(a, need))
+        better |= gain(w, need);
     if (need->refused != 0)
         better |= segment_punch(&w->self, need->refused) != 0;
     else if (need->index_bytes != 0 && has_room(a, need))
         better |= segment_punch(&w->self, need->index_bytes) != 0;
-    return better || cleaned > 0;
+    return better;
 }
 
 /* Is there more than is admitted?  Cleaning does not help then, the end of tombstones may. */
@@ -236,6 +243,19 @@ static bool overfull(const struct arena *a)
     return c.live >= c.admitted;
 }
 
+/*
+ * Did anybody get room, or did sections end, a short time ago?  Where many writers are short at
+ * once, what one has cleaned another takes: that is no reason to give up.
+ */
+static void see_progress(const struct arena *a, struct cleaner_need *need, uint64_t now)
+{
+    uint64_t sum = load_relaxed(&a->sb->safe) + load_relaxed(&a->sb->incarnations);
+    if (need->seen != 0 && sum != need->seen)
+        need->moved_ns = now;
+    need->seen = sum;
+    need->still_ns = now - need->moved_ns;
+}
+
 /* One round; 0: something has changed, or may have. */
 static int make_some_room(struct writer *w, uint32_t process, struct cleaner_need *need)
 {
@@ -243,6 +263,7 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
     uint64_t now = clock_mono_ns();
     if (need->deadline_ns == 0) {
         need->deadline_ns = now + PATIENCE_NS;
+        need->moved_ns = now;
         stat_add(&w->self, STAT_stalls, 1);
     }
     bool late = now >= need->deadline_ns;
@@ -250,6 +271,7 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
         resize_purge_urgent(&w->self, &w->resizer);
     bool inside = load_relaxed(&w->self.entry->reading) != 0;    /* own word */
     bool no_area = need->index_bytes != 0 && is_enough(a, need); /* it was not for lack of memory */
+    see_progress(a, need, now);
     bool better = help(w, need);
     bool room = is_enough(a, need);
     if ((late || inside) && room && !need->last) {
@@ -258,8 +280,13 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
     }
     if (!late && (better || (room && !no_area)))
         return 0;
+    need->rounds++;
     if (late && better && need->extra < (EXTRA_BYTES >> a->segment_shift) + 1) {
         need->extra++;
+        return 0;
+    }
+    if (late && need->still_ns < PATIENCE_NS && need->rounds < ROUNDS) {
+        clock_sleep_ns(POLL_NS);
         return 0;
     }
     if (need->index_bytes == 0) /* else it is what the caller will try again */
@@ -283,7 +310,15 @@ int cleaner_make_room(struct writer *w, uint32_t process, struct cleaner_need *n
 
 bool cleaner_wanted(const struct arena *a)
 {
-    struct segment_census c;
-    segment_count(a, &c);
-    return c.available < c.capacity / 10 + c.reserve;
+    return victim_need(a) != VICTIM_NONE;
+}
+
+void cleaner_help(struct writer *w)
+{
+    const struct arena *a = w->self.arena;
+    if (victim_need(a) != VICTIM_SOON)
+        return;
+    epoch_poll(a);
+    segment_reclaim(a);
+    cleaner_step(w);
 }

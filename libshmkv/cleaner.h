@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * cleaner.h - moves live records out of sparse segments, so that overwriting for ever does not fill
- * a store that has room.  Greedy: the segment with the fewest live bytes goes first.
+ * a store that has room.  Which segment goes first, and when, is victim.h's to say.
  *
  *   SEALED or PARTIAL -> CLEANING(p) -> walk: relocate what is live -> LIMBO(e) -> FREE
  *
@@ -30,8 +30,12 @@ struct cleaner_need {
     uint64_t index_bytes; /* memory that a new table lacks; 0: it is a segment that is missing */
     uint64_t refused;     /* of it, or of a segment, what the machine does not give; 0: our limit */
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: not set yet */
-    uint32_t extra;       /* rounds after the deadline that made something better */
-    bool last;            /* there was room after the deadline: one more try */
+    uint64_t seen;        /* how far everybody's cleaning had come, see see_progress() */
+    uint64_t moved_ns;    /* CLOCK_MONOTONIC when it had last moved on */
+    uint64_t still_ns;    /* how long ago that was */
+    uint32_t rounds;
+    uint32_t extra; /* rounds after the deadline that made something better */
+    bool last;      /* there was room after the deadline: one more try */
 };
 
 /*
@@ -44,5 +48,7 @@ int cleaner_make_room(struct writer *w, uint32_t process, struct cleaner_need *n
 
 /* True if the keeper should clean ahead of need. */
 bool cleaner_wanted(const struct arena *a);
+/* A writer that is about to begin with another segment cleans one, if the keeper falls behind. */
+void cleaner_help(struct writer *w);
 
 #endif

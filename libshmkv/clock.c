@@ -26,6 +26,11 @@ uint64_t clock_boot_ms(void)
     return clock_read_ns(CLOCK_BOOTTIME) / 1000000;
 }
 
+uint64_t clock_cpu_ns(void)
+{
+    return clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 uint64_t clock_mono_ns(void)
 {
     return clock_read_ns(CLOCK_MONOTONIC);

@@ -11,6 +11,8 @@ uint64_t clock_real_ms(void);
 uint64_t clock_boot_ms(void);
 /* Nanoseconds since some fixed time, suspended time not included; the same in all processes. */
 uint64_t clock_mono_ns(void);
+/* Processor time of this thread. */
+uint64_t clock_cpu_ns(void);
 /* Sleep at least so long; signals do not end it. */
 void clock_sleep_ns(uint64_t ns);
 

@@ -145,7 +145,7 @@ _Static_assert(sizeof(struct record) == 24, "24 bytes, as the budget per key say
 #define PROCESS_MAX 4096u
 #define PARTICIPANT_MAX 16384u
 #define WAIT_WORDS 256u
-#define STAT_COUNTERS 22u
+#define STAT_COUNTERS 24u
 
 /* Bytes of the sync object that serve as locks; none of them is data, see arena.h, process.h. */
 #define LOCK_CREATE 0u
@@ -193,7 +193,6 @@ struct participant_entry {
     _Atomic uint64_t flags;               /* enum participant_flag */
     uint64_t pad[3];
     _Atomic uint64_t counters[STAT_COUNTERS];
-    uint64_t pad1[2];
 };
 _Static_assert(sizeof(struct participant_entry) == 256, "four cache lines");
 

@@ -52,6 +52,8 @@ static int make_room(struct context *c, struct cleaner_need *need)
 
 static int reserve(struct context *c, struct append *l, struct cleaner_need *need, uint64_t bytes)
 {
+    if (unlikely(!append_has_room(l, bytes)))
+        cleaner_help(&c->writer);
     for (;;) { /* cleaner_make_room() ends it */
         int rc = append_reserve(l, &c->writer.self, need->purpose, bytes);
         if (likely(rc != SHMKV_ENOSPC))
@@ -88,6 +90,9 @@ static int grow(struct context *c, struct cleaner_need *need)
     table.purpose = c->writer.resizer.lacks_growth ? SEGMENT_FOR_PUT : SEGMENT_FOR_CLEANING;
     rc = make_room(c, &table);
     need->deadline_ns = table.deadline_ns;
+    need->seen = table.seen;
+    need->moved_ns = table.moved_ns;
+    need->rounds = table.rounds;
     need->extra = table.extra;
     need->last = table.last;
     if (rc == SHMKV_ENOSPC && table.refused != 0) /* as in reserve() */

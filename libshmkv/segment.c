@@ -10,7 +10,9 @@
 #define PARTIAL_SHIFT 5
 #define RESERVE_MIN 4u
 #define TOMBSTONE_RESERVE 2u
-#define RESERVE_SHIFT 6 /* a 64th of the segments is kept for the cleaner */
+#define RESERVE_SHIFT 8 /* a 256th of the segments is kept for the cleaner */
+/* Of what the limit leaves for records; a little more than the nine tenths that are promised. */
+#define ADMITTED_PERCENT 92u
 #define PREFILL_STEP (256ull << 10)
 #define CROWDED_SHIFT 3 /* at most an eighth of the segments is owned for longer than a write */
 
@@ -71,7 +73,8 @@ void segment_count(const struct arena *a, struct segment_census *c)
     uint64_t table = (index_headroom(a) + a->segment_mask) >> a->segment_shift;
     uint64_t spare = c->reserve + TOMBSTONE_RESERVE + 1 + table;
     uint64_t most = c->capacity > spare ? c->capacity - spare : 0;
-    c->admitted = min_u64(most << a->segment_shift, (c->capacity << a->segment_shift) / 10 * 9);
+    c->admitted = min_u64(most << a->segment_shift,
+                          (c->capacity << a->segment_shift) / 100 * ADMITTED_PERCENT);
 }
 
 uint64_t segment_memory(const struct arena *a)
@@ -189,16 +192,19 @@ static void begin_life(const struct participant *p, struct segment_hold *hold)
     POINT("segment.opened");
 }
 
+uint64_t segment_kept(const struct segment_census *c, enum segment_purpose purpose)
+{
+    if (purpose == SEGMENT_FOR_CLEANING)
+        return 0;
+    uint64_t kept = c->reserve + c->kinds[SEGMENT_CLEANING];
+    return purpose == SEGMENT_FOR_PUT ? kept + TOMBSTONE_RESERVE : kept;
+}
+
 bool segment_allowed(const struct segment_census *c, enum segment_purpose purpose)
 {
-    uint64_t keep = 0;
     if (purpose == SEGMENT_FOR_PUT && c->live >= c->admitted)
         return false;
-    if (purpose != SEGMENT_FOR_CLEANING)
-        keep = c->reserve + c->kinds[SEGMENT_CLEANING];
-    if (purpose == SEGMENT_FOR_PUT)
-        keep += TOMBSTONE_RESERVE;
-    return c->available > keep;
+    return c->available > segment_kept(c, purpose);
 }
 
 /*

@@ -83,6 +83,8 @@ struct segment_census {
 };
 
 void segment_count(const struct arena *a, struct segment_census *census);
+/* How many free segments are not for @purpose: the reserve, and one for each that is cleaning. */
+uint64_t segment_kept(const struct segment_census *census, enum segment_purpose purpose);
 /* May a segment be opened for @purpose? */
 bool segment_allowed(const struct segment_census *census, enum segment_purpose purpose);
 /* Bytes in use: fixed tables, index areas, segments. */

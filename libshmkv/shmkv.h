@@ -410,6 +410,7 @@ SHMKV_API int shmkv_wait_any(struct shmkv *db, uint64_t *ticket, int64_t timeout
     X(relocations, "records moved by the cleaner")                                                 \
     X(bytes_relocated, "bytes of records moved by the cleaner")                                    \
     X(segments_cleaned, "segments freed by the cleaner")                                           \
+    X(cleaning_ns, "processor time of the cleaner, nanoseconds")                                   \
     X(resizes, "index resizes finished")                                                           \
     X(slots_moved, "index slots moved by resizes")                                                 \
     X(retries, "publications that had to be tried again")                                          \
