@@ -361,6 +361,7 @@ static FLATTEN int write_section(struct writer *w, struct append *l, struct inde
         struct record *r = arena_at(a, l->at);
         uint32_t body = stands ? record_check_body(r) : record_write(r, &c->spec);
         POINT("put.written");
+        POINT_ASSERT(record_size(r) == c->bytes); /* else `used` would lead between records */
         rc = publish(w, l, c, r, body);
         if (rc == 0) {
             append_commit(l, a, c->bytes);

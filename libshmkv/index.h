@@ -61,7 +61,7 @@ struct index_change {
     uint64_t hash;
     enum index_condition condition;
     uint64_t expected; /* INDEX_IF_VERSION: 0 is absent */
-    uint64_t bytes;    /* of the record, as reserved */
+    uint64_t bytes;    /* record_bytes() of it, as reserved; the caller's duty */
     uint64_t version;  /* out: of what was written */
 };
 
