@@ -7,7 +7,8 @@
 #
 # Each cell is one program with one set of options.  Its lines of JSON and what it printed go to
 # build/bench/LEVEL/CELL.json and .txt; a cell that is there already is not run again, so a run that
-# was interrupted goes on where it was.  Another commit, or FRESH=1, starts anew.  bench/report.sh
+# was interrupted goes on where it was.  Other
+# sources, or FRESH=1, start anew.  bench/report.sh
 # makes bench/RESULTS.md of the directory.
 
 set -u
@@ -123,7 +124,10 @@ quick | usual | full) ;;
     exit 2
     ;;
 esac
-commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
+# That of the sources: a report that was committed is no reason to run anew.
+sources=(libshmkv Makefile ':(glob)bench/*.[ch]' bench/peers)
+commit=$(git log -1 --format=%h -- "${sources[@]}" 2>/dev/null || echo unknown)
+git diff --quiet HEAD -- "${sources[@]}" 2>/dev/null || commit=$commit-changed
 if [ -n "${FRESH:-}" ] || [ "$(cat "$dir/commit" 2>/dev/null)" != "$commit" ]; then
     rm -rf "$dir"
 fi
