@@ -7,8 +7,7 @@
 #
 # Each cell is one program with one set of options.  Its lines of JSON and what it printed go to
 # build/bench/LEVEL/CELL.json and .txt; a cell that is there already is not run again, so a run that
-# was interrupted goes on where it was.  Other
-# sources, or FRESH=1, start anew.  bench/report.sh
+# was interrupted goes on where it was.  Other sources, or FRESH=1, start anew.  bench/report.sh
 # makes bench/RESULTS.md of the directory.
 
 set -u
