@@ -61,9 +61,7 @@ endif
 COMPILE = $(CC) -std=c17 $(WARNINGS) -D_GNU_SOURCE= -Ilibshmkv $(CPPFLAGS) $(CFLAGS) $(VARIANT) \
           -MMD -MP -c -o $@
 LINK = $(CC) $(CFLAGS) $(VARIANT) -Wl,--as-needed $(LDFLAGS) -o $@
-# Unsplit, the 128-bit products of the hash need so few registers that a get saves none on its way.
-LIB_FLAGS := -fPIC -fno-semantic-interposition -fvisibility=hidden -ftls-model=initial-exec \
-             -fno-split-wide-types
+LIB_FLAGS := -fPIC -fno-semantic-interposition -fvisibility=hidden -ftls-model=initial-exec
 LIBS := -lpthread
 TEST_LIBS := -lcmocka -lurcu
 CLI_LIBS ?=
@@ -71,7 +69,7 @@ BENCH_LIBS ?= -lm
 
 # clang knows -fno-semantic-interposition only for some targets; it assumes it anyway.
 ifneq ($(findstring clang,$(shell $(CC) --version 2>/dev/null)),)
-LIB_FLAGS := $(filter-out -fno-semantic-interposition -fno-split-wide-types,$(LIB_FLAGS))
+LIB_FLAGS := $(filter-out -fno-semantic-interposition,$(LIB_FLAGS))
 endif
 
 # `make V=1` shows the commands.
@@ -151,29 +149,31 @@ demo: ## load 1,000,000 keys, read them from several processes, print what it co
 	@scripts/demo.sh
 
 .PHONY: bench bench-quick bench-full bench-report
-bench: bench-built ## run the benchmarks, ten minutes; those that are done already are kept
+bench: ## run the benchmarks, ten minutes; those that are done already are kept
+	@scripts/deps.sh build bench
+	@+$(MAKE) --no-print-directory $(PARALLEL) all
 	@bench/run.sh usual
 
-bench-quick: bench-built ## one minute of them
+bench-quick: ## one minute of them
+	@scripts/deps.sh build bench
+	@+$(MAKE) --no-print-directory $(PARALLEL) all
 	@bench/run.sh quick
 
-bench-full: bench-built ## every question, as long as it takes
+bench-full: ## every question, as long as it takes
+	@scripts/deps.sh build bench
+	@+$(MAKE) --no-print-directory $(PARALLEL) all
 	@bench/run.sh full
 
-bench-report: bench-built ## run what bench has not yet run, and write bench/RESULTS.md with pictures
-	@bench/run.sh usual || echo 'bench: not all cells ended; the report says which'
+bench-report: bench ## run what bench has not yet run, and write bench/RESULTS.md with pictures
 	@bench/report.sh build/bench/usual
-
-# The other stores are of use, not needed.
-.PHONY: bench-built
-bench-built:
-	@scripts/deps.sh build
-	@scripts/deps.sh bench || echo 'bench: going on without these'
-	@+$(MAKE) --no-print-directory $(PARALLEL) all
 
 .PHONY: bench-compaction
 bench-compaction: $(BENCH)/compaction ## overwrite for ever at 60 to 90 % live: throughput and write amplification
 	@$(BENCH)/compaction $(ARGS)
+
+.PHONY: bench-cache
+bench-cache: $(BENCH)/missratio ## miss ratios of a cache beside exact LRU and memcached
+	@$(BENCH)/missratio $(BENCH_CACHE)
 
 .PHONY: tests
 tests: $(TEST_BIN) $(POINT_TEST_BIN) ## build the tests without running them

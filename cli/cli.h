@@ -45,6 +45,7 @@ enum cli_status {
     X(OPT_FORMAT, 0, "format", FORMAT, "tsv|space|jsonl|null", "default: by file name, else tsv")  \
     X(OPT_SKIP_BAD, 0, "skip-bad", FLAG, NULL, "report bad lines and go on")                       \
     X(OPT_SIZE, 0, "size", SIZE, "SIZE", "limit of memory (default: half of RAM)")                 \
+    X(OPT_CACHE, 0, "cache", FLAG, NULL, "evict keys rather than be full")                         \
     X(OPT_RESERVE, 0, "reserve", NUMBER, "N", "make the index for N keys at once")                 \
     X(OPT_MODE, 0, "mode", MODE, "MODE", "permission bits in octal (default: 600)")                \
     X(OPT_FORCE, 0, "force", FLAG, NULL, "even if processes are attached")                         \

@@ -14,7 +14,8 @@ int cmd_create(struct cli *cli)
         return cli_usage(cli, "--size: a store of no size can hold nothing");
     }
     struct shmkv_options options = {
-        .flags = SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_NO_KEEPER,
+        .flags = SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_NO_KEEPER |
+                 (cli_has(cli, OPT_CACHE) ? (uint32_t)SHMKV_CACHE : 0u),
         .mode = (uint32_t)cli->number[OPT_MODE],
         .size = cli->number[OPT_SIZE],
         .reserve = cli->number[OPT_RESERVE],

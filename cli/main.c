@@ -37,7 +37,7 @@ static const struct cli_command commands[] = {
 
     {"A store", "", "", NULL, 0, 0, 0, false},
     {"create", "", "make a store (the first write makes one, too)", cmd_create,
-     O(SIZE) | O(RESERVE) | O(MODE), 0, 0, false},
+     O(SIZE) | O(CACHE) | O(RESERVE) | O(MODE), 0, 0, false},
     {"info", "", "describe a store", cmd_info, O(JSON), 0, 0, false},
     {"clear", "", "remove every key", cmd_clear, 0, 0, 0, false},
     {"destroy", "", "remove a store", cmd_destroy, O(FORCE), 0, 0, false},

@@ -17,7 +17,7 @@ _shmkv_options() {
     dump) echo "--format --json --prefix --match" ;;
     scan) echo "--prefix --match --limit --keys --format --json" ;;
     count) echo "--prefix --match" ;;
-    create) echo "--size --reserve --mode" ;;
+    create) echo "--size --cache --reserve --mode" ;;
     destroy) echo "--force" ;;
     stat) echo "--json --prometheus" ;;
     watch) echo "--count --since --timeout --json" ;;

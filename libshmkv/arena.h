@@ -19,15 +19,19 @@ struct arena {
     struct wait_word *waits;
     struct process_entry *processes;
     struct participant_entry *participants;
+    struct hit_ring *rings; /* of a cache */
+    struct ghosts *ghosts;  /* likewise */
     uint64_t log_offset;
     uint64_t log_bytes;    /* of all segments there may be: what an offset may lead into */
     uint64_t log_plain;    /* bytes of it where a record with the longest key and a value of no
-                              bytes may begin: who adds a value's length compares once */
+                              bytes may begin: who adds a value's length compares once;
+                              0 in a cache, where each read is to be noted: none is plain */
     uint64_t segment_mask; /* segment_bytes - 1 */
     unsigned segment_shift;
     bool readonly;
     bool imaged;              /* there is an image: the superblock's image_inode is not 0 */
     uint32_t tombstone_bytes; /* of a tombstone's value: 0, or a struct record_origin */
+    bool cache;               /* STORE_CACHE */
     struct hash_secret hash_secret;
     size_t reserve;
     int fd;      /* of the arena object; -1: none.  Never trusted: see arena_take() */
@@ -54,7 +58,7 @@ struct arena_image {
 };
 
 struct arena_options {
-    bool create, exclusive, readonly;
+    bool create, exclusive, readonly, cache;
     uint32_t mode; /* 0: 0600 */
     uint64_t size; /* 0: half of the machine's memory */
     const char *shm_dir;

@@ -95,6 +95,8 @@ static int take_fixed(const struct arena *a, const struct superblock *plan)
     uint64_t segments =
         (uint64_t)((char *)a->segments - a->base) + plan->segment_count * sizeof(struct segment);
     int rc = arena_take(a, 0, segments);
+    if (rc == 0 && plan->ghosts != 0)
+        rc = arena_take(a, plan->ghosts_offset, plan->ghosts * sizeof(struct ghosts));
     if (rc == 0)
         rc = arena_take_sync(a, 0, SYNC_PROCESS_OFFSET + PAGE_BYTES);
     if (rc == 0)
@@ -117,7 +119,6 @@ static int plan_store(const struct arena *a, const struct arena_image *image,
 {
     plan->magic = LAYOUT_MAGIC;
     plan->version = LAYOUT_VERSION;
-    plan->features = ARENA_FEATURES;
     plan->clock_real_ms = clock_real_ms();
     plan->clock_boot_ms = clock_boot_ms();
     arena_look_boot_id(plan->boot_id);
@@ -191,6 +192,7 @@ int arena_create(struct arena *a, const struct arena_options *opt)
     memset(&plan, 0, sizeof(plan));
     if (opt->image != NULL)
         plan_image(&plan, opt->image);
+    plan.features = opt->cache ? STORE_CACHE : 0;
     int rc = arena_geometry_size(a->name, &size);
     if (rc != 0) {
         unlink(a->sync_path);

@@ -9,6 +9,7 @@
  *   segment   size / 1024, a power of two, 64 KiB .. 8 MiB
  *   area      T / 32, a power of two: sixteen index areas are half of T
  *   log       the rest of T, at most twice as many segments as fit into size, and 64
+ *   ghosts    of a cache: a key of either queue for each 192 bytes of size
  *
  * Mappings begin on 2 MiB boundaries, so that the kernel may use huge pages whoever collapses them.
  */
@@ -27,6 +28,7 @@
 #define SEGMENT_LEAST (64ull << 10)
 #define SEGMENT_MOST (8ull << 20)
 #define SEGMENTS_MORE 64u
+#define GHOST_BYTES 192u
 #define LARGEST_KEY_ONLY (sizeof(struct record) + 65536u) /* a record with no value */
 #define TABLES_OFFSET PAGE_BYTES
 #define SEGMENTS_OFFSET (2u * PAGE_BYTES)
@@ -74,7 +76,11 @@ void arena_geometry_choose(struct superblock *sb, uint64_t size, uint64_t reserv
     sb->segment_bytes = segment;
     sb->segment_shift = log2_exact(segment);
     sb->area_bytes = max_u64(pow2_down(reserve / (2 * TABLE_AREAS)), HUGE_PAGE_BYTES);
-    sb->areas_offset = align_up(SEGMENTS_OFFSET + wanted * sizeof(struct segment), HUGE_PAGE_BYTES);
+    sb->ghosts_offset = align_up(SEGMENTS_OFFSET + wanted * sizeof(struct segment), PAGE_BYTES);
+    if ((sb->features & STORE_CACHE) != 0)
+        sb->ghosts = size / (GHOST_BYTES * GHOST_WAYS);
+    sb->areas_offset =
+        align_up(sb->ghosts_offset + sb->ghosts * sizeof(struct ghosts), HUGE_PAGE_BYTES);
     sb->log_offset = sb->areas_offset + TABLE_AREAS * sb->area_bytes;
     sb->segment_count = given ? wanted : min_u64(wanted, (reserve - sb->log_offset) / segment);
     store_relaxed(&sb->size, size); /* nobody else sees it yet */
@@ -93,9 +99,13 @@ bool arena_geometry_valid(const struct superblock *sb)
         sb->log_offset != sb->areas_offset + TABLE_AREAS * sb->area_bytes ||
         sb->log_offset > sb->reserve)
         return false;
+    if (sb->ghosts_offset < SEGMENTS_OFFSET || sb->ghosts_offset > sb->areas_offset ||
+        sb->ghosts_offset % PAGE_BYTES ||
+        sb->ghosts > (sb->areas_offset - sb->ghosts_offset) / sizeof(struct ghosts))
+        return false;
     return sb->segment_count > 0 &&
            sb->segment_count <= (sb->reserve - sb->log_offset) >> sb->segment_shift &&
-           sb->segment_count <= (sb->areas_offset - SEGMENTS_OFFSET) / sizeof(struct segment);
+           sb->segment_count <= (sb->ghosts_offset - SEGMENTS_OFFSET) / sizeof(struct segment);
 }
 
 void *arena_geometry_map(int fd, uint64_t length, int prot)
@@ -131,11 +141,14 @@ static void set_pointers(struct arena *a, const struct superblock *sb, void *bas
     a->waits = (void *)(s + SYNC_WAIT_OFFSET);
     a->processes = (void *)(s + SYNC_PROCESS_OFFSET);
     a->participants = (void *)(s + SYNC_PARTICIPANT_OFFSET);
+    a->rings = (void *)(s + SYNC_RING_OFFSET);
+    a->ghosts = (void *)(a->base + sb->ghosts_offset);
+    a->cache = (sb->features & STORE_CACHE) != 0;
     a->reserve = sb->reserve;
     a->log_offset = sb->log_offset;
     a->segment_mask = sb->segment_bytes - 1;
     a->log_bytes = sb->segment_count * sb->segment_bytes;
-    a->log_plain = a->log_bytes - min_u64(a->log_bytes, LARGEST_KEY_ONLY);
+    a->log_plain = a->cache ? 0 : a->log_bytes - min_u64(a->log_bytes, LARGEST_KEY_ONLY);
     a->segment_shift = sb->segment_shift;
     a->imaged = sb->image_inode != 0;
     a->tombstone_bytes = a->imaged ? TOMBSTONE_BYTES : 0;

@@ -225,7 +225,11 @@ uint64_t arena_fixed_bytes(const struct arena *a)
     uint64_t processes = max_u64(load_relaxed(&a->sync->process_high), 1);
     uint64_t participants = max_u64(load_relaxed(&a->sync->participant_high), ARENA_PARTICIPANTS);
     uint64_t segments = entry_bytes(a->sb->segment_count, sizeof(struct segment));
-    return 2 * PAGE_BYTES + segments + SYNC_PROCESS_OFFSET +
+    uint64_t cache = entry_bytes(a->sb->ghosts, sizeof(struct ghosts));
+    if (a->cache)
+        cache += min_u64(load_relaxed(&a->sync->participant_high), PARTICIPANT_MAX) *
+                 sizeof(struct hit_ring);
+    return 2 * PAGE_BYTES + segments + cache + SYNC_PROCESS_OFFSET +
            entry_bytes(min_u64(processes, PROCESS_MAX), sizeof(struct process_entry)) +
            entry_bytes(min_u64(participants, PARTICIPANT_MAX), sizeof(struct participant_entry));
 }

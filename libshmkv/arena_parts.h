@@ -11,8 +11,8 @@
 
 #define ARENA_SIZE_MIN (1ull << 20)
 #define ARENA_SIZE_MAX (1ull << 44)
-#define ARENA_FEATURES 0u      /* superblock.features that this version knows */
-#define ARENA_PARTICIPANTS 64u /* entries that have memory from the start */
+#define ARENA_FEATURES ((uint32_t)STORE_CACHE) /* superblock.features that this version knows */
+#define ARENA_PARTICIPANTS 64u                 /* entries that have memory from the start */
 #define ARENA_LOCK_SECONDS 10u
 
 /* Not now, try again; a result inside arena*.c. */

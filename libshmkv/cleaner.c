@@ -7,6 +7,7 @@
 
 #include "clock.h"
 #include "error.h"
+#include "evict.h"
 #include "expire.h"
 #include "point.h"
 #include "process.h"
@@ -18,7 +19,6 @@
 #define POLL_NS 100000u
 /* No longer is limbo waited for if nothing moves: a section may stand. */
 #define STILL_NS 20000000ull
-#define GRACES_NS 10000000ull /* a few grace periods */
 /* Cleaned beyond the deadline, some milliseconds: it may have passed while we did not run. */
 #define EXTRA_BYTES (1u << 20)
 /* Fewer rounds than this: others had the processor, and it is theirs to show that nothing goes. */
@@ -73,8 +73,20 @@ static int relocate(struct writer *w, uint64_t at, uint64_t word)
     }
 }
 
-/* Walk all of it; 0 if nothing alive is left. */
-static int walk(struct writer *w, uint64_t id)
+/* One record of a cache: what is worth it and finds a place is moved, all else goes. */
+static int keep_or_evict(struct writer *w, struct evict_walk *e, uint64_t at, uint64_t word)
+{
+    const struct record *r = arena_at(w->self.arena, at);
+    int rc = SHMKV_ENOSPC;
+    if (evict_keeps(w, e, r))
+        rc = relocate(w, at, word);
+    if (rc == SHMKV_ENOSPC)
+        rc = evict_record(w, e, r, word);
+    return rc < 0 ? rc : 0;
+}
+
+/* Walk all of it; 0 if nothing alive is left.  @e: of a cache, else NULL. */
+static int walk(struct writer *w, uint64_t id, struct evict_walk *e)
 {
     const struct arena *a = w->self.arena;
     uint64_t word = claim_word(SEGMENT_CLEANING, w->self.index, 0);
@@ -92,7 +104,7 @@ static int walk(struct writer *w, uint64_t id)
                                               &a->hash_secret));
         epoch_exit(&w->self, outer);
         for (unsigned i = 0; i < n; i++) {
-            int rc = relocate(w, batch[i], word);
+            int rc = e != NULL ? keep_or_evict(w, e, batch[i], word) : relocate(w, batch[i], word);
             if (rc != 0)
                 return rc;
         }
@@ -101,11 +113,13 @@ static int walk(struct writer *w, uint64_t id)
     return 0;
 }
 
-static int clean(struct writer *w, uint64_t id)
+static int clean(struct writer *w, uint64_t id, struct evict_walk *e)
 {
     POINT("clean.claimed");
-    int rc = walk(w, id);
+    int rc = walk(w, id, e);
     if (rc == 0) {
+        if (e != NULL)
+            evict_walked(w->self.arena, e);
         segment_retire_owner(&w->self, id);
         stat_add(&w->self, STAT_segments_cleaned, 1);
         return 1;
@@ -118,14 +132,16 @@ static int clean(struct writer *w, uint64_t id)
 
 int cleaner_step(struct writer *w)
 {
+    const struct arena *a = w->self.arena;
+    struct evict_walk e;
     uint64_t word;
-    uint64_t id = victim_choose(w->self.arena, &word);
+    uint64_t id = a->cache ? evict_choose(w, &e, &word) : victim_choose(a, &word);
     if (id == SEGMENT_NONE)
         return 0;
     if (!segment_claim_victim(&w->self, id, word))
         return 1;
     uint64_t begin = clock_cpu_ns();
-    int rc = clean(w, id);
+    int rc = clean(w, id, a->cache ? &e : NULL);
     stat_add(&w->self, STAT_cleaning_ns, clock_cpu_ns() - begin);
     return rc;
 }
@@ -154,6 +170,8 @@ static bool has_room(const struct arena *a, const struct cleaner_need *need)
 static bool room_is_coming(const struct arena *a, const struct cleaner_need *need)
 {
     struct segment_census c;
+    if (a->cache && need->refused == 0)
+        return evict_enough(a, (need->index_bytes + a->segment_mask) >> a->segment_shift);
     segment_count(a, &c);
     c.available += c.kinds[SEGMENT_LIMBO];
     return need->refused == 0 && need->still_ns < STILL_NS && suffices(a, &c, need) &&
@@ -290,13 +308,9 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
         clock_sleep_ns(POLL_NS);
         return 0;
     }
-    if (need->index_bytes == 0) /* else it is what the caller will try again */
+    if (need->index_bytes == 0 && !a->cache) /* else it is what the caller will try again */
         resize_purge_urgent(&w->self, &w->resizer);
-    if (process_reap_dead(a, process, reap_process, (void *)(uintptr_t)a) != 0 && !inside) {
-        /* What it held comes back with the next grace periods: found late, it is worth them. */
-        need->deadline_ns = max_u64(need->deadline_ns, now + GRACES_NS);
-        return 0;
-    }
+    process_reap_dead(a, process, reap_process, (void *)(uintptr_t)a);
     if (inside || late)
         return no_room(a);
     clock_sleep_ns(POLL_NS);
@@ -315,13 +329,13 @@ int cleaner_make_room(struct writer *w, uint32_t process, struct cleaner_need *n
 
 bool cleaner_wanted(const struct arena *a)
 {
-    return victim_need(a) != VICTIM_NONE;
+    return a->cache ? !evict_enough(a, 0) : victim_need(a) != VICTIM_NONE;
 }
 
 void cleaner_help(struct writer *w)
 {
     const struct arena *a = w->self.arena;
-    if (victim_need(a) != VICTIM_SOON)
+    if (a->cache ? evict_enough(a, 0) : victim_need(a) != VICTIM_SOON)
         return;
     epoch_poll(a);
     segment_reclaim(a);

@@ -47,8 +47,8 @@ static inline enum probe probe_table(const struct arena *a, const struct table *
                 return PROBE_NEXT;
             if (slot_tag_of(word) != tag)
                 continue; /* was EMPTY when filtered */
-            if (unlikely(slot_is_gone(word))) {
-                moved = true;
+            if (unlikely(!slot_is_record(word))) {
+                moved |= slot_is_gone(word); /* EVICTED is a slot of no key */
                 continue;
             }
             enum match match_rc = match(a, word, k);
@@ -128,7 +128,7 @@ static enum find look_at(const struct participant *p, const struct index_key *k,
     if (at->word == SLOT_MOVED_EMPTY)
         return FIND_NEXT;
     *goes_on = true;
-    if (slot_tag_of(at->word) != slot_tag(k->hash) || slot_is_gone(at->word))
+    if (slot_tag_of(at->word) != slot_tag(k->hash) || !slot_is_record(at->word))
         return FIND_FULL;
     enum match rc = match(a, at->word, k);
     if (rc == MATCH_NO)
@@ -190,7 +190,8 @@ static NOINLINE enum find find_place(const struct participant *p, const struct i
 static inline bool peek_place(const struct arena *a, const struct index_key *k, struct place *at)
 {
     at->t = table_of(a, table_root(a));
-    at->slot = table_first(a, at->t, k->hash);
+    at->slot =
+        table_bucket(a, at->t, table_home(at->t, k->hash)) + table_first_slot(at->t, k->hash);
     at->word = load_acquire(at->slot); /* [I1] */
     if (unlikely(load_acquire(&at->t->next) != 0))
         return false;
@@ -333,7 +334,7 @@ static void prefetch_next(const struct arena *a, uint64_t hash)
     if (next == 0)
         return;
     const struct table *t = table_of(a, next);
-    __builtin_prefetch((const void *)table_first(a, t, hash));
+    __builtin_prefetch((const void *)table_bucket(a, t, table_home(t, hash)));
 }
 
 static void decided(const struct participant *p)
@@ -361,7 +362,6 @@ static FLATTEN int write_section(struct writer *w, struct append *l, struct inde
         struct record *r = arena_at(a, l->at);
         uint32_t body = stands ? record_check_body(r) : record_write(r, &c->spec);
         POINT("put.written");
-        POINT_ASSERT(record_size(r) == c->bytes); /* else `used` would lead between records */
         rc = publish(w, l, c, r, body);
         if (rc == 0) {
             append_commit(l, a, c->bytes);
@@ -454,6 +454,64 @@ int index_relocate(struct writer *w, uint64_t from, uint64_t word)
         rc = copy_and_swing(w, from);
     }
     epoch_exit_write(p);
+    return rc;
+}
+
+/* ---- evict --------------------------------------------------------------------------------- */
+
+/* R7: the next record of the key, which nothing in the index reminds of this one, is younger. */
+static void outdate(const struct arena *a, const struct record *r)
+{
+    uint64_t epoch = record_epoch_of(r->version);
+    if (unlikely(epoch >= epoch_now(a)))
+        epoch_raise_above(a, epoch);
+}
+
+static void count_eviction(struct writer *w, const struct record *r)
+{
+    if (r->type != RECORD_PAIR)
+        return; /* the tombstone stays counted: its slot is lost until a resize as it was */
+    stat_add(&w->self, STAT_evictions, 1);
+    stat_add(&w->self, STAT_keys_removed, 1);
+    stat_add(&w->self, STAT_tombstones_added, 1);
+}
+
+/* Take the record at @offset out of its slot. */
+static int vacate(struct writer *w, uint64_t offset)
+{
+    const struct participant *p = &w->self;
+    const struct arena *a = p->arena;
+    const struct record *r = arena_at(a, offset);
+    struct index_key k = {.data = record_key(r), .size = r->klen};
+    k.hash = hash_key(k.data, k.size, &a->hash_secret);
+    for (;;) { /* as in publish() */
+        struct place at;
+        if (find_place(p, &k, &at) != FIND_PLACE)
+            return SHMKV_ECORRUPT;
+        if (at.old == NULL || slot_offset(at.word) != offset)
+            return 0;
+        outdate(a, r);
+        record_mark_published(r); /* its writer may be dead and undecided */
+        POINT("evict.marked");
+        if (cas_acq_rel(at.slot, &at.word, slot_evicted(at.word))) { /* [I1] */
+            POINT("evict.cas");
+            count_eviction(w, r);
+            segment_add_dead(a, offset, record_size(r));
+            return INDEX_EVICTED;
+        }
+        stat_add(p, STAT_retries, 1);
+    }
+}
+
+int index_evict(struct writer *w, uint64_t from, uint64_t word)
+{
+    const struct participant *p = &w->self;
+    const struct arena *a = p->arena;
+    int rc = 0;
+    uint64_t outer = epoch_enter(p);
+    if (load_acquire(&segment_at(a, arena_segment_of(a, from))->state) == word)
+        rc = vacate(w, from);
+    epoch_exit(p, outer);
     return rc;
 }
 

@@ -61,7 +61,7 @@ struct index_change {
     uint64_t hash;
     enum index_condition condition;
     uint64_t expected; /* INDEX_IF_VERSION: 0 is absent */
-    uint64_t bytes;    /* record_bytes() of it, as reserved; the caller's duty */
+    uint64_t bytes;    /* of the record, as reserved */
     uint64_t version;  /* out: of what was written */
 };
 
@@ -69,6 +69,7 @@ struct index_change {
 #define INDEX_AGAIN 1       /* the writer's segment was taken while it was idle: reserve again */
 #define INDEX_NEED_TICKET 2 /* the table is full: resize_grow() */
 #define INDEX_RELOCATED 3
+#define INDEX_EVICTED 4
 
 /* A key and its hash_key(). */
 struct index_key {
@@ -144,23 +145,21 @@ static ALWAYS_INLINE bool index_peek_first(const struct arena *a, const struct i
                                            const struct record **found)
 {
     const struct table *t = table_of(a, table_root(a));
-    uint64_t word = load_acquire(table_first(a, t, k->hash)); /* [I1] */
+    const _Atomic uint64_t *bucket = table_bucket(a, t, table_home(t, k->hash));
+    uint64_t word = load_acquire(&bucket[table_first_slot(t, k->hash)]); /* [I1] */
     return likely(index_is_plain(a, k, word, found));
 }
 
-/* The word of the first slot in the key's home bucket that has its tag; SLOT_EMPTY: none.  @first
- * is where the probe begins. */
-static ALWAYS_INLINE uint64_t index_candidate(const _Atomic uint64_t *first, uint64_t hash)
+/* The word of the first slot in the key's home bucket that has its tag; SLOT_EMPTY: none. */
+static ALWAYS_INLINE uint64_t index_candidate(const _Atomic uint64_t *bucket, unsigned first,
+                                              uint64_t hash)
 {
-    uint64_t word = load_acquire(first); /* [I1] */
-    if (likely(slot_has_tag(word, hash)))
-        return word;
-    unsigned start = (unsigned)((uintptr_t)first % CACHE_LINE / sizeof(*first));
-    const _Atomic uint64_t *bucket = first - start;
-    for (unsigned i = 1; i < BUCKET_SLOTS && word != SLOT_EMPTY; i++) {
-        word = load_acquire(&bucket[(start + i) % BUCKET_SLOTS]); /* [I1] */
+    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+        uint64_t word = load_acquire(&bucket[(first + i) % BUCKET_SLOTS]); /* [I1] */
         if (likely(slot_has_tag(word, hash)))
             return word;
+        if (word == SLOT_EMPTY)
+            break;
     }
     return SLOT_EMPTY;
 }
@@ -169,7 +168,7 @@ static ALWAYS_INLINE uint64_t index_candidate(const _Atomic uint64_t *first, uin
 static inline void index_prefetch(const struct arena *a, uint64_t hash)
 {
     const struct table *t = table_of(a, table_root(a));
-    __builtin_prefetch((const void *)table_first(a, t, hash));
+    __builtin_prefetch((const void *)table_bucket(a, t, table_home(t, hash)));
 }
 
 /* The record that most likely has the key, prefetched; its bucket should be in the cache. */
@@ -195,6 +194,14 @@ int index_publish_reserved(struct writer *w, struct append *l, struct index_chan
  * INDEX_RELOCATED, 0: it was dead, INDEX_AGAIN: reserve and call again, SHMKV_ECORRUPT.
  */
 int index_relocate(struct writer *w, uint64_t from, uint64_t word);
+
+/*
+ * index_evict() - make the key of the record at offset @from absent, if that is its current record,
+ * without a tombstone: its slot becomes EVICTED, a slot of no key that a resize drops.  Only in a
+ * store without an image, where nothing but the index can bring a record back.  @word: as above.
+ * INDEX_EVICTED, 0: it was dead, SHMKV_ECORRUPT.
+ */
+int index_evict(struct writer *w, uint64_t from, uint64_t word);
 
 /*
  * What became of a writer's record at offset @at (R10): true if it was published.  The section that

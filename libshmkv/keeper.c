@@ -7,6 +7,7 @@
 
 #include "cleaner.h"
 #include "clock.h"
+#include "evict.h"
 #include "expire.h"
 #include "futex.h"
 #include "reap.h"
@@ -120,6 +121,7 @@ static bool tick(struct keeper *k)
     epoch_poll(k->arena);
     segment_reclaim(k->arena);
     table_reclaim(&w->self);
+    k->drained = k->arena->cache ? evict_drain(&w->self) : 0;
     bool more = resize_some(w);
     more |= prefill(k);
     if (cleaner_wanted(k->arena))
@@ -140,6 +142,8 @@ static void *run(void *arg)
         bool busy = tick(k);
         pause = busy ? 0 : pause == 0 ? TICK_MIN_NS : pause * 2;
         pause = pause > TICK_MAX_NS ? TICK_MAX_NS : pause;
+        if (pause != 0 && k->drained != 0) /* a cache that is read fills its rings in no time */
+            pause = TICK_MIN_NS;
         if (pause != 0)
             futex_wait(&k->stop, 0, pause);
     }

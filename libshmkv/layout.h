@@ -5,14 +5,15 @@
  *   arena  (object NAME; a read-only process maps it PROT_READ)
  *   +------------+--------------+----------------+--------------------+---------------------------+
  *   | superblock | table        | segment        | 16 index areas     | log: segment 0, 1, 2 ...  |
- *   | one page   | headers, 16  | descriptors    | of area_bytes each | of segment_bytes each     |
+ *   | one page   | headers, 16  | descriptors, a | of area_bytes each | of segment_bytes each     |
+ *   |            |              | cache's ghosts |                    |                           |
  *   +------------+--------------+----------------+--------------------+---------------------------+
  *   0            4 KiB          8 KiB            areas_offset         log_offset          reserve
  *
  *   sync object  (NAME.sync; everybody maps it read-write)
- *   +-------------+-------------------+--------------------+------------------------+
- *   | sync header | wait words        | process entries    | participant entries    |
- *   +-------------+-------------------+--------------------+------------------------+
+ *   +-------------+------------+-----------------+---------------------+-------------------------+
+ *   | sync header | wait words | process entries | participant entries | hit rings (of a cache)  |
+ *   +-------------+------------+-----------------+---------------------+-------------------------+
  *
  * An offset is a byte offset from the start of the arena; areas and log begin on 2 MiB boundaries.
  * The objects are as long as their address range from the start (sparse); what is in use is what
@@ -34,6 +35,10 @@
 
 /* ---- arena --------------------------------------------------------------------------------- */
 
+enum superblock_feature {
+    STORE_CACHE = 1u << 0, /* evicts rather than be full, see evict.h */
+};
+
 enum superblock_state { STORE_BUILDING = 0, STORE_READY = 1, STORE_DEFUNCT = 2 };
 
 struct superblock {
@@ -49,6 +54,8 @@ struct superblock {
     uint64_t areas_offset;
     uint64_t area_bytes; /* largest index, slots and chunk words together */
     uint64_t log_offset;
+    uint64_t ghosts_offset; /* of a cache's struct ghosts, see evict.h */
+    uint64_t ghosts;        /* how many; 0: no cache */
     uint64_t clock_real_ms; /* Unix time and time since boot at creation: the store's clock is */
     uint64_t clock_boot_ms; /* real + (boot now - boot then), so a stepped wall clock is harmless */
     uint32_t segment_shift;
@@ -67,11 +74,13 @@ struct superblock {
     _Atomic uint64_t segment_high;       /* ids below this were used at some time */
     _Atomic uint64_t incarnations;       /* last incarnation handed out */
     _Atomic uint64_t generations;        /* last table generation handed out */
-    _Atomic uint64_t sweep;    /* buckets that expiry has swept so far, all rounds together */
-    _Atomic uint64_t expiring; /* 1 once a record that expires was put */
-    _Atomic uint64_t grace_ns; /* CLOCK_MONOTONIC of the last raise of epoch */
-    _Atomic uint64_t ceiling;  /* G never passes it: so the image promises; epoch.h */
-    _Atomic uint64_t horizon;  /* D: no segment has a record that an older tombstone hides */
+    _Atomic uint64_t sweep;      /* buckets that expiry has swept so far, all rounds together */
+    _Atomic uint64_t expiring;   /* 1 once a record that expires was put */
+    _Atomic uint64_t grace_ns;   /* CLOCK_MONOTONIC of the last raise of epoch */
+    _Atomic uint64_t ceiling;    /* G never passes it: so the image promises; epoch.h */
+    _Atomic uint64_t horizon;    /* D: no segment has a record that an older tombstone hides */
+    _Atomic uint64_t ghost_ways; /* of a cache: keys that each of its ghosts has; 0: all it can */
+    _Atomic uint64_t young; /* of a cache: bytes that what was put last may have; 0: as it begins */
 };
 _Static_assert(sizeof(struct superblock) <= PAGE_BYTES, "the superblock is one page");
 
@@ -110,7 +119,8 @@ struct segment {
     _Atomic uint64_t dead;  /* of these, bytes superseded; best effort */
     _Atomic uint64_t birth; /* epoch when opened */
     _Atomic uint64_t taken; /* bytes that have memory */
-    uint64_t pad[2];
+    _Atomic uint64_t kept;  /* 1: filled by the cleaner, with what it found worth keeping */
+    uint64_t pad;
 };
 _Static_assert(sizeof(struct segment) == 64, "one cache line");
 
@@ -124,6 +134,7 @@ enum record_state {
     RECORD_PUBLISHED = 1u << 0, /* it was, at some time, what the index pointed to */
     RECORD_COPY = 1u << 1,      /* made by the cleaner or by recovery from another record */
     RECORD_FIRST = 1u << 2,     /* when it was put there was no record of its key anywhere */
+    RECORD_HIT = 1u << 8,       /* of a cache: it was read since it stands here, see evict.h */
 };
 
 #define TOMBSTONE_BYTES 16u /* of a tombstone's value where there is an image, see record.h */
@@ -139,6 +150,15 @@ struct record {
     uint8_t type;
 };
 _Static_assert(sizeof(struct record) == 24, "24 bytes, as the budget per key says");
+
+/* Keys that were evicted of late from either queue, each as sixteen bits of its hash; the oldest
+ * stands where the queue's @next points to.  See evict.h. */
+#define GHOST_WAYS 15u
+struct ghosts {
+    _Alignas(64) _Atomic uint8_t next[2];
+    _Atomic uint16_t key[2][GHOST_WAYS];
+};
+_Static_assert(sizeof(struct ghosts) == 64, "one cache line");
 
 /* ---- sync object --------------------------------------------------------------------------- */
 
@@ -182,6 +202,7 @@ struct process_entry {
 
 enum participant_flag {
     PARTICIPANT_FENCED = 1u << 0, /* issues its own fence when it enters a section */
+    PARTICIPANT_RING = 1u << 1,   /* its hit ring has memory */
 };
 
 /* One thread or reader.  Line 0 is what others look at; the counters have a single writer. */
@@ -196,10 +217,22 @@ struct participant_entry {
 };
 _Static_assert(sizeof(struct participant_entry) == 256, "four cache lines");
 
+/* What a participant has read in a cache: hashes of keys, the oldest overwritten.  See evict.h. */
+#define RING_ENTRIES 1008u
+struct hit_ring {
+    _Alignas(64) _Atomic uint64_t head; /* how many were written; the owner's */
+    _Alignas(64) _Atomic uint64_t tail; /* how many were drained */
+    _Alignas(64) _Atomic uint64_t entry[RING_ENTRIES];
+};
+_Static_assert(sizeof(struct hit_ring) == 2 * PAGE_BYTES, "rings are taken one by one");
+
 #define SYNC_WAIT_OFFSET 4096u
 #define SYNC_PROCESS_OFFSET (SYNC_WAIT_OFFSET + WAIT_WORDS * sizeof(struct wait_word))
 #define SYNC_PARTICIPANT_OFFSET (SYNC_PROCESS_OFFSET + PROCESS_MAX * sizeof(struct process_entry))
-#define SYNC_BYTES (SYNC_PARTICIPANT_OFFSET + PARTICIPANT_MAX * sizeof(struct participant_entry))
+#define SYNC_RING_OFFSET                                                                           \
+    (SYNC_PARTICIPANT_OFFSET + PARTICIPANT_MAX * sizeof(struct participant_entry))
+#define SYNC_BYTES (SYNC_RING_OFFSET + PARTICIPANT_MAX * sizeof(struct hit_ring))
+_Static_assert(SYNC_RING_OFFSET % PAGE_BYTES == 0, "rings are taken one by one");
 _Static_assert(sizeof(struct sync_header) <= SYNC_WAIT_OFFSET, "");
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "evict.h"
 #include "ops.h"
 
 #define BATCH 32u
@@ -18,7 +19,7 @@ static void begin(struct context *c, struct shmkv_section *section)
     section->outer = epoch_enter(&c->writer.self);
 }
 
-/* The thread's first use of the store, a change from one store to another, or it must fence. */
+/* The thread's first use of the store, or a change from one store to another. */
 static NOINLINE int begin_slowly(struct shmkv *db, struct shmkv_section *section)
 {
     struct context *c;
@@ -32,12 +33,10 @@ static NOINLINE int begin_slowly(struct shmkv *db, struct shmkv_section *section
 
 int shmkv_begin(struct shmkv *db, struct shmkv_section *section)
 {
-    struct store *s = load_relaxed(&db->store); /* relaxed: as in store_context() */
-    struct context *c = store_current;
-    if (unlikely(c->unfenced != s || s == NULL))
+    struct context *c = store_last_context(db);
+    if (unlikely(c == NULL))
         return begin_slowly(db, section);
-    section->context = c;
-    section->outer = epoch_enter_unfenced(&c->writer.self);
+    begin(c, section);
     return 0;
 }
 
@@ -101,6 +100,24 @@ static NOINLINE int get_slowly(struct context *c, const void *key, size_t klen,
     stat_add(&c->writer.self, r != NULL ? STAT_hits : STAT_misses, 1);
     if (r == NULL)
         return rc == 0 ? error_code(SHMKV_ENOTFOUND) : damaged(c);
+    if (c->store->arena.cache)
+        evict_hit(&c->writer.self, k.hash, r);
+    fill(r, item);
+    return 0;
+}
+
+/* A cache takes note of what is read, so nothing in it is plain (arena.h, log_plain). */
+static NOINLINE int get_noting(struct context *c, const struct index_key *k,
+                               struct shmkv_item *item)
+{
+    int rc;
+    const struct record *r = ops_find(c, k->data, k->size, k->hash, &rc);
+    if (unlikely(r == NULL)) {
+        stat_add(&c->writer.self, STAT_misses, 1);
+        return rc == 0 ? error_code(SHMKV_ENOTFOUND) : damaged(c);
+    }
+    stat_add(&c->writer.self, STAT_hits, 1);
+    evict_hit(&c->writer.self, k->hash, r);
     fill(r, item);
     return 0;
 }
@@ -112,7 +129,8 @@ static NOINLINE int get_probing(struct context *c, const void *key, size_t klen,
     struct index_key k = {.data = key, .size = klen, .hash = hash};
     const struct record *r;
     if (unlikely(!index_peek(c->writer.self.arena, &k, &r)))
-        return get_slowly(c, key, klen, item);
+        return c->writer.self.arena->cache ? get_noting(c, &k, item)
+                                           : get_slowly(c, key, klen, item);
     stat_add(&c->writer.self, STAT_hits, 1);
     fill_plain(r, klen, item);
     return 0;
@@ -145,6 +163,8 @@ static NOINLINE int get_one_slowly(struct context *c, const struct index_key *k,
 {
     int rc;
     const struct record *r = ops_find(c, k->data, k->size, k->hash, &rc);
+    if (r != NULL && c->store->arena.cache)
+        evict_hit(&c->writer.self, k->hash, r);
     if (r != NULL)
         fill(r, item);
     else
@@ -156,7 +176,7 @@ static NOINLINE int get_one_slowly(struct context *c, const struct index_key *k,
 struct pending {
     uint64_t hash;
     uint64_t word; /* of its slot; SLOT_EMPTY: not in its home bucket */
-    const _Atomic uint64_t *first;
+    const _Atomic uint64_t *bucket;
 };
 
 /* Three passes, so that the cache misses of each overlap: buckets, records, results. */
@@ -171,12 +191,12 @@ static FLATTEN int get_batch(struct context *c, const struct shmkv_bytes *keys, 
         if (unlikely(keys[i].data == NULL || keys[i].size - 1 >= SHMKV_KEY_MAX))
             return ops_check_key(keys[i].data, keys[i].size);
         pending[i].hash = hash_key(keys[i].data, keys[i].size, &a->hash_secret);
-        pending[i].first = table_first(a, t, pending[i].hash);
-        __builtin_prefetch((const void *)pending[i].first);
+        pending[i].bucket = table_bucket(a, t, table_home(t, pending[i].hash));
+        __builtin_prefetch((const void *)pending[i].bucket);
     }
     for (size_t i = 0; i < n; i++) {
         uint64_t hash = pending[i].hash;
-        pending[i].word = index_candidate(pending[i].first, hash);
+        pending[i].word = index_candidate(pending[i].bucket, table_first_slot(t, hash), hash);
         const char *record = arena_at(a, slot_offset(pending[i].word));
         __builtin_prefetch(record);
         __builtin_prefetch(record + CACHE_LINE);

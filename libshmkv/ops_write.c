@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "evict.h"
 #include "ops.h"
 
 #define BATCH 16u
@@ -96,6 +97,8 @@ static NOINLINE int put_slowly(struct context *c, struct ops_write *w,
         rc = check_flags(o);
     if (rc != 0)
         return rc;
+    if (c->store->arena.cache)
+        evict_drain_owner(&c->writer.self);
     w->condition = condition_of(o);
     return put(c, w, o);
 }

@@ -150,7 +150,7 @@ bool record_valid(const struct record *r, uint64_t room, uint64_t seed)
         (r->flags & ~(unsigned)RECORD_EXPIRES) != 0)
         return false;
     uint32_t state = load_relaxed(&r->state); /* relaxed: only PUBLISHED changes */
-    return (state & ~(RECORD_MARKS | (uint32_t)RECORD_PUBLISHED)) == 0 &&
+    return (state & ~(RECORD_MARKS | (uint32_t)RECORD_PUBLISHED | (uint32_t)RECORD_HIT)) == 0 &&
            (record_check_body(r) ^ record_tie(r->version, seed) ^ record_marks_tie(state)) ==
                r->crc;
 }

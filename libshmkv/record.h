@@ -97,19 +97,19 @@ static inline bool record_words_equal(const char *a, const char *b, size_t i)
  */
 static ALWAYS_INLINE bool record_bytes_equal(const char *a, const char *b, size_t n)
 {
-    size_t i = 8; /* the last word ends here or behind */
+    size_t i = 0;
     if (n >= 32) {
         if (!record_words_equal(a, b, 0) || !record_words_equal(a, b, 8) ||
             !record_words_equal(a, b, 16) || !record_words_equal(a, b, 24))
             return false;
-        i = 40;
+        i = 32;
     } else if (unlikely(n < 8)) {
-        for (i = 0; i < n && a[i] == b[i];)
+        while (i < n && a[i] == b[i])
             i++;
         return i == n;
     }
-    for (; i < n; i += 8) {
-        if (!record_words_equal(a, b, i - 8))
+    for (; i + 8 < n; i += 8) {
+        if (!record_words_equal(a, b, i))
             return false;
     }
     return record_words_equal(a, b, n - 8);

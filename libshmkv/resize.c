@@ -14,6 +14,7 @@
 #define SHORT_KEY 36u
 #define QUICK_SLOTS (1u << 20) /* smaller tables grow fourfold: keys are moved half as often */
 #define PURGE_SHIFT 3          /* tombstones in an eighth of the slots cost more than a resize */
+#define PURGE_CACHE_SHIFT 2    /* in a cache, where they take no room in the log, in a quarter */
 #define PURGE_URGENT_SHIFT 10  /* where room is short: their keys may be long */
 #define TAKE_STEP (1u << 20)
 #define CHUNK_BUCKETS (TABLE_CHUNK_SLOTS / BUCKET_SLOTS)
@@ -60,11 +61,15 @@ static bool same_key(const struct record *r, const struct record *other)
     return r->klen == other->klen && memcmp(record_key(r), record_key(other), r->klen) == 0;
 }
 
-/* Look at one candidate slot of T'; true if the mover's work is done. */
-static bool place_at(const struct arena *a, _Atomic uint64_t *d, uint64_t word,
-                     const struct record *r)
+/*
+ * Look at one candidate slot of T'; true if the mover's work is done.  @s: its slot of T, which
+ * held @word.
+ */
+static bool place_at(const struct arena *a, _Atomic uint64_t *d, const _Atomic uint64_t *s,
+                     uint64_t word)
 {
-    uint64_t x = load_acquire(d);
+    const struct record *r = record_of(a, word);
+    uint64_t x = load_acquire(d); /* of EVICTED: shows MOVED in T; pairs with index_evict [I1] */
     /* release: T' shows the record only to those who see its bytes, as the first publication did;
      * a failed CAS saw another mover or inserter fill it: look again */
     if (x == SLOT_EMPTY && cas_acq_rel(d, &x, word & ~SLOT_FROZEN))
@@ -73,12 +78,16 @@ static bool place_at(const struct arena *a, _Atomic uint64_t *d, uint64_t word,
         return true; /* INV-R2 */
     if (slot_tag_of(x) != slot_tag_of(word))
         return false;
+    if (unlikely(slot_is_evicted(x))) {
+        POINT("move.evicted");
+        return load_acquire(s) != word; /* INV-R5 */
+    }
     return slot_is_gone(x) || (x & SLOT_FROZEN) != 0 ||
            (in_log(a, x) && same_key(record_of(a, x), r));
 }
 
-/* Copy the frozen @word into T' unless its key is there.  False: T' is full, against INV-R4. */
-static bool place(const struct arena *a, struct table *to, uint64_t word)
+/* Copy the frozen @word of @s into T' unless the key is there.  False: T' is full (INV-R4). */
+static bool place(const struct arena *a, struct table *to, const _Atomic uint64_t *s, uint64_t word)
 {
     const struct record *r = record_of(a, word);
     uint64_t hash = hash_key(record_key(r), r->klen, &a->hash_secret);
@@ -89,7 +98,7 @@ static bool place(const struct arena *a, struct table *to, uint64_t word)
         _Atomic uint64_t *bucket = table_bucket(a, to, b);
         unsigned m = bucket_rotate(bucket_match(bucket, slot_tag(hash)), first);
         for (; m != 0; m &= m - 1) {
-            if (place_at(a, &bucket[bucket_slot(m, first)], word, r))
+            if (place_at(a, &bucket[bucket_slot(m, first)], s, word))
                 return true;
         }
     }
@@ -105,10 +114,14 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
             return word;
         if (word == SLOT_EMPTY) {
             cas_acq_rel(s, &word, SLOT_MOVED_EMPTY);
+        } else if (slot_is_evicted(word)) {
+            if (cas_acq_rel(s, &word, slot_dropped(word)))
+                stat_add(p, STAT_tombstones_dropped, 1);
         } else if (unlikely(!in_log(a, word))) {
             return word; /* scribbled (R3): never finished, rather than followed */
         } else if ((word & SLOT_FROZEN) != 0) {
-            if (unlikely(!place(a, table_of(a, load_acquire(&t->next)), word)))
+            POINT("move.placing");
+            if (unlikely(!place(a, table_of(a, load_acquire(&t->next)), s, word)))
                 return word; /* a damaged table: rather never finish than lose the key */
             POINT("move.placed");
             if (cas_acq_rel(s, &word, slot_moved(word)))
@@ -314,6 +327,15 @@ static bool areas_are_held(const struct arena *a)
     return spare < TABLE_AREAS / 2;
 }
 
+/*
+ * With so many keys the next table must be larger.  A cache, which pays for a large index by keys
+ * that it evicts, and which resizes for ever, has it filled as far as makes two moves for a put.
+ */
+static uint64_t most_keys(const struct arena *a, uint64_t slots)
+{
+    return slots / 16 * (a->cache ? 10 : 7);
+}
+
 /* How large the next table should be: keys fill 3/16 to 7/16 of it when it begins. */
 static uint64_t next_slots(const struct arena *a, const struct table *t)
 {
@@ -321,8 +343,8 @@ static uint64_t next_slots(const struct arena *a, const struct table *t)
     uint64_t slots = t->slots;
     bool full = starved(t) && purgeable(a, t) < table_quota(slots) / 4;
     bool held = areas_are_held(a);
-    if (full || held || keys >= slots / 16 * 7)
-        slots *= slots < QUICK_SLOTS ? 4 : 2;
+    if (full || held || keys >= most_keys(a, slots))
+        slots *= slots < QUICK_SLOTS && !a->cache ? 4 : 2;
     while (!held && slots > TABLE_MIN_SLOTS && keys < slots / 16 * 3 / 2 &&
            table_quota(slots / 2) >= filled_bound(t) + table_quota(slots / 2) / 4)
         slots /= 2;
@@ -373,7 +395,8 @@ static int claim_next(const struct participant *p, struct resizer *z, const stru
 {
     uint64_t slots = next_slots(p->arena, t);
     bool purges = z->urgent || purgeable(p->arena, t) >= table_quota(t->slots) / 8;
-    uint64_t least = purges ? t->slots : 2 * t->slots;
+    bool crowded = p->arena->cache && slots > t->slots; /* it is for evictions to make room */
+    uint64_t least = purges && !crowded ? t->slots : 2 * t->slots;
     z->ready = false;
     z->prepared = NULL;
     if (slots == t->slots && starved(t) && !purges) {
@@ -395,8 +418,8 @@ static void claim_ahead(const struct participant *p, struct resizer *z, const st
     if (claim_next(p, z, t) != 0)
         return;
     segment_count(p->arena, &c);
-    if (segment_allowed(&c, SEGMENT_FOR_PUT))
-        return;
+    if (segment_allowed(&c, SEGMENT_FOR_PUT) || (p->arena->cache && !z->lacks_growth))
+        return; /* a cache has that much set apart */
     table_unclaim_owner(p, z->prepared);
     z->prepared = NULL;
 }
@@ -562,7 +585,7 @@ static void purge(const struct participant *p, struct resizer *z, unsigned shift
 
 void resize_purge(const struct participant *p, struct resizer *z)
 {
-    purge(p, z, PURGE_SHIFT);
+    purge(p, z, p->arena->cache ? PURGE_CACHE_SHIFT : PURGE_SHIFT);
 }
 
 void resize_purge_urgent(const struct participant *p, struct resizer *z)

@@ -10,7 +10,8 @@
  * Moving one slot:
  *
  *   EMPTY ----------------------------> MOVED_EMPTY                  closes probes for inserters
- *   tombstone, droppable, unfrozen ---> MOVED_DROPPED                the only drop
+ *   tombstone, droppable, unfrozen ---> MOVED_DROPPED                the only drop of a tombstone
+ *   EVICTED --------------------------> MOVED_DROPPED
  *   record ---> record|FROZEN ---> (copied into T' unless the key is there) ---> MOVED
  *
  *   INV-R1  root == T when T's word is CLOSED, and next is set once: chains have length one.
@@ -24,6 +25,10 @@
  *           which gives back what movers did not use: B - C, C = slots of T in plain MOVED.
  *           A table's word is topped up once: the TOPPED bit is in the CAS.
  *                                                 test_resize: never_full*, tickets_*, crash_resize
+ *   INV-R5  A mover that meets EVICTED of its tag in T' looks at its slot of T again.  If that is
+ *           still frozen, what was evicted was another key: whoever evicts in T' has seen the slot
+ *           of the key MOVED before (R13).  Else the work is done, and to go on would bring an
+ *           evicted record back.      move.pml, test_resize: an_evicted_*, crash_resize: a_mover_*
  *   All of them: move.pml, tickets.pml, crash_kv (every point), torture_kv.
  *
  * Work is divided in chunks of 1,024 slots.  A chunk word is 0, or 1 + its number of plain MOVED

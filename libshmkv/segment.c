@@ -65,16 +65,21 @@ void segment_count(const struct arena *a, struct segment_census *c)
     }
     uint64_t backed = high(a) - c->kinds[SEGMENT_HOLE];
     uint64_t other = arena_fixed_bytes(a) + index_memory(a);
+    if (a->cache) /* full for good: what a resize took from the log would be evicted each time */
+        other += index_headroom(a);
     uint64_t size = load_relaxed(&a->sb->size);
     c->capacity = size > other ? (size - other) >> a->segment_shift : 0;
     uint64_t holes = c->capacity > backed ? c->capacity - backed : 0;
     c->available = c->kinds[SEGMENT_FREE] + min_u64(holes, a->sb->segment_count - backed);
-    c->reserve = max_u64(RESERVE_MIN, c->capacity >> RESERVE_SHIFT);
+    /* a cache evicts what the cleaner finds no room for */
+    c->removals = a->cache ? 0 : TOMBSTONE_RESERVE;
+    c->reserve = a->cache ? 1 : max_u64(RESERVE_MIN, c->capacity >> RESERVE_SHIFT);
     uint64_t table = (index_headroom(a) + a->segment_mask) >> a->segment_shift;
-    uint64_t spare = c->reserve + TOMBSTONE_RESERVE + 1 + table;
+    uint64_t spare = c->reserve + c->removals + 1 + table;
     uint64_t most = c->capacity > spare ? c->capacity - spare : 0;
-    c->admitted = min_u64(most << a->segment_shift,
-                          (c->capacity << a->segment_shift) / 100 * ADMITTED_PERCENT);
+    c->admitted = a->cache ? UINT64_MAX
+                           : min_u64(most << a->segment_shift,
+                                     (c->capacity << a->segment_shift) / 100 * ADMITTED_PERCENT);
 }
 
 uint64_t segment_memory(const struct arena *a)
@@ -99,7 +104,14 @@ static uint64_t fresh_word(const struct participant *p)
     return claim_word(SEGMENT_OPEN, p->index, stamp);
 }
 
-static bool adopt_partial(const struct participant *p, uint64_t need, struct segment_hold *hold)
+/* A cache does not mix what was put with what the cleaner kept. */
+static bool of_class(const struct arena *a, const struct segment *s, bool kept)
+{
+    return !a->cache || (load_relaxed(&s->kept) != 0) == kept;
+}
+
+static bool adopt_partial(const struct participant *p, bool kept, uint64_t need,
+                          struct segment_hold *hold)
 {
     const struct arena *a = p->arena;
     uint64_t n = high(a);
@@ -108,7 +120,7 @@ static bool adopt_partial(const struct participant *p, uint64_t need, struct seg
         uint64_t i = start + k < n ? start + k : start + k - n;
         struct segment *s = segment_at(a, i);
         uint64_t word = load_acquire(&s->state);
-        if (claim_kind(word) != SEGMENT_PARTIAL || !has_room(a, s, need))
+        if (claim_kind(word) != SEGMENT_PARTIAL || !has_room(a, s, need) || !of_class(a, s, kept))
             continue;
         uint64_t mine = fresh_word(p);
         if (!change(s, word, mine))
@@ -178,7 +190,7 @@ bool segment_prefill(const struct participant *p)
 }
 
 /* OPENING(p) -> OPEN(p): a new incarnation begins. */
-static void begin_life(const struct participant *p, struct segment_hold *hold)
+static void begin_life(const struct participant *p, bool kept, struct segment_hold *hold)
 {
     const struct arena *a = p->arena;
     struct segment *s = segment_at(a, hold->id);
@@ -186,6 +198,7 @@ static void begin_life(const struct participant *p, struct segment_hold *hold)
     hold->word = fresh_word(p);
     store_relaxed(&s->used, 0); /* relaxed: shown by the CAS below */
     store_relaxed(&s->dead, 0);
+    store_relaxed(&s->kept, kept);
     store_relaxed(&s->birth, epoch_now(a));
     store_relaxed(&s->incarnation, a->sb->generation << CLAIM_EPOCH_BITS | claim_epoch(hold->word));
     change(s, claim_word(SEGMENT_OPENING, p->index, 0), hold->word); /* [S3] */
@@ -197,7 +210,7 @@ uint64_t segment_kept(const struct segment_census *c, enum segment_purpose purpo
     if (purpose == SEGMENT_FOR_CLEANING)
         return 0;
     uint64_t kept = c->reserve + c->kinds[SEGMENT_CLEANING];
-    return purpose == SEGMENT_FOR_PUT ? kept + TOMBSTONE_RESERVE : kept;
+    return purpose == SEGMENT_FOR_PUT ? kept + c->removals : kept;
 }
 
 bool segment_allowed(const struct segment_census *c, enum segment_purpose purpose)
@@ -211,11 +224,14 @@ bool segment_allowed(const struct segment_census *c, enum segment_purpose purpos
  * What the cleaner moves has a segment of its own, unless these are scarce: users fill the rest of
  * it, which would bring what is free below the reserve, and nothing would bring it back.
  */
-static bool may_adopt(const struct segment_census *c, enum segment_purpose purpose)
+static bool may_adopt(const struct arena *a, const struct segment_census *c,
+                      enum segment_purpose purpose)
 {
+    if (a->cache) /* where these do not mix */
+        return true;
     if (purpose == SEGMENT_FOR_PUT)
         return c->live < c->admitted;
-    return purpose == SEGMENT_FOR_TOMBSTONE || c->available <= c->reserve + TOMBSTONE_RESERVE;
+    return purpose == SEGMENT_FOR_TOMBSTONE || c->available <= c->reserve + c->removals;
 }
 
 int segment_open(const struct participant *p, enum segment_purpose purpose, uint64_t need,
@@ -232,13 +248,14 @@ int segment_open(const struct participant *p, enum segment_purpose purpose, uint
     /* beyond what is admitted the segment is for one delete: puts would go on in the rest of it */
     hold->crowded = c.kinds[SEGMENT_OPEN] > c.capacity >> CROWDED_SHIFT ||
                     (purpose == SEGMENT_FOR_TOMBSTONE && c.live >= c.admitted);
-    if (may_adopt(&c, purpose) && adopt_partial(p, need, hold))
+    bool kept = purpose == SEGMENT_FOR_CLEANING;
+    if (may_adopt(a, &c, purpose) && adopt_partial(p, kept, need, hold))
         return 0;
     if (!segment_allowed(&c, purpose))
         return SHMKV_ENOSPC;
     if (!claim_unused(p, SEGMENT_FREE, &hold->id) && !fill_hole(p, &hold->id))
         return SHMKV_ENOSPC;
-    begin_life(p, hold);
+    begin_life(p, kept, hold);
     return 0;
 }
 

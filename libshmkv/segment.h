@@ -78,6 +78,7 @@ struct segment_census {
     uint64_t capacity;  /* segments that the limit allows, beside the index as it is */
     uint64_t available; /* free, or holes that may be filled */
     uint64_t reserve;   /* of them kept for the cleaner */
+    uint64_t removals;  /* and for tombstones, so that a full store can be emptied */
     uint64_t admitted;  /* bytes of current records up to which puts are taken: beyond it cleaning
                            would cost ever more, and deleting would find no room */
 };

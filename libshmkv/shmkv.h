@@ -88,6 +88,7 @@ enum shmkv_open_flag {
     SHMKV_PRELOAD = 1u << 3,   /* fault the store's memory in before returning */
     SHMKV_NO_KEEPER = 1u << 4, /* run no housekeeping thread in this process */
     SHMKV_KEEPER = 1u << 5,    /* run it from the start, and before those of other processes */
+    SHMKV_CACHE = 1u << 6,     /* a new store is a cache: it evicts keys rather than be full */
 };
 
 /* How to open.  Zero is a good value for every member. */
@@ -417,7 +418,8 @@ SHMKV_API int shmkv_wait_any(struct shmkv *db, uint64_t *ticket, int64_t timeout
     X(stalls, "writes that had to wait for room")                                                  \
     X(wakes, "futex wake-ups sent")                                                                \
     X(reaped, "dead processes cleaned up after")                                                   \
-    X(graces, "grace periods completed")
+    X(graces, "grace periods completed")                                                           \
+    X(evictions, "keys evicted from a cache")
 
 /* A snapshot of counters and sizes; bytes unless named otherwise. */
 struct shmkv_stats {

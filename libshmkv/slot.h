@@ -12,6 +12,7 @@
  *   MOVED_EMPTY           1              was empty when the resize came by; terminal
  *   MOVED                 of the key     the record was moved to the next table; terminal
  *   MOVED_DROPPED         of the key     a tombstone that was dropped; terminal
+ *   EVICTED               of the key     the key was evicted: a slot of no key until a resize
  *   record                of the key     the newest record of the key; FROZEN: a mover is at it
  *
  * A slot that has a tag keeps it, so a tag comparison on stale bytes can only err on EMPTY.
@@ -30,6 +31,7 @@
 /* Offsets that no record can have: the superblock lies there. */
 #define SLOT_OFFSET_MOVED 8ull
 #define SLOT_OFFSET_DROPPED 16ull
+#define SLOT_OFFSET_EVICTED 24ull
 #define SLOT_MOVED_EMPTY SLOT_TAG_MOVED_EMPTY
 
 /* The low bits of the hash, one of them set, so that no key has a tag with a meaning of its own;
@@ -70,6 +72,16 @@ static inline uint64_t slot_dropped(uint64_t word)
     return slot_record(slot_tag_of(word), SLOT_OFFSET_DROPPED);
 }
 
+static inline uint64_t slot_evicted(uint64_t word)
+{
+    return slot_record(slot_tag_of(word), SLOT_OFFSET_EVICTED);
+}
+
+static inline bool slot_is_evicted(uint64_t word)
+{
+    return slot_offset(word) == SLOT_OFFSET_EVICTED;
+}
+
 static inline bool slot_is_moved(uint64_t word)
 {
     return slot_offset(word) == SLOT_OFFSET_MOVED;
@@ -89,7 +101,7 @@ static inline bool slot_is_terminal(uint64_t word)
 
 static inline bool slot_is_record(uint64_t word)
 {
-    return slot_offset(word) > SLOT_OFFSET_DROPPED;
+    return slot_offset(word) > SLOT_OFFSET_EVICTED;
 }
 
 #endif

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 
 #include "error.h"
+#include "evict.h"
 #include "reap.h"
 
 #define CLOSED_KEPT 64u  /* closed handles that still say SHMKV_ECLOSED */
@@ -82,6 +83,17 @@ static void free_context(struct context *c)
 }
 
 /* NULL: *@rc says why. */
+static int join(struct participant *p, const struct store *s)
+{
+    int rc = epoch_join(p, &s->arena, s->process.index);
+    if (rc != 0)
+        return rc;
+    rc = evict_join(p);
+    if (rc != 0)
+        epoch_leave(p);
+    return rc;
+}
+
 static struct context *make_context(struct store *s, int *rc)
 {
     struct context *c = allocate_context();
@@ -91,12 +103,11 @@ static struct context *make_context(struct store *s, int *rc)
     }
     *c = (struct context){.store = s, .ours = true};
     c->writer.puts = c->writer.moves = c->reservation = (struct append)APPEND_INIT;
-    *rc = epoch_join(&c->writer.self, &s->arena, s->process.index);
+    *rc = join(&c->writer.self, s);
     if (*rc != 0) {
         free_context(c);
         return NULL;
     }
-    c->unfenced = c->writer.self.fenced ? NULL : s;
     c->next = s->contexts;
     s->contexts = c;
     return c;
@@ -115,7 +126,7 @@ static void end_context(struct store *s, struct context *c)
     } else {
         epoch_leave(&c->writer.self);
     }
-    c->store = c->unfenced = NULL;
+    c->store = NULL;
 }
 
 /* In a child the list ends with its parent's first context: that is empty. */
@@ -248,7 +259,7 @@ int store_check_writable(struct context *c)
         keeper_start(&s->keeper, &s->arena, &s->process, s->service);
         registry_unlock();
     }
-    c->plain = !s->wants_keeper || c->writes > KEEPER_AFTER;
+    c->plain = (!s->wants_keeper || c->writes > KEEPER_AFTER) && !s->arena.cache;
     return 0;
 }
 
@@ -325,6 +336,7 @@ static int open_store(const char *name, const struct shmkv_options *o, struct st
         .create = (o->flags & SHMKV_CREATE) != 0,
         .exclusive = (o->flags & SHMKV_EXCLUSIVE) != 0,
         .readonly = (o->flags & SHMKV_READONLY) != 0,
+        .cache = (o->flags & SHMKV_CACHE) != 0,
         .mode = o->mode,
         .size = o->size,
         .shm_dir = o->shm_dir,
@@ -409,7 +421,7 @@ static void preload(const struct arena *a)
 static int check_options(const char *name, const struct shmkv_options *o)
 {
     const unsigned known = SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_READONLY | SHMKV_PRELOAD |
-                           SHMKV_NO_KEEPER | SHMKV_KEEPER;
+                           SHMKV_NO_KEEPER | SHMKV_KEEPER | SHMKV_CACHE;
     if (name == NULL || (o->flags & ~known) != 0)
         return error_set(SHMKV_EINVAL, "open: %s",
                          name == NULL ? "the name is NULL" : "unknown flags");

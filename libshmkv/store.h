@@ -40,12 +40,10 @@ struct shmkv {
 struct context {
     struct writer writer; /* first: writer.self is what sections need */
     struct store *store;  /* NULL: the store was closed, or the context is a parent's */
-    struct store
-        *unfenced; /* the same, but NULL for who must fence: a read begins without a test */
-    bool reserved; /* a reservation is open */
+    bool reserved;        /* a reservation is open */
     struct append reservation;
     uint32_t writes;         /* until the keeper is started */
-    bool plain;              /* may write, and nothing is left to be started */
+    bool plain;              /* may write, nothing is left to be started, and it is no cache */
     bool ours;               /* made by this process: empty contexts are a parent's */
     struct context *next;    /* of the store */
     struct context *sibling; /* of the thread */

@@ -186,6 +186,55 @@ static void a_mover_is_overtaken(void **state)
     }
 }
 
+/* ---- INV-R5 -------------------------------------------------------------------------------- */
+
+static void evict_all(struct scene *s)
+{
+    for (unsigned i = 1; i < KEYS; i += 2) {
+        uint64_t at = offset_of(s->a, record_found(&s->other, numbered(i)));
+        const struct segment *seg = segment_at(s->a, arena_segment_of(s->a, at));
+        assert_int_equal(index_evict(&s->other, at, load_acquire(&seg->state)), INDEX_EVICTED);
+    }
+}
+
+/* In the new table, behind the mover's back. */
+static void finish_and_evict(void *arg)
+{
+    struct scene *s = arg;
+    resize_finish(&s->other.self);
+    evict_all(s);
+    s->passed++;
+}
+
+static void evict_and_finish(void *arg)
+{
+    struct scene *s = arg;
+    evict_all(s);
+    resize_finish(&s->other.self);
+    s->passed++;
+}
+
+/* It has read the frozen word, and comes to its destination when the key was there and went. */
+static void a_mover_brings_nothing_evicted_back(void **state)
+{
+    static const char *const points[] = {"move.placing", "move.frozen", "move.placed"};
+    static void (*const ways[])(void *) = {finish_and_evict, evict_and_finish};
+    for (unsigned i = 0; i < ARRAY_SIZE(points) * ARRAY_SIZE(ways); i++) {
+        for (unsigned nth = 1; nth < 60; nth += 29) {
+            struct scene s;
+            begin(&s, state);
+            grow(&s);
+            point_arm(points[i % 3], nth, POINT_CALL, ways[i / 3], &s);
+            resize_finish(&s.w.self);
+            point_disarm();
+            for (unsigned k = 1; k < KEYS; k += 2)
+                assert_null(record_found(&s.w, numbered(k)));
+            overwrite_all(&s);
+            end(&s, "new");
+        }
+    }
+}
+
 /* With bare area numbers it would install a table that has died meanwhile. */
 static void a_finisher_is_overtaken(void **state)
 {
@@ -352,6 +401,7 @@ int main(void)
         FIXTURE(a_claimer_costs_one_area),
         FIXTURE(a_claim_is_not_taken_from_who_uses_it),
         FIXTURE(a_claim_that_is_used_meanwhile_lives),
+        FIXTURE(a_mover_brings_nothing_evicted_back),
     };
     return cmocka_run_group_tests_name("resize, overtaken", tests, NULL, NULL);
 }

@@ -190,6 +190,49 @@ static void a_late_mover_never_leaves_its_target(void **state)
     writer_end(&m.w);
 }
 
+/* ---- INV-R5 -------------------------------------------------------------------------------- */
+
+/* What was evicted there was another key: this one's slot is frozen still. */
+static void an_evicted_slot_is_passed(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    writer_put(&m.w, "k", "value");
+    _Atomic uint64_t *slot = slot_of(&m, "k");
+    uint64_t word = load_acquire(slot);
+    start(&m);
+    store_seq_cst(home_of(&m, "k"), slot_evicted(word));
+    store_seq_cst(slot, word | SLOT_FROZEN);
+    assert_true(slot_is_moved(move(&m, slot)));
+    assert_true(slot_is_evicted(load_acquire(home_of(&m, "k"))));
+    assert_int_equal(slots_with(m.a, m.to, "k", NULL), 1);
+    assert_memory_equal(record_value(record_found(&m.w, "k")), "value", 5);
+    writer_put(&m.w, "k", "young");
+    assert_int_equal(slots_with(m.a, m.to, "k", NULL), 1);
+    writer_end(&m.w);
+}
+
+/* In the old table it is dropped, and ends no probe. */
+static void an_evicted_slot_is_dropped(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    writer_put(&m.w, "k", "value");
+    _Atomic uint64_t *slot = slot_of(&m, "k");
+    uint64_t word = load_acquire(slot);
+    store_seq_cst(slot, slot_evicted(word));
+    assert_null(record_found(&m.w, "k"));
+    writer_put(&m.w, "k", "again");
+    assert_int_equal(slots_with(m.a, m.from, "k", NULL), 1);
+    assert_true(slot_is_evicted(load_acquire(slot)));
+    start(&m);
+    assert_true(move(&m, slot) == slot_dropped(word));
+    assert_memory_equal(record_value(record_found(&m.w, "k")), "again", 5);
+    finish(&m);
+    assert_memory_equal(record_value(record_found(&m.w, "k")), "again", 5);
+    writer_end(&m.w);
+}
+
 /* ---- INV-R3 -------------------------------------------------------------------------------- */
 
 static void a_frozen_tombstone_is_copied(void **state)
@@ -496,6 +539,8 @@ static void an_idle_claim_is_taken_in_need(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        FIXTURE(an_evicted_slot_is_passed),
+        FIXTURE(an_evicted_slot_is_dropped),
         FIXTURE(an_empty_slot_is_closed),
         FIXTURE(a_record_is_copied_and_found_all_the_time),
         FIXTURE(a_key_that_is_there_is_not_copied_again),

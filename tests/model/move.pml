@@ -4,12 +4,12 @@
  *
  * Three tables of three slots, resized T0 -> T1 -> T2 by a keeper each.  Two workers each do one
  * operation on one of two keys that share a home slot: get, put, put if absent, delete, relocate,
- * look whether a record is current.  Workers help to move the slot of their key and may stall at
+ * evict, look whether a record is current.  Workers help to move the slot of their key and may stall at
  * any step, so one that stalls in T0 wakes up in the middle of the second resize.  A death is an
  * endless stall.
  *
  * The label probe is find, for writers (find_place() in index.c) and for readers (probe_table()),
- * act is put and relocate (publish(), swing(); is_current() in cleaner.c), the inline move is
+ * act is put, relocate and evict (publish(), swing(), vacate(); is_current() in cleaner.c), the inline move is
  * resize_move_slot() with place(), keeper is show_next() and finish() in resize.c.  The rules are
  * those of shmkv-design(7).  One step is one access to shared memory, but for
  *   - a load and the CAS that expects its value, where a failed CAS repeats the load at once;
@@ -36,12 +36,17 @@
  *   BREAK_R12_MOVED     the mover passes over MOVED, of its key's tag, in its destination
  *   BREAK_R12_LEAVE     the mover follows MOVED and MOVED_EMPTY out of its destination
  *   BREAK_R12_DROP      a frozen tombstone is dropped
+ *   BREAK_R12_EVICTED   the mover passes over EVICTED, of its key's tag, in its destination
+ *   BREAK_R13_EVICT     eviction acts in the old table and in the next one at once: it takes a frozen
+ *                       record out
  *   BREAK_R13_DIRECT    a writer that sees next goes to the new table at once
  *   BREAK_R13_FILL      a writer fills an EMPTY of the old table whatever it saw
  *   BREAK_R13_CLEANER   relocation replaces a frozen record in place
  *   BREAK_R13_GIVE_UP   relocation takes a failed CAS as the death of its record
  *   BREAK_R18           a tombstone of the running epoch is dropped
+ *   BREAK_R7_EVICT      a record of the running epoch is evicted
  *   HOLDS_SAME_TAG      both keys have one tag
+ *   HOLDS_EVICT         one worker evicts; else none does, with both keys of their own tags
  *   HOLDS_R13_NEXT      a writer that sees next but no MOVED of its tag may fill an EMPTY: the CAS
  *                       from EMPTY makes that sound, and readers rely on the same.  To have met
  *                       MOVED of the tag and to fill is what loses keys (BREAK_R13_FILL).
@@ -55,6 +60,8 @@
 #define FROZEN 16
 #define MOVED_EMPTY 32
 #define MOVED(k) (33 + TAG(k)) /* and MOVED_DROPPED: they differ for the top-up only */
+#define EVICTED(k) (40 + TAG(k))
+#define IS_EVICTED(w) ((w) >= 40)
 #ifdef HOLDS_SAME_TAG
 #define TAG(k) 0
 #else
@@ -62,7 +69,7 @@
 #endif
 
 #define OTHER_TAG(w, k) \
-    (((w) > MOVED_EMPTY && (w) != MOVED(k)) || (IS_RECORD(w) && TAG(rkey[REC(w)]) != TAG(k)))
+    (((w) > MOVED_EMPTY && (w) != MOVED(k) && (w) != EVICTED(k)) || (IS_RECORD(w) && TAG(rkey[REC(w)]) != TAG(k)))
 #define HOLDS_OTHER(w, k) (IS_RECORD(w) && rkey[REC(w)] != (k))
 #define IS_RECORD(w) ((w) != EMPTY && (w) < MOVED_EMPTY)
 #define REC(w) ((w) & 15)
@@ -98,14 +105,24 @@
 #define PASS_FROZEN(x) 0
 #endif
 #ifdef BREAK_R12_MOVED
-#define PASS_MOVED(x) ((x) > MOVED_EMPTY && !OTHER_TAG(x, rkey[REC(w)]))
+#define PASS_MOVED(x) ((x) > MOVED_EMPTY && !IS_EVICTED(x) && !OTHER_TAG(x, rkey[REC(w)]))
 #else
 #define PASS_MOVED(x) 0
 #endif
 #ifdef BREAK_R12_LEAVE
-#define LEAVE(x) ((x) >= MOVED_EMPTY && u + 1 < NT && !OTHER_TAG(x, rkey[REC(w)]))
+#define LEAVE(x) ((x) >= MOVED_EMPTY && !IS_EVICTED(x) && u + 1 < NT && !OTHER_TAG(x, rkey[REC(w)]))
 #else
 #define LEAVE(x) 0
+#endif
+#ifdef BREAK_R12_EVICTED
+#define PASS_EVICTED(x, s) IS_EVICTED(x)
+#else
+#define PASS_EVICTED(x, s) (IS_EVICTED(x) && (s) == w) /* it was another key: ours is frozen still */
+#endif
+#ifdef BREAK_R7_EVICT
+#define OUTDATE(v) 0
+#else
+#define OUTDATE(v) (EPOCH(v) == G && G < GMAX)
 #endif
 #ifdef BREAK_R13_DIRECT
 #define DIRECT(t) (next[t])
@@ -121,6 +138,8 @@
 #endif
 #ifdef BREAK_R13_CLEANER
 #define IN_PLACE(w) (op == RELOCATE)
+#elif defined(BREAK_R13_EVICT)
+#define IN_PLACE(w) (op == EVICT)
 #else
 #define IN_PLACE(w) 0
 #endif
@@ -168,7 +187,8 @@ inline move(t, i)
     atomic {
         w = SLOT(t, i);
         if
-        :: w >= MOVED_EMPTY -> w = 0; goto moved
+        :: w >= MOVED_EMPTY && !IS_EVICTED(w) -> w = 0; goto moved
+        :: IS_EVICTED(w) -> SLOT(t, i) = w - 40 + 33; w = 0; goto moved
         :: w == EMPTY -> SLOT(t, i) = MOVED_EMPTY; goto moved
         :: IS_RECORD(w) && rtomb[REC(w)] && DROPPABLE(rver[REC(w)]) && MAY_DROP(w) ->
             if
@@ -195,6 +215,7 @@ inline move(t, i)
             assert(ALONE(u, rkey[REC(w)]));
             break
         :: PASS_MOVED(x) || PASS_FROZEN(x) -> d++
+        :: !OTHER_TAG(x, rkey[REC(w)]) && PASS_EVICTED(x, SLOT(t, i)) -> d++
         :: LEAVE(x) -> u++; d = 0
         :: OTHER_TAG(x, rkey[REC(w)]) -> d++
         :: HOLDS_OTHER(x, rkey[REC(w)]) && !IS_FROZEN(x) -> d++
@@ -221,6 +242,7 @@ inline move(t, i)
 #define PUTNX 3
 #define DELETE 4
 #define RELOCATE 5
+#define EVICT 6
 
 #define READS (op <= LOOK)
 
@@ -260,7 +282,8 @@ probe:
         :: w == EMPTY && !READS && FILLS(t) -> goto act
         :: w == EMPTY && !READS && !FILLS(t) -> SLOT(t, i) = MOVED_EMPTY; goto probe
         :: w == MOVED_EMPTY -> t++; i = 0; met = 0; goto probe
-        :: w > MOVED_EMPTY -> met = (met || w == MOVED(k)); i++; goto probe
+        :: IS_EVICTED(w) -> i++; goto probe
+        :: w > MOVED_EMPTY && !IS_EVICTED(w) -> met = (met || w == MOVED(k)); i++; goto probe
         :: IS_RECORD(w) && rkey[REC(w)] != k -> i++; goto probe
         :: HOLDS(w, k) && (READS || IN_PLACE(w)) -> old = REC(w); goto act
         :: HOLDS(w, k) && !READS && !IS_FROZEN(w) && !next[t] -> old = REC(w); goto act
@@ -280,10 +303,15 @@ act:
             assert(!(old > 2 && t == 2));
 #endif
             goto done
-        :: (op == LOOK || op == RELOCATE) && old != k + 1 -> /* its record is dead, for ever */
+        :: (op == LOOK || op == RELOCATE || op == EVICT) && old != k + 1 -> /* its record is dead, for ever */
             assert(cur[k] != k + 1);
             goto done
         :: op == LOOK && old == k + 1 -> goto done
+        :: op == EVICT && old == k + 1 -> /* the word with the epoch: only raised */
+            if
+            :: OUTDATE(rver[old]) -> G++
+            :: else
+            fi
         :: op == RELOCATE && old == k + 1 ->
             rtomb[3 + me] = rtomb[old];
             rver[3 + me] = rver[old]
@@ -306,7 +334,15 @@ act:
     }
     atomic {
         if
-        :: SLOT(t, i) == w ->
+        :: SLOT(t, i) == w && op == EVICT ->
+            SLOT(t, i) = EVICTED(k);
+            assert(cur[k] == old);
+            became(k, 0);
+#ifdef WITNESS_EVICTED
+            assert(!(t == 1 && root == 0));
+#endif
+            goto done
+        :: SLOT(t, i) == w && op != EVICT ->
             SLOT(t, i) = (3 + me) | (w & FROZEN);
 #ifdef BREAK_R11
             if
@@ -408,12 +444,23 @@ init
         :: op = GET
         :: op = PUT
         :: op = DELETE
+        :: op = EVICT
         fi;
         run worker(0, K, op);
         if
         :: op = PUT; run worker(1, J, op)
         :: op < DELETE; op = PUT; run worker(1, K, op)
         :: op = DELETE; run worker(1, K, op)
+        :: op = EVICT; op = PUT; run worker(1, K, op)
+        fi;
+#elif defined(HOLDS_EVICT) || defined(BREAK_R12_EVICTED) || defined(BREAK_R13_EVICT) || \
+    defined(BREAK_R7_EVICT) || defined(WITNESS_EVICTED)
+        run worker(0, K, EVICT);
+        if
+        :: select(op : GET .. EVICT); run worker(1, K, op)
+        :: op = PUT; run worker(1, J, op)
+        :: op = DELETE; run worker(1, J, op)
+        :: op = EVICT; run worker(1, J, op)
         fi;
 #else
         select(op : GET .. RELOCATE);
@@ -435,7 +482,8 @@ init
         i = 0;
         do
         :: i < NS ->
-            assert(SLOT(0, i) >= MOVED_EMPTY && SLOT(1, i) >= MOVED_EMPTY);
+            assert(SLOT(0, i) >= MOVED_EMPTY && !IS_EVICTED(SLOT(0, i)));
+            assert(SLOT(1, i) >= MOVED_EMPTY && !IS_EVICTED(SLOT(1, i)));
             assert(!IS_RECORD(SLOT(2, i)) || cur[rkey[REC(SLOT(2, i))]] == SLOT(2, i));
             i++
         :: else -> break

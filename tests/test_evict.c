@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/* test_evict.c - a cache is never full, keeps what is read, and gives back nothing; evict.h. */
+#include "writers.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "child.h"
+#include "cleaner.h"
+#include "clock.h"
+#include "evict.h"
+#include "stats.h"
+#include "store.h"
+
+#define HOT 200u
+#define VALUE_BYTES 100u
+#define PASSES 4u /* times that a cache is filled */
+
+static const struct shmkv_options cache = {.flags = SHMKV_NO_KEEPER | SHMKV_CACHE,
+                                           .size = 4u << 20};
+
+static char value[VALUE_BYTES];
+
+static struct shmkv_stats stats_of(struct shmkv *db)
+{
+    struct shmkv_stats s;
+    assert_rc(shmkv_get_stats(db, &s), 0);
+    return s;
+}
+
+static int put_numbered(struct shmkv *db, const char *kind, unsigned i)
+{
+    char key[32];
+    int n = snprintf(key, sizeof(key), "%s %u", kind, i);
+    return shmkv_put(db, key, (size_t)n, value, sizeof(value), NULL);
+}
+
+static bool has_numbered(struct shmkv *db, const char *kind, unsigned i)
+{
+    char key[32];
+    int n = snprintf(key, sizeof(key), "%s %u", kind, i);
+    int rc = shmkv_exists(db, key, (size_t)n);
+    assert_true(rc == 0 || rc == SHMKV_ENOTFOUND);
+    return rc == 0;
+}
+
+/* How many of the keys are there; each look is a hit. */
+static unsigned count_hot(struct shmkv *db)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < HOT; i++)
+        n += has_numbered(db, "hot", i);
+    return n;
+}
+
+/* As many puts of new keys as fill the store so often. */
+static unsigned cold_puts(void)
+{
+    return PASSES * (unsigned)(cache.size / VALUE_BYTES);
+}
+
+static void assert_sound(struct shmkv *db)
+{
+    assert_rc(shmkv_check(db, NULL, NULL), 0);
+    assert_in_range(stats_of(db).memory, 1, cache.size);
+}
+
+/* ---- INV-V1 -------------------------------------------------------------------------------- */
+
+static void never_full(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    for (unsigned i = 0; i < cold_puts(); i++) {
+        assert_rc(put_numbered(db, "cold", i), 0);
+        assert_true(has_numbered(db, "cold", i));
+    }
+    struct shmkv_stats s = stats_of(db);
+    assert_in_range(s.evictions, cold_puts() / 2, cold_puts());
+    assert_int_equal(s.evictions + s.keys, cold_puts());
+    assert_in_range(s.live_bytes, cache.size / 2, cache.size); /* and yet full */
+    assert_sound(db);
+}
+
+/* Room comes from what is over before its turn, and tombstones need none of the log for long. */
+static void never_full_of_what_is_over(void **state)
+{
+    static const struct shmkv_put_options soon = {.ttl_ms = 1};
+    struct shmkv *db = fixture_db(state);
+    for (unsigned i = 0; i < cold_puts(); i++) {
+        assert_rc(shmkv_put(db, &i, sizeof(i), value, sizeof(value), i % 2 == 0 ? &soon : NULL), 0);
+        int rc = i % 3 == 0 ? shmkv_delete(db, &i, sizeof(i)) : 0;
+        assert_true(rc == 0 || rc == SHMKV_ENOTFOUND);
+    }
+    assert_sound(db);
+}
+
+/* Values from nothing to a quarter of a segment, over the same keys and new ones. */
+static void never_full_of_any_size(void **state)
+{
+    static char large[16000];
+    struct shmkv *db = fixture_db(state);
+    for (unsigned i = 0; i < 20000; i++) {
+        unsigned key = i % 3 == 0 ? i % 100 : i;
+        assert_rc(shmkv_put(db, &key, sizeof(key), large, i * 37 % sizeof(large), NULL), 0);
+    }
+    assert_sound(db);
+}
+
+/* ---- what is kept -------------------------------------------------------------------------- */
+
+/* Read while so many new keys come that none of them would be left if it were not. */
+static void what_is_read_stays(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    for (unsigned i = 0; i < HOT; i++)
+        assert_rc(put_numbered(db, "hot", i), 0);
+    for (unsigned i = 0; i < cold_puts(); i++) {
+        assert_rc(put_numbered(db, "cold", i), 0);
+        if (i % 1000 == 0)
+            assert_int_equal(count_hot(db), HOT);
+    }
+    assert_in_range(stats_of(db).relocations, HOT, UINT32_MAX);
+    assert_sound(db);
+}
+
+static void what_is_not_read_goes(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    for (unsigned i = 0; i < HOT; i++)
+        assert_rc(put_numbered(db, "hot", i), 0);
+    for (unsigned i = 0; i < cold_puts(); i++)
+        assert_rc(put_numbered(db, "cold", i), 0);
+    assert_int_equal(count_hot(db), 0);
+}
+
+/* A batch counts as single reads do. */
+static void what_is_read_in_batches_stays(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    struct shmkv_bytes keys[HOT];
+    struct shmkv_item items[HOT];
+    static char names[HOT][16];
+    for (unsigned i = 0; i < HOT; i++) {
+        assert_rc(put_numbered(db, "hot", i), 0);
+        keys[i] = (struct shmkv_bytes){names[i], (size_t)snprintf(names[i], 16, "hot %u", i)};
+    }
+    for (unsigned i = 0; i < cold_puts(); i++) {
+        struct shmkv_section s;
+        assert_rc(put_numbered(db, "cold", i), 0);
+        if (i % 1000 != 0)
+            continue;
+        assert_rc(shmkv_begin(db, &s), 0);
+        assert_int_equal(shmkv_get_many(&s, keys, HOT, items), HOT);
+        shmkv_end(&s);
+    }
+}
+
+struct reading {
+    struct fixture *fixture;
+    _Atomic uint64_t laps; /* rounds in which all hot keys were found */
+};
+
+static int read_only_reader(void *arg)
+{
+    struct reading *reading = arg;
+    struct shmkv *db = fixture_open(reading->fixture, SHMKV_READONLY);
+    while (count_hot(db) == HOT) /* until the parent ends it */
+        add_relaxed(&reading->laps, 1);
+    return 1;
+}
+
+/* A process that maps the arena read-only keeps keys by reading them. */
+static void a_reader_without_rights_counts(void **state)
+{
+    struct fixture *f = *state;
+    struct reading *reading =
+        mmap(NULL, sizeof(*reading), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    reading->fixture = f;
+    for (unsigned i = 0; i < HOT; i++)
+        assert_rc(put_numbered(f->db, "hot", i), 0);
+    pid_t pid = child_start(read_only_reader, reading);
+    int status;
+    bool ended = false;
+    for (unsigned i = 0; i < cold_puts() && !ended; i++) {
+        uint64_t laps = load_relaxed(&reading->laps);
+        assert_rc(put_numbered(f->db, "cold", i), 0);
+        while (i % 1000 == 0 && load_relaxed(&reading->laps) < laps + 2 && !ended) {
+            clock_sleep_ns(100000);
+            ended = child_ended(pid, &status);
+        }
+    }
+    assert_false(ended); /* it has found all of them, all the time */
+    child_kill(pid);
+    munmap(reading, sizeof(*reading));
+    assert_int_equal(count_hot(f->db), HOT);
+}
+
+/* ---- hits ---------------------------------------------------------------------------------- */
+
+/* More hits than the ring has room for: the last ones are marked, nothing else happens. */
+static void a_ring_forgets_the_oldest(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct shmkv *db = fixture_db(state);
+    const unsigned keys = 2 * RING_ENTRIES;
+    for (unsigned i = 0; i < keys; i++)
+        assert_rc(put_numbered(db, "k", i), 0);
+    evict_drain(&store_current->writer.self);
+    for (unsigned i = 0; i < keys; i++)
+        assert_true(has_numbered(db, "k", i));
+    assert_int_equal(evict_drain(&store_current->writer.self), RING_ENTRIES);
+    assert_int_equal(evict_drain(&store_current->writer.self), 0);
+    unsigned marked = 0;
+    for (unsigned i = 0; i < keys; i++) {
+        char key[32];
+        snprintf(key, sizeof(key), "k %u", i);
+        const struct record *r = record_found(&store_current->writer, key);
+        bool hit = (load_relaxed(&r->state) & RECORD_HIT) != 0;
+        assert_true((load_relaxed(&r->state) & RECORD_PUBLISHED) != 0);
+        marked += hit;
+        if (hit) /* it is not noted twice */
+            assert_true(has_numbered(db, "k", i));
+    }
+    assert_in_range(marked, RING_ENTRIES - RING_ENTRIES / 50, RING_ENTRIES + RING_ENTRIES / 50);
+    assert_int_equal(evict_drain(&store_current->writer.self), 0);
+    assert_true(a->cache);
+}
+
+/* ---- INV-V2, INV-V3 ------------------------------------------------------------------------ */
+
+/* A section that stands holds memory back: the put says so, and the cache is not emptied for it. */
+static void a_held_segment_costs_little(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    struct shmkv_reader *reader;
+    struct shmkv_section s;
+    for (unsigned i = 0; i < cold_puts(); i++)
+        assert_rc(put_numbered(db, "cold", i), 0);
+    uint64_t before = stats_of(db).keys;
+    assert_rc(shmkv_reader_open(db, &reader), 0);
+    assert_rc(shmkv_reader_begin(reader, &s), 0);
+    int rc = 0;
+    for (unsigned i = 0; rc == 0 && i < cold_puts(); i++)
+        rc = put_numbered(db, "more", i);
+    assert_int_equal(rc, SHMKV_EHELD);
+    assert_in_range(stats_of(db).keys, before / 4 * 3, before + before / 4);
+    shmkv_end(&s);
+    shmkv_reader_close(reader);
+    assert_rc(put_numbered(db, "more", 0), 0);
+    assert_sound(db);
+}
+
+/* Everything was read, every time: something goes all the same. */
+static void all_hot_is_no_excuse(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    for (unsigned i = 0; i < cold_puts(); i++) {
+        assert_rc(put_numbered(db, "k", i), 0);
+        for (unsigned back = 0; back < 20 && back <= i; back++)
+            has_numbered(db, "k", i - back * (i / 20));
+    }
+    assert_sound(db);
+}
+
+/* ---- INV-V4 -------------------------------------------------------------------------------- */
+
+static int evict(struct writer *w, const char *key)
+{
+    const struct arena *a = w->self.arena;
+    const struct record *r = record_found(w, key);
+    uint64_t at = offset_of(a, r), id = arena_segment_of(a, at);
+    append_close(&w->puts, a);
+    uint64_t word = load_acquire(&segment_at(a, id)->state);
+    assert_true(segment_claim_victim(&w->self, id, word));
+    int rc = index_evict(w, at, claim_word(SEGMENT_CLEANING, w->self.index, 0));
+    assert_int_equal(index_evict(w, at, claim_word(SEGMENT_CLEANING, w->self.index, 0)), 0);
+    segment_unclaim_owner(&w->self, id);
+    return rc;
+}
+
+static void an_evicted_key_comes_back_younger(void **state)
+{
+    struct writer w;
+    uint64_t last = 0;
+    writer_begin(&w, fixture_arena(state), writers_process(state));
+    for (unsigned i = 0; i < 50; i++) {
+        uint64_t version = writer_put(&w, "k", "value");
+        assert_true(version > last);
+        assert_int_equal(evict(&w, "k"), INDEX_EVICTED);
+        assert_null(record_found(&w, "k"));
+        last = version;
+    }
+    assert_int_equal(slots_with(w.self.arena, table_root(w.self.arena), "k", NULL), 0);
+    writer_end(&w);
+    assert_rc(shmkv_check(fixture_db(state), NULL, NULL), 0);
+}
+
+/* Tombstones too: the key stays absent, its slot is free for the next table. */
+static void an_evicted_tombstone_leaves_nothing(void **state)
+{
+    struct writer w;
+    writer_begin(&w, fixture_arena(state), writers_process(state));
+    writer_put(&w, "k", "value");
+    writer_delete(&w, "k");
+    assert_int_equal(evict(&w, "k"), INDEX_EVICTED);
+    assert_null(record_found(&w, "k"));
+    assert_int_equal(resize_grow(&w.self, &w.resizer, table_root(w.self.arena)), 0);
+    resize_finish(&w.self);
+    const struct table *t = table_of(w.self.arena, table_root(w.self.arena));
+    for (uint64_t i = 0; i < t->slots; i++)
+        assert_true(load_acquire(&table_slots(w.self.arena, t)[i]) == SLOT_EMPTY);
+    writer_end(&w);
+}
+
+/* A record that was replaced meanwhile is dead, and its key stays. */
+static void only_the_current_record_goes(void **state)
+{
+    struct writer w;
+    const struct arena *a = fixture_arena(state);
+    writer_begin(&w, a, writers_process(state));
+    writer_put(&w, "k", "old");
+    uint64_t at = offset_of(a, record_found(&w, "k")), id = arena_segment_of(a, at);
+    append_close(&w.puts, a);
+    assert_true(segment_claim_victim(&w.self, id, load_acquire(&segment_at(a, id)->state)));
+    writer_put(&w, "k", "new");
+    assert_int_equal(index_evict(&w, at, claim_word(SEGMENT_CLEANING, w.self.index, 0)), 0);
+    assert_memory_equal(record_value(record_found(&w, "k")), "new", 3);
+    segment_unclaim_owner(&w.self, id);
+    writer_end(&w);
+}
+
+/* A cache stays one for whoever opens it. */
+static void a_cache_is_one_for_all(void **state)
+{
+    struct shmkv *db = fixture_open(*state, SHMKV_READONLY);
+    assert_true(audit_arena(db)->cache);
+    assert_rc(shmkv_close(db), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FIXTURE_WITH(never_full, &cache),
+        FIXTURE_WITH(never_full_of_what_is_over, &cache),
+        FIXTURE_WITH(never_full_of_any_size, &cache),
+        FIXTURE_WITH(what_is_read_stays, &cache),
+        FIXTURE_WITH(what_is_not_read_goes, &cache),
+        FIXTURE_WITH(what_is_read_in_batches_stays, &cache),
+        FIXTURE_WITH(a_reader_without_rights_counts, &cache),
+        FIXTURE_WITH(a_ring_forgets_the_oldest, &cache),
+        FIXTURE_WITH(a_held_segment_costs_little, &cache),
+        FIXTURE_WITH(all_hot_is_no_excuse, &cache),
+        FIXTURE_WITH(an_evicted_key_comes_back_younger, &cache),
+        FIXTURE_WITH(an_evicted_tombstone_leaves_nothing, &cache),
+        FIXTURE_WITH(only_the_current_record_goes, &cache),
+        FIXTURE_WITH(a_cache_is_one_for_all, &cache),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
