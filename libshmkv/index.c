@@ -101,6 +101,7 @@ struct place {
     _Atomic uint64_t *slot;
     uint64_t word;
     const struct record *old; /* NULL: the slot is EMPTY */
+    uint64_t old_bytes;
 };
 
 enum find { FIND_PLACE, FIND_NEXT, FIND_FULL, FIND_DAMAGED };
@@ -141,6 +142,7 @@ static enum find look_at(const struct participant *p, const struct index_key *k,
         return FIND_NEXT;
     }
     at->old = arena_at(a, slot_offset(at->word));
+    at->old_bytes = record_size(at->old);
     return FIND_PLACE;
 }
 
@@ -199,9 +201,12 @@ static inline bool peek_place(const struct arena *a, const struct index_key *k, 
     if (at->word == SLOT_EMPTY)
         return true;
     at->old = arena_at(a, slot_offset(at->word));
-    return likely((at->word & (SLOT_FROZEN | SLOT_TAG_MASK)) == slot_tag(k->hash) &&
-                  index_in_log(a, slot_offset(at->word)) &&
-                  record_has_key(at->old, k->data, k->size) && index_fits_log(a, at->old));
+    uint64_t offset = slot_offset(at->word) - a->log_offset;
+    if (unlikely((at->word & (SLOT_FROZEN | SLOT_TAG_MASK)) != slot_tag(k->hash) ||
+                 offset > a->log_plain || !record_has_key(at->old, k->data, k->size)))
+        return false;
+    at->old_bytes = record_size(at->old);
+    return likely(offset + at->old_bytes <= a->log_bytes);
 }
 
 /* ---- publish ------------------------------------------------------------------------------- */
@@ -235,11 +240,16 @@ static uint64_t choose_version(const struct arena *a, const struct record *old)
     return version;
 }
 
-static void count_change(struct writer *w, const struct index_change *c, const struct record *old)
+static inline void count_change(struct writer *w, const struct index_change *c,
+                                const struct record *old)
 {
     const struct participant *p = &w->self;
     bool was = old != NULL && old->type == RECORD_PAIR;
     bool is = c->spec.type == RECORD_PAIR;
+    if (likely(is && was)) {
+        stat_add(p, STAT_puts, 1);
+        return;
+    }
     if (old == NULL || was != is)
         stat_add(p, is ? STAT_keys_added : STAT_keys_removed, 1);
     if (!is)
@@ -319,7 +329,7 @@ static int publish(struct writer *w, struct append *l, struct index_change *c, s
             if (at.old == NULL)
                 w->resizer.low = --w->resizer.tickets.count == 0;
             if (at.old != NULL)
-                segment_add_dead(a, slot_offset(at.word), record_size(at.old));
+                segment_add_dead(a, slot_offset(at.word), at.old_bytes);
             count_change(w, c, at.old);
             return 0;
         }

@@ -7,7 +7,6 @@
 
 #include "cleaner.h"
 #include "error.h"
-#include "notify.h"
 #include "point.h"
 
 #define PREPARE_BYTES (64u << 10)
@@ -120,32 +119,15 @@ static struct index_change change_of(const struct arena *a, const struct ops_wri
     };
 }
 
-/* What comes after a publication, outside of its section. */
-static inline void published(struct context *c, uint64_t hash)
+void ops_tend(struct context *c)
 {
     struct writer *wr = &c->writer;
-    notify_change(&wr->self, hash);
-    if (unlikely(wr->puts.hold.crowded)) /* an eighth of the segments is owned: lease per write */
+    if (wr->puts.hold.crowded) /* an eighth of the segments is owned: lease per write */
         append_close(&wr->puts, &c->store->arena);
-    if (unlikely(wr->resizer.low)) {
+    if (wr->resizer.low) {
         wr->resizer.low = false;
         resize_prepare(&wr->self, &wr->resizer, PREPARE_BYTES);
     }
-}
-
-int ops_try(struct context *c, struct index_change *ch)
-{
-    struct writer *wr = &c->writer;
-    if (unlikely(wr->busy || !append_has_room(&wr->puts, ch->bytes)))
-        return INDEX_AGAIN;
-    wr->busy = true;
-    barrier_compiler(); /* as in guarded_change() [B1] */
-    int rc = index_write(wr, ch);
-    if (likely(rc == 0))
-        published(c, ch->hash);
-    barrier_compiler(); /* [B1] */
-    wr->busy = false;
-    return rc;
 }
 
 static inline int change(struct context *c, const struct ops_write *w, struct index_change *ch,
@@ -163,7 +145,7 @@ static inline int change(struct context *c, const struct ops_write *w, struct in
         if (likely(rc == 0))
             rc = reserved ? index_publish_reserved(wr, &c->reservation, ch) : index_write(wr, ch);
         if (likely(rc == 0))
-            published(c, w->hash);
+            ops_published(c, w->hash);
         if (rc == INDEX_NEED_TICKET)
             rc = grow(c, &need);
         else if (rc != INDEX_AGAIN)

@@ -3,6 +3,7 @@
 #ifndef SHMKV_OPS_H
 #define SHMKV_OPS_H
 
+#include "notify.h"
 #include "store.h"
 
 /* A change of one key, as asked for. */
@@ -32,18 +33,41 @@ int ops_check_key(const void *key, size_t klen);
 /* Do it: find room, take part in resizes, publish, wake.  *@version, if given: what was written. */
 int ops_change(struct context *c, const struct ops_write *w, uint64_t *version);
 
+/* What a writer owes after some of its writes: give a leased segment back, prepare a table. */
+void ops_tend(struct context *c);
+
+/* What comes after a publication, outside of its section. */
+static ALWAYS_INLINE void ops_published(struct context *c, uint64_t hash)
+{
+    notify_change(&c->writer.self, hash);
+    if (unlikely(c->writer.puts.hold.crowded || c->writer.resizer.low))
+        ops_tend(c);
+}
+
 /*
  * ops_try() - one attempt where nothing stands in the way: the common case of ops_change().
  * 0, SHMKV_ENOTFOUND; anything else: nothing happened, ops_change() will say why.
  */
-int ops_try(struct context *c, struct index_change *ch);
+static ALWAYS_INLINE int ops_try(struct context *c, struct index_change *ch)
+{
+    struct writer *wr = &c->writer;
+    if (unlikely(wr->busy || !append_has_room(&wr->puts, ch->bytes)))
+        return INDEX_AGAIN;
+    wr->busy = true;
+    barrier_compiler(); /* as in ops_change() [B1] */
+    int rc = index_write(wr, ch);
+    if (likely(rc == 0))
+        ops_published(c, ch->hash);
+    barrier_compiler(); /* [B1] */
+    wr->busy = false;
+    return rc;
+}
 
-/* May ops_try() be used: sound sizes, a writable store, no keeper to be started? */
+/* May ops_try() be used: sound arguments, a writable store, no keeper to be started?  Whether
+ * there is room for such a record it sees itself. */
 static inline bool ops_is_plain(const struct context *c, const void *key, size_t klen, size_t vlen)
 {
-    return c->plain && key != NULL && klen - 1 < SHMKV_KEY_MAX &&
-           vlen <= c->writer.self.arena->segment_mask / 4 &&
-           klen <= c->writer.self.arena->segment_mask / 4 &&
+    return c->plain && key != NULL && klen - 1 < SHMKV_KEY_MAX && vlen <= UINT32_MAX &&
            load_relaxed(&c->writer.self.arena->sb->state) == STORE_READY; /* final */
 }
 

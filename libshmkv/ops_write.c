@@ -10,14 +10,19 @@
 
 static const struct shmkv_put_options no_options;
 
-/* The hash of a key that is yet to be checked; its bucket is fetched meanwhile. */
+/* The hash of a key; its bucket is fetched meanwhile. */
 static inline uint64_t prefetch_one(struct context *c, const void *key, size_t klen)
 {
     const struct arena *a = c->writer.self.arena;
-    bool sound = key != NULL && klen <= SHMKV_KEY_MAX;
-    uint64_t hash = hash_key(key, sound ? klen : 0, &a->hash_secret);
+    uint64_t hash = hash_key(key, klen, &a->hash_secret);
     index_prefetch(a, hash);
     return hash;
+}
+
+/* The same for a key that is yet to be checked. */
+static uint64_t prefetch_unchecked(struct context *c, const void *key, size_t klen)
+{
+    return prefetch_one(c, key, key != NULL && klen <= SHMKV_KEY_MAX ? klen : 0);
 }
 
 static int check_value(const struct arena *a, const struct ops_write *w)
@@ -88,11 +93,12 @@ static int put(struct context *c, struct ops_write *w, const struct shmkv_put_op
 }
 
 /* What is not the common case: options, refusals, a full segment, the first writes of a thread. */
-static NOINLINE int put_slowly(struct context *c, struct ops_write *w,
+static NOINLINE int put_slowly(struct shmkv *db, struct ops_write *w,
                                const struct shmkv_put_options *opt)
 {
     const struct shmkv_put_options *o = opt != NULL ? opt : &no_options;
-    int rc = store_check_writable(c);
+    struct context *c;
+    int rc = store_writer(db, &c);
     if (rc == 0)
         rc = check_flags(o);
     if (rc != 0)
@@ -100,6 +106,7 @@ static NOINLINE int put_slowly(struct context *c, struct ops_write *w,
     if (c->store->arena.cache)
         evict_drain_owner(&c->writer.self);
     w->condition = condition_of(o);
+    w->hash = prefetch_unchecked(c, w->key, w->klen);
     return put(c, w, o);
 }
 
@@ -107,13 +114,12 @@ static NOINLINE int put_slowly(struct context *c, struct ops_write *w,
 FLATTEN int shmkv_put(struct shmkv *db, const void *key, size_t klen, const void *val, size_t vlen,
                       const struct shmkv_put_options *opt)
 {
-    struct context *c;
-    int rc = store_context(db, &c);
-    if (unlikely(rc != 0))
-        return rc;
-    uint64_t hash = prefetch_one(c, key, klen); /* before all else */
-    if (likely(opt == NULL && val != NULL && ops_is_plain(c, key, klen, vlen))) {
-        struct index_change ch = {.hash = hash, .bytes = record_bytes(klen, vlen, false)};
+    struct context *c = store_last_context(db);
+    if (likely(c != NULL && opt == NULL && val != NULL && ops_is_plain(c, key, klen, vlen))) {
+        struct index_change ch;
+        ch.hash = prefetch_one(c, key, klen); /* before all else */
+        ch.condition = INDEX_ALWAYS;
+        ch.bytes = record_bytes(klen, vlen, false);
         ch.spec = (struct record_spec){.key = key,
                                        .value = val,
                                        .klen = (uint32_t)klen,
@@ -122,8 +128,8 @@ FLATTEN int shmkv_put(struct shmkv *db, const void *key, size_t klen, const void
         if (likely(ops_try(c, &ch) == 0))
             return 0;
     }
-    struct ops_write w = {.key = key, .klen = klen, .val = val, .vlen = vlen, .hash = hash};
-    return put_slowly(c, &w, opt);
+    struct ops_write w = {.key = key, .klen = klen, .val = val, .vlen = vlen};
+    return put_slowly(db, &w, opt);
 }
 
 int shmkv_cas(struct shmkv *db, const void *key, size_t klen, uint64_t expected, const void *val,
@@ -139,7 +145,7 @@ int shmkv_cas(struct shmkv *db, const void *key, size_t klen, uint64_t expected,
     struct ops_write w = {.key = key, .klen = klen, .val = val, .vlen = vlen};
     w.condition = INDEX_IF_VERSION;
     w.expected = expected;
-    w.hash = prefetch_one(c, key, klen);
+    w.hash = prefetch_unchecked(c, key, klen);
     return put(c, &w, o);
 }
 
@@ -156,7 +162,7 @@ FLATTEN int shmkv_delete(struct shmkv *db, const void *key, size_t klen)
     int rc = store_context(db, &c);
     if (unlikely(rc != 0))
         return rc;
-    uint64_t hash = prefetch_one(c, key, klen);
+    uint64_t hash = prefetch_unchecked(c, key, klen);
     if (likely(ops_is_plain(c, key, klen, 0))) {
         uint32_t vlen = c->writer.self.arena->tombstone_bytes;
         struct index_change ch = {.hash = hash, .bytes = record_bytes(klen, vlen, false)};
@@ -182,7 +188,7 @@ static void prefetch(struct context *c, const struct shmkv_bytes *keys, size_t n
 {
     const struct arena *a = &c->store->arena;
     for (size_t i = 0; i < n; i++)
-        hash[i] = prefetch_one(c, keys[i].data, keys[i].size);
+        hash[i] = prefetch_unchecked(c, keys[i].data, keys[i].size);
     uint64_t outer = epoch_enter(&c->writer.self);
     for (size_t i = 0; i < n; i++)
         index_prefetch_record(a, hash[i]);
