@@ -12,6 +12,8 @@
 #define FASTEST 10e6
 /* After so many slices that write, the engines get new stores. */
 #define SLICES_PER_STORE 2
+/* Keys of a peer that are verified after the measurement. */
+#define PEER_KEYS_AFTER 65536u
 /* Room for what each of many processes has begun and not filled. */
 #define MANY_PROCS 64u
 #define ROOM_PER_PROC (256u << 10)
@@ -185,12 +187,23 @@ static void fill(struct cell *c, unsigned i)
     note_usage(c, i);
 }
 
+/* What was measured has left the keys as they should be; of peers a part is looked at. */
+static void look_after(struct cell *c, unsigned i)
+{
+    const struct lane *lane = &team.shared->lanes[i];
+    struct stream keys = c->bench->in_order;
+
+    if (lane->engine->reuses && keys.count > PEER_KEYS_AFTER)
+        keys.count = PEER_KEYS_AFTER;
+    team_run_alone(lane, c->context[i], lane->engine->verify, &keys);
+}
+
 static void empty_out(struct cell *c, unsigned i)
 {
     struct lane *lane = &team.shared->lanes[i];
 
     team_do(&team, &(struct team_order){.verb = TEAM_DETACH, .lane = i});
-    team_run_alone(lane, c->context[i], lane->engine->verify, &c->bench->in_order);
+    look_after(c, i);
     lane->engine->detach(c->context[i]);
     lane_destroy(lane);
 }
@@ -270,7 +283,7 @@ static void pass(struct cell *c, unsigned i)
     if (!c->plan->filled && lane->op != OP_INCR)
         note_usage(c, i);
     if (lane->op != OP_DELETE && lane->op != OP_INCR)
-        team_run_alone(lane, c->context[i], lane->engine->verify, &c->bench->in_order);
+        look_after(c, i);
     order.verb = TEAM_DETACH;
     team_do(&team, &order);
     lane->engine->detach(c->context[i]);

@@ -170,10 +170,10 @@ END
     section 'Memory per key, bytes' memory '' memory-8-8 memory-16-100 memory-36-35 memory-20-1000
     section 'Loading a data file' load '' load
     section 'Cost of one operation' cost '' cost
-    section 'Cleaning' rates '' compaction
-    section 'Cache mode' rates '' missratio
-    section 'Durability' rates '' durability
-    section 'Recovery' rates '' recover
+    section 'Cleaning' any '' compaction
+    section 'Cache mode' any '' missratio
+    section 'Durability' any '' durability
+    section 'Recovery' any '' recover
     printf '\nSkipped, or failed:\n\n'
     grep -h '^bench: ' "$dir"/*.txt | sort -u | sed 's/^/- /'
     for name in "$dir"/*.command; do

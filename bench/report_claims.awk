@@ -99,7 +99,28 @@ function drop(engine) {
         rate["classic set, 10K there 1 10000 16/100 uniform", engine]
 }
 
+# Sets beside n keys, of those beside a tenth of them.
+function tenfold(small, large, n, ten, one) {
+    one = rate["classic set, " small " there 1 " n / 10 " 16/100 uniform", "shmkv"]
+    ten = rate["classic set, " large " there 1 " n " 16/100 uniform", "shmkv"]
+    if (one > 0 && ten > 0)
+        at_least("SET beside " large " keys over beside " small, 0.95, ten / one)
+}
+
+function pool(one, ten) {
+    one = rate["classic 1 worker, 10K 1 10000 16/100 uniform", "shmkv"]
+    ten = rate["classic 10 workers x 1K 10 10000 16/100 uniform", "shmkv"]
+    if (one > 0 && ten > 0)
+        at_least("ten workers beside one", 0.8, ten / one)
+}
+
 function classic(i, key) {
+    tenfold("100", "1K", 1000)
+    tenfold("1K", "10K", 10000)
+    tenfold("10K", "100K", 100000)
+    tenfold("100K", "1M", 1000000)
+    tenfold("1M", "10M", 10000000)
+    pool()
     for (i = 1; i <= n_keys; i++) {
         key = keys[i]
         if (key !~ /^classic /)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 # report_tables.awk - lines of JSON as a table in Markdown; -v kind=rates|classic|arrivals|killed|
-# memory|cost|load says which columns.
+# memory|cost|load says which columns; kind=any: all that the lines have, numbers as they are.
 
 function head(text, n, parts, i) {
     print "| " text " |"
@@ -75,6 +75,28 @@ kind == "load" {
     printf "| %s | %s | %s | %.1f MB | %.1f MB | %s |\n", member("keys"), member("seconds"),
         count(member("ops_per_s")), member("memory_bytes") / 1e6, member("payload_bytes") / 1e6,
         member("bytes_per_key")
+}
+
+# The columns are those of the first line; a line with others begins a new table.
+kind == "any" {
+    rest = $0
+    names = values = ""
+    while (match(rest, /"[a-z0-9_]+": ("[^"]*"|[^,}]*)/)) {
+        text = substr(rest, RSTART, RLENGTH)
+        rest = substr(rest, RSTART + RLENGTH)
+        at = index(text, ": ")
+        value = substr(text, at + 2)
+        gsub(/"/, "", value)
+        names = names (names == "" ? "" : " | ") substr(text, 2, at - 3)
+        values = values " " cell(value) " |"
+    }
+    if (names != names_before) {
+        if (names_before != "")
+            print ""
+        head(names)
+        names_before = names
+    }
+    print "|" values
 }
 
 # One line per engine, one column per pair of sizes.

@@ -3,21 +3,24 @@
 #
 # run.sh - run the benchmarks, cell by cell, and keep what they say.
 #
-#   bench/run.sh quick|usual|full
+#   bench/run.sh quick|usual|full [CELL...]
 #
 # Each cell is one program with one set of options.  Its lines of JSON and what it printed go to
 # build/bench/LEVEL/CELL.json and .txt; a cell that is there already is not run again, so a run that
-# was interrupted goes on where it was.  Another commit, or FRESH=1, starts anew.  bench/report.sh
+# was interrupted goes on where it was.  Other sources, or FRESH=1, start anew.  bench/report.sh
 # makes bench/RESULTS.md of the directory.
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
 level=${1:-usual}
+[ $# = 0 ] || shift
+only=" $* "
 dir=build/bench/$level
 
 # Peers that stand for the others where all would take too long.
 some=lmdb-1,tdb-mutex,lfht,tkrzw-tiny,redis-p16,memcached-c50p16
 few=lmdb-1,lfht,redis-p16
+most=lmdb,tdb-mutex,lfht,tkrzw-tiny,rocksdb,redis-1,redis-p16,redis-c50p16,memcached-1,memcached-c50p16
 sizes='8/8 16/100 36/35 20/1000'
 
 # The cells of a level: a name, then the command.
@@ -34,13 +37,13 @@ END
 
 usual() {
     cat <<END
-peers-get       bench/procs --op get --peers all --seconds 0.3 --slice 50
-peers-set       bench/procs --op overwrite --peers all --seconds 0.3 --slice 50
-peers-fresh     bench/procs --op fresh --keys 200000 --peers all --seconds 0.1
+peers-get       bench/procs --op get --peers $most --seconds 0.3 --slice 50
+peers-set       bench/procs --op overwrite --peers $most --seconds 0.3 --slice 50
+peers-fresh     bench/procs --op fresh --keys 200000 --peers $most --seconds 0.1
 procs           bench/procs --op mget,growing,delete,mix --seconds 0.5 --slice 50
 scaling         bench/procs --op get,overwrite,mix --procs 1,2,4,8,16 --seconds 0.3 --slice 50
 scaling-peers   bench/procs --op mix --keys 200000 --procs 1,2,8,16 --peers $some --seconds 0.2 --slice 50
-large           bench/procs --op get,overwrite --keys 10000000 --key-size 16 --value-size 100 --seconds 0.5 --slice 50
+large           bench/procs --op get,overwrite --keys 10000000 --key-size 16 --value-size 100 --seconds 0.3 --slice 50
 ycsb            bench/ycsb --peers $few --seconds 0.2 --slice 50
 classic         bench/classic --keys 1000000 --peers redis-1,redis-c50p16 --seconds 0.02
 arrivals        bench/arrivals --peers lmdb-1,redis-1 --seconds 1 --slice 100
@@ -48,7 +51,7 @@ latency         bench/latency --keys 5000000 --seconds 1
 killed          bench/killed --seconds 1 --peers lmdb-1
 load            bench/load.sh --keys 10000,1000000
 $(memory 200000)
-cost            bench/cost.sh --engines shmkv,limit,lmdb-1,tdb-mutex,lfht,redis-1 --ops get,overwrite
+cost            bench/cost.sh --engines shmkv,limit,lmdb-1,lfht,redis-1 --ops get,overwrite
 END
 }
 
@@ -88,11 +91,14 @@ memory() {
     done
 }
 
-# Benchmarks of their own, where they are built: they take --json too.
+# Benchmarks with options of their own, where they are built.
 others() {
-    local name
+    local name options
     for name in compaction missratio durability recover; do
-        [ -x "bench/$name" ] && echo "$name bench/$name"
+        options=
+        [ $name = compaction ] && [ "$level" = usual ] &&
+            options=' --live 60,80,90 --writers 1 --dist uniform'
+        [ -x "bench/$name" ] && echo "$name bench/$name$options"
     done
 }
 
@@ -113,11 +119,14 @@ cells() {
 case $level in
 quick | usual | full) ;;
 *)
-    echo "usage: bench/run.sh quick|usual|full" >&2
+    echo "usage: bench/run.sh quick|usual|full [CELL...]" >&2
     exit 2
     ;;
 esac
-commit=$(git describe --always --dirty 2>/dev/null || echo unknown)
+# That of the sources: a report that was committed is no reason to run anew.
+sources=(libshmkv Makefile ':(glob)bench/*.[ch]' bench/peers)
+commit=$(git log -1 --format=%h -- "${sources[@]}" 2>/dev/null || echo unknown)
+git diff --quiet HEAD -- "${sources[@]}" 2>/dev/null || commit=$commit-changed
 if [ -n "${FRESH:-}" ] || [ "$(cat "$dir/commit" 2>/dev/null)" != "$commit" ]; then
     rm -rf "$dir"
 fi
@@ -130,6 +139,10 @@ echo "bench: ${#cells[@]} cells, to $dir:"
 printf '  %s\n' "${cells[@]}"
 for cell in "${cells[@]}"; do
     read -r name command <<<"$cell"
+    case $only in
+    '  ' | *" $name "*) ;;
+    *) continue ;;
+    esac
     if [ -e "$dir/$name.seconds" ]; then
         echo "bench: $name is there"
         continue

@@ -19,6 +19,7 @@
 #define POLL_NS 100000u
 /* No longer is limbo waited for if nothing moves: a section may stand. */
 #define STILL_NS 20000000ull
+#define GRACES_NS 10000000ull /* a few grace periods */
 /* Cleaned beyond the deadline, some milliseconds: it may have passed while we did not run. */
 #define EXTRA_BYTES (1u << 20)
 /* Fewer rounds than this: others had the processor, and it is theirs to show that nothing goes. */
@@ -310,7 +311,11 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
     }
     if (need->index_bytes == 0 && !a->cache) /* else it is what the caller will try again */
         resize_purge_urgent(&w->self, &w->resizer);
-    process_reap_dead(a, process, reap_process, (void *)(uintptr_t)a);
+    if (process_reap_dead(a, process, reap_process, (void *)(uintptr_t)a) != 0 && !inside) {
+        /* What it held comes back with the next grace periods: found late, it is worth them. */
+        need->deadline_ns = max_u64(need->deadline_ns, now + GRACES_NS);
+        return 0;
+    }
     if (inside || late)
         return no_room(a);
     clock_sleep_ns(POLL_NS);

@@ -192,8 +192,7 @@ static NOINLINE enum find find_place(const struct participant *p, const struct i
 static inline bool peek_place(const struct arena *a, const struct index_key *k, struct place *at)
 {
     at->t = table_of(a, table_root(a));
-    at->slot =
-        table_bucket(a, at->t, table_home(at->t, k->hash)) + table_first_slot(at->t, k->hash);
+    at->slot = table_first(a, at->t, k->hash);
     at->word = load_acquire(at->slot); /* [I1] */
     if (unlikely(load_acquire(&at->t->next) != 0))
         return false;
@@ -344,7 +343,7 @@ static void prefetch_next(const struct arena *a, uint64_t hash)
     if (next == 0)
         return;
     const struct table *t = table_of(a, next);
-    __builtin_prefetch((const void *)table_bucket(a, t, table_home(t, hash)));
+    __builtin_prefetch((const void *)table_first(a, t, hash));
 }
 
 static void decided(const struct participant *p)
@@ -372,6 +371,7 @@ static FLATTEN int write_section(struct writer *w, struct append *l, struct inde
         struct record *r = arena_at(a, l->at);
         uint32_t body = stands ? record_check_body(r) : record_write(r, &c->spec);
         POINT("put.written");
+        POINT_ASSERT(record_size(r) == c->bytes); /* else `used` would lead between records */
         rc = publish(w, l, c, r, body);
         if (rc == 0) {
             append_commit(l, a, c->bytes);

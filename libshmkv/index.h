@@ -61,7 +61,7 @@ struct index_change {
     uint64_t hash;
     enum index_condition condition;
     uint64_t expected; /* INDEX_IF_VERSION: 0 is absent */
-    uint64_t bytes;    /* of the record, as reserved */
+    uint64_t bytes;    /* record_bytes() of it, as reserved; the caller's duty */
     uint64_t version;  /* out: of what was written */
 };
 
@@ -145,21 +145,23 @@ static ALWAYS_INLINE bool index_peek_first(const struct arena *a, const struct i
                                            const struct record **found)
 {
     const struct table *t = table_of(a, table_root(a));
-    const _Atomic uint64_t *bucket = table_bucket(a, t, table_home(t, k->hash));
-    uint64_t word = load_acquire(&bucket[table_first_slot(t, k->hash)]); /* [I1] */
+    uint64_t word = load_acquire(table_first(a, t, k->hash)); /* [I1] */
     return likely(index_is_plain(a, k, word, found));
 }
 
-/* The word of the first slot in the key's home bucket that has its tag; SLOT_EMPTY: none. */
-static ALWAYS_INLINE uint64_t index_candidate(const _Atomic uint64_t *bucket, unsigned first,
-                                              uint64_t hash)
+/* The word of the first slot in the key's home bucket that has its tag; SLOT_EMPTY: none.  @first
+ * is where the probe begins. */
+static ALWAYS_INLINE uint64_t index_candidate(const _Atomic uint64_t *first, uint64_t hash)
 {
-    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-        uint64_t word = load_acquire(&bucket[(first + i) % BUCKET_SLOTS]); /* [I1] */
+    uint64_t word = load_acquire(first); /* [I1] */
+    if (likely(slot_has_tag(word, hash)))
+        return word;
+    unsigned start = (unsigned)((uintptr_t)first % CACHE_LINE / sizeof(*first));
+    const _Atomic uint64_t *bucket = first - start;
+    for (unsigned i = 1; i < BUCKET_SLOTS && word != SLOT_EMPTY; i++) {
+        word = load_acquire(&bucket[(start + i) % BUCKET_SLOTS]); /* [I1] */
         if (likely(slot_has_tag(word, hash)))
             return word;
-        if (word == SLOT_EMPTY)
-            break;
     }
     return SLOT_EMPTY;
 }
@@ -168,7 +170,7 @@ static ALWAYS_INLINE uint64_t index_candidate(const _Atomic uint64_t *bucket, un
 static inline void index_prefetch(const struct arena *a, uint64_t hash)
 {
     const struct table *t = table_of(a, table_root(a));
-    __builtin_prefetch((const void *)table_bucket(a, t, table_home(t, hash)));
+    __builtin_prefetch((const void *)table_first(a, t, hash));
 }
 
 /* The record that most likely has the key, prefetched; its bucket should be in the cache. */

@@ -19,7 +19,7 @@ static void begin(struct context *c, struct shmkv_section *section)
     section->outer = epoch_enter(&c->writer.self);
 }
 
-/* The thread's first use of the store, or a change from one store to another. */
+/* The thread's first use of the store, a change from one store to another, or it must fence. */
 static NOINLINE int begin_slowly(struct shmkv *db, struct shmkv_section *section)
 {
     struct context *c;
@@ -33,10 +33,12 @@ static NOINLINE int begin_slowly(struct shmkv *db, struct shmkv_section *section
 
 int shmkv_begin(struct shmkv *db, struct shmkv_section *section)
 {
-    struct context *c = store_last_context(db);
-    if (unlikely(c == NULL))
+    struct store *s = load_relaxed(&db->store); /* relaxed: as in store_context() */
+    struct context *c = store_current;
+    if (unlikely(c->unfenced != s || s == NULL))
         return begin_slowly(db, section);
-    begin(c, section);
+    section->context = c;
+    section->outer = epoch_enter_unfenced(&c->writer.self);
     return 0;
 }
 
@@ -176,7 +178,7 @@ static NOINLINE int get_one_slowly(struct context *c, const struct index_key *k,
 struct pending {
     uint64_t hash;
     uint64_t word; /* of its slot; SLOT_EMPTY: not in its home bucket */
-    const _Atomic uint64_t *bucket;
+    const _Atomic uint64_t *first;
 };
 
 /* Three passes, so that the cache misses of each overlap: buckets, records, results. */
@@ -191,12 +193,12 @@ static FLATTEN int get_batch(struct context *c, const struct shmkv_bytes *keys, 
         if (unlikely(keys[i].data == NULL || keys[i].size - 1 >= SHMKV_KEY_MAX))
             return ops_check_key(keys[i].data, keys[i].size);
         pending[i].hash = hash_key(keys[i].data, keys[i].size, &a->hash_secret);
-        pending[i].bucket = table_bucket(a, t, table_home(t, pending[i].hash));
-        __builtin_prefetch((const void *)pending[i].bucket);
+        pending[i].first = table_first(a, t, pending[i].hash);
+        __builtin_prefetch((const void *)pending[i].first);
     }
     for (size_t i = 0; i < n; i++) {
         uint64_t hash = pending[i].hash;
-        pending[i].word = index_candidate(pending[i].bucket, table_first_slot(t, hash), hash);
+        pending[i].word = index_candidate(pending[i].first, hash);
         const char *record = arena_at(a, slot_offset(pending[i].word));
         __builtin_prefetch(record);
         __builtin_prefetch(record + CACHE_LINE);

@@ -11,6 +11,8 @@
 
 #ifdef SHMKV_POINTS
 
+#include <stdlib.h>
+
 enum point_action { POINT_NONE, POINT_KILL, POINT_STOP, POINT_CALL };
 
 /* Act at the @nth (1 = next) passage of the point @name; @name stays the caller's. */
@@ -23,8 +25,11 @@ void point_record(void (*seen)(void *arg, const char *name), void *arg);
 void point_hit(const char *name);
 
 #define POINT(name) point_hit(name)
+/* What a caller must have seen to; a test build stops here rather than going on with less. */
+#define POINT_ASSERT(condition) ((condition) ? (void)0 : abort())
 #else
 #define POINT(name) ((void)0)
+#define POINT_ASSERT(condition) ((void)0)
 #endif
 
 #endif

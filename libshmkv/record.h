@@ -97,19 +97,19 @@ static inline bool record_words_equal(const char *a, const char *b, size_t i)
  */
 static ALWAYS_INLINE bool record_bytes_equal(const char *a, const char *b, size_t n)
 {
-    size_t i = 0;
+    size_t i = 8; /* the last word ends here or behind */
     if (n >= 32) {
         if (!record_words_equal(a, b, 0) || !record_words_equal(a, b, 8) ||
             !record_words_equal(a, b, 16) || !record_words_equal(a, b, 24))
             return false;
-        i = 32;
+        i = 40;
     } else if (unlikely(n < 8)) {
-        while (i < n && a[i] == b[i])
+        for (i = 0; i < n && a[i] == b[i];)
             i++;
         return i == n;
     }
-    for (; i + 8 < n; i += 8) {
-        if (!record_words_equal(a, b, i))
+    for (; i < n; i += 8) {
+        if (!record_words_equal(a, b, i - 8))
             return false;
     }
     return record_words_equal(a, b, n - 8);

@@ -108,6 +108,7 @@ static struct context *make_context(struct store *s, int *rc)
         free_context(c);
         return NULL;
     }
+    c->unfenced = c->writer.self.fenced ? NULL : s;
     c->next = s->contexts;
     s->contexts = c;
     return c;
@@ -126,7 +127,7 @@ static void end_context(struct store *s, struct context *c)
     } else {
         epoch_leave(&c->writer.self);
     }
-    c->store = NULL;
+    c->store = c->unfenced = NULL;
 }
 
 /* In a child the list ends with its parent's first context: that is empty. */

@@ -40,7 +40,9 @@ struct shmkv {
 struct context {
     struct writer writer; /* first: writer.self is what sections need */
     struct store *store;  /* NULL: the store was closed, or the context is a parent's */
-    bool reserved;        /* a reservation is open */
+    struct store
+        *unfenced; /* the same, but NULL for who must fence: a read begins without a test */
+    bool reserved; /* a reservation is open */
     struct append reservation;
     uint32_t writes;         /* until the keeper is started */
     bool plain;              /* may write, nothing is left to be started, and it is no cache */

@@ -109,6 +109,13 @@ static inline unsigned table_first_slot(const struct table *t, uint64_t hash)
     return (unsigned)(hash >> (t->shift - 3)) % BUCKET_SLOTS;
 }
 
+/* That slot: bucket and place in it are the hash's highest bits, in this order. */
+static ALWAYS_INLINE _Atomic uint64_t *table_first(const struct arena *a, const struct table *t,
+                                                   uint64_t hash)
+{
+    return table_slots(a, t) + (hash >> (t->shift - 3));
+}
+
 static inline _Atomic uint64_t *table_bucket(const struct arena *a, const struct table *t,
                                              uint64_t bucket)
 {

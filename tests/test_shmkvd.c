@@ -163,6 +163,14 @@ static int hold(void *arg)
     return 0;
 }
 
+static pid_t start_holder(struct fixture *f)
+{
+    pid_t reader = child_start(hold, f);
+    while (shmkv_exists(f->db, "held", 4) != 0)
+        clock_sleep_ns(MS);
+    return reader;
+}
+
 static void who_holds_memory_back_is_named(void **state)
 {
     struct fixture *f = *state;
@@ -172,9 +180,7 @@ static void who_holds_memory_back_is_named(void **state)
     char text[64];
     service_start(&s, argv);
     service_says(&s, "READY=1");
-    pid_t reader = child_start(hold, f);
-    while (shmkv_exists(f->db, "held", 4) != 0)
-        clock_sleep_ns(MS);
+    pid_t reader = start_holder(f);
     for (int i = 0; i < 1200; i++) { /* almost 5 MiB of 16, of which 1 stays */
         int key = i % 16;
         assert_rc(shmkv_put(f->db, &key, sizeof(key), value, sizeof(value), NULL), 0);
@@ -189,12 +195,36 @@ static void who_holds_memory_back_is_named(void **state)
     service_ends(&s, 0);
 }
 
+/* What a reader holds back, overwrites wait for in the end. */
+static void writers_that_wait_are_told(void **state)
+{
+    struct fixture *f = *state;
+    struct service s;
+    char *argv[] = {"shmkvd", f->name, NULL};
+    char value[4096] = "v";
+    int rc = 0;
+    service_start(&s, argv);
+    service_says(&s, "keeps house");
+    pid_t reader = start_holder(f);
+    for (int i = 0; rc == 0; i++) {
+        int key = i % 16;
+        assert_true(i < 100000);
+        rc = shmkv_put(f->db, &key, sizeof(key), value, sizeof(value), NULL);
+    }
+    assert_rc(rc, SHMKV_EHELD);
+    child_kill(reader);
+    service_says(&s, "cleaning falls behind: ");
+    kill(s.pid, SIGTERM);
+    service_ends(&s, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_WITH(the_manager_is_told, &usual),
         FIXTURE_WITH(a_store_that_fails_is_ready_too, &usual),
         FIXTURE_WITH(who_holds_memory_back_is_named, &usual),
+        FIXTURE_WITH(writers_that_wait_are_told, &usual),
     };
     return cmocka_run_group_tests_name("shmkvd", tests, NULL, NULL);
 }

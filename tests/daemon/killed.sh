@@ -25,7 +25,9 @@ churn() {
     done
 }
 
-"$SHMKV" -f "$a" create --size 16M
+# Large enough that a writer may lose its processor for 100 ms inside a write and hold back none of
+# the room that the others need.
+"$SHMKV" -f "$a" create --size 128M
 awk 'BEGIN { for (i = 0; i < 5000; i++) printf "k%d\t%0500d\n", i, i }' >"$work/fill.tsv"
 serve "$a"
 line "it begins" "^shmkvd: $a: opened"
@@ -49,16 +51,15 @@ for ((i = 0; i < rounds; i++)); do
 done
 touch "$work/stop"
 wait "$counter" "$churner"
-holds "no write failed meanwhile" test ! -s "$work/count.err" -a ! -s "$work/churn.err"
+cat "$work/count.err" "$work/churn.err" >"$work/failed"
+holds "no write failed meanwhile: $(head -n 1 "$work/failed")" test ! -s "$work/failed"
 expect "every increment that was acknowledged is there" 0 "$(cat "$work/acknowledged")" \
     -f "$a" get counter
 expect "all pairs, too" 0 5001 -f "$a" count
 : >"$log"
 kill -TERM "$service"
 ends "it ends well after $rounds kills" 0 "$service"
-for _ in $(seq 50); do # processes of killed services are still ending
-    [ "$("$SHMKV" readers | wc -l)" = 0 ] && break
-    sleep 0.1
-done
-expect "the store is sound" 0 "" -f "$a" check
+"$SHMKV" compact # processes of killed services may be dying still: what they leave is a note
+run check
+holds "the store is sound" test "$status" = 0 -a -z "$(grep -v '^note: ' <<<"$out")"
 finish
