@@ -124,10 +124,10 @@ static bool tick(struct keeper *k)
     k->drained = k->arena->cache ? evict_drain(&w->self) : 0;
     bool more = resize_some(w);
     more |= prefill(k);
-    if (cleaner_wanted(k->arena))
-        more |= cleaner_step(w) > 0;
-    else
+    bool cleaned = cleaner_wanted(k->arena) ? cleaner_step(w) > 0 : trim_step(w, &k->trim, now);
+    if (!cleaned) /* the rest of it is for others */
         append_close(&w->moves, k->arena);
+    more |= cleaned;
     if (expire_wanted(k->arena))
         more |= expire_sweep(w, SWEEP_BUCKETS) != 0;
     append_close(&w->puts, k->arena);

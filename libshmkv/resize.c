@@ -588,6 +588,29 @@ void resize_purge(const struct participant *p, struct resizer *z)
     purge(p, z, p->arena->cache ? PURGE_CACHE_SHIFT : PURGE_SHIFT);
 }
 
+/*
+ * A table that is filled, if only by tombstones, up to what half of it could not hold is followed
+ * by one of its own size (see next_slots); that one is smaller only if it gives up anything.
+ */
+bool resize_shrink(const struct participant *p, struct resizer *z)
+{
+    const struct arena *a = p->arena;
+    uint64_t outer = epoch_enter(p);
+    struct table *t = table_of(a, table_root(a));
+    bool open = (load_acquire(&t->tickets) & TICKETS_CLOSED) == 0;
+    bool large = t->slots > TABLE_MIN_SLOTS && load_relaxed(&t->generation) > 1 &&
+                 index_load(a).keys < t->slots / 16 * 3 / 2;
+    if (open && large && (next_slots(a, t) < t->slots || purgeable(a, t) > t->slots / 16)) {
+        epoch_poll(a);
+        z->urgent = true;
+        start(p, z, table_root(a));
+        z->urgent = false;
+    }
+    bool running = resize_running(a);
+    epoch_exit(p, outer);
+    return running;
+}
+
 void resize_purge_urgent(const struct participant *p, struct resizer *z)
 {
     z->urgent = true;

@@ -83,6 +83,12 @@ void resize_prepare(const struct participant *p, struct resizer *z, uint64_t byt
 void resize_purge(const struct participant *p, struct resizer *z);
 /* The same for far fewer tombstones: nothing else gives room. */
 void resize_purge_urgent(const struct participant *p, struct resizer *z);
+/*
+ * Start a resize to a smaller size if keys fill less than 3/32 of the slots; tombstones and lost
+ * tickets may make it one of the same size, which the next can go below.  The store's first table
+ * is as large as was asked for, and stays.  True if a resize runs.
+ */
+bool resize_shrink(const struct participant *p, struct resizer *z);
 /* Give tickets, chunk and prepared table back. */
 void resize_leave(const struct participant *p, struct resizer *z);
 

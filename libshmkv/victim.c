@@ -48,13 +48,6 @@ uint64_t victim_choose(const struct arena *a, uint64_t *word)
     return best;
 }
 
-enum victim_fate victim_fate(const struct arena *a, const struct record *r)
-{
-    (void)a;
-    (void)r;
-    return VICTIM_MOVE;
-}
-
 enum victim_need victim_need(const struct arena *a)
 {
     struct segment_census c;

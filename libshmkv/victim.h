@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * victim.h - policy of the cleaner: when to clean, which segment, and what becomes of its records.
+ * victim.h - policy of the cleaner: when to clean, and which segment.
  * Nothing here changes anything; nothing that is correct depends on what is said here.
  *
  * Which.  Let d and l be the shares of a segment that are dead and live, and t its age, counted in
@@ -21,19 +21,11 @@
  * at 90 % live each hundredth of the store that is kept free costs a tenth of the write rate.  So
  * what is kept free beyond the reserve is a small part of what is not live, and segments in limbo
  * count: they are free as soon as the sections of now have ended.
- *
- * For a cache, which evicts, victim_choose() and victim_fate() are the two places to decide
- * otherwise: the order of its queues, and which of the records that are still current are kept.
  */
 #ifndef SHMKV_VICTIM_H
 #define SHMKV_VICTIM_H
 
 #include "index.h"
-
-/* What a record that may be current is to become. */
-enum victim_fate {
-    VICTIM_MOVE, /* copied to w->moves if the index leads to it */
-};
 
 /*
  * victim_choose() - the segment to be cleaned next, SEGMENT_NONE if none is worth it.
@@ -41,9 +33,6 @@ enum victim_fate {
  *         fails if it is not that any more.
  */
 uint64_t victim_choose(const struct arena *a, uint64_t *word);
-
-/* Asked for each record of a victim while the caller has it claimed, in no section. */
-enum victim_fate victim_fate(const struct arena *a, const struct record *r);
 
 /* How urgent more room is. */
 enum victim_need {

@@ -23,7 +23,7 @@ floors=(
     "process epoch stats"                                         # 2 people
     "record segment append"                                       # 3 log
     "slot bucket table resize index"                              # 4 index
-    "notify scan expire evict victim reap cleaner"                       # 5 upkeep
+    "notify scan expire evict victim reap cleaner trim"                       # 5 upkeep
     "file image recover checkpoint verify"                        # 6 durability
     "keeper store ops"                                            # 7 store
 )
