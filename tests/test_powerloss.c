@@ -268,7 +268,7 @@ static void every_state_opens_to_one_cut(void **state)
 {
     (void)state;
     const char *more = getenv("POWERLOSS_ROUNDS");
-    rounds(more != NULL ? (unsigned)strtoul(more, NULL, 10) : 24, 16, 6, NULL);
+    rounds(more != NULL ? (unsigned)strtoul(more, NULL, 10) : 10, 44, 8, NULL);
     print_message("%llu states\n", (unsigned long long)t.states);
     assert_int_equal(t.wrong, 0);
 }
