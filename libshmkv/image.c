@@ -232,6 +232,9 @@ int image_write(struct image *im, uint64_t segment, const void *data, uint64_t a
     struct image_segment *s = &im->segments[segment];
     if (to <= s->copied)
         return 0;
+    if (to > im->super.segment_bytes) /* else the next slot, which may be listed, would suffer */
+        return error_set(SHMKV_EINVAL, "%s: %llu bytes do not fit the place of a segment",
+                         im->file.path, (unsigned long long)to);
     uint64_t bytes = align_up(to, PAGE_BYTES) - at;
     im->slots[s->slot] |= IMAGE_SLOT_WRITTEN;
     im->written = true;
