@@ -32,7 +32,7 @@
  *   INV-E5  With an image G never passes sb->ceiling, which the image has promised: no version that
  *           was given out before a power loss is given out again after it (R17).  Each checkpoint
  *           moves the ceiling on by hours; G reaches it only where none succeeds for hours.  Then
- *           it stands, memory does not come back, and puts are refused.  test_checkpoint: ceiling
+ *           it stands, memory does not come back, and puts are refused.
  *
  * Progress: sections are wait-free.  Polling never waits; one participant that stays in a section
  * (stopped, dead and not yet reaped) holds back memory, nothing else.

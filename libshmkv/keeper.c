@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "keeper.h"
 
+#include <limits.h>
 #include <signal.h>
 
 #include "cleaner.h"
@@ -32,6 +33,7 @@ static void release_lease(struct keeper *k)
     uint32_t self = own_name(k);
     if (k->lease == NULL)
         return;
+    durable_unkeep(k->durable);
     cas_relaxed(&k->arena->sync->keeper, &self, 0); /* relaxed: information, as all uses of it */
     process_unlock_page(k->lease);
     k->lease = NULL;
@@ -131,33 +133,48 @@ static bool tick(struct keeper *k)
     if (expire_wanted(k->arena))
         more |= expire_sweep(w, SWEEP_BUCKETS) != 0;
     append_close(&w->puts, k->arena);
+    more |= durable_tick(k->durable, &w->self, clock_mono_ns());
     return more;
+}
+
+/* With the lease of an image until somebody wants a checkpoint; keeper_stop() wakes both. */
+static void sleep_until(struct keeper *k, _Atomic uint32_t *request, uint32_t seen, int64_t pause)
+{
+    if (k->lease != NULL && k->arena->imaged) {
+        if (load_acquire(&k->stop) == 0)
+            futex_wait(request, seen, pause);
+    } else {
+        futex_wait(&k->stop, 0, pause);
+    }
 }
 
 static void *run(void *arg)
 {
     struct keeper *k = arg;
     int64_t pause = TICK_MIN_NS;
-    while (load_acquire(&k->stop) == 0) { /* pairs with keeper_stop [K1] */
+    _Atomic uint32_t *request = &k->arena->sync->durable.request;
+    while (load_acquire(&k->stop) == 0) {      /* pairs with keeper_stop [K1] */
+        uint32_t seen = load_seq_cst(request); /* pairs with durable.c, ask [K2] */
         bool busy = tick(k);
         pause = busy ? 0 : pause == 0 ? TICK_MIN_NS : pause * 2;
         pause = pause > TICK_MAX_NS ? TICK_MAX_NS : pause;
         if (pause != 0 && k->drained != 0) /* a cache that is read fills its rings in no time */
             pause = TICK_MIN_NS;
         if (pause != 0)
-            futex_wait(&k->stop, 0, pause);
+            sleep_until(k, request, seen, pause);
     }
     return NULL;
 }
 
-void keeper_start(struct keeper *k, const struct arena *a, const struct process *p, bool service)
+void keeper_start(struct keeper *k, struct durable *d, const struct process *p, bool service)
 {
+    const struct arena *a = p->arena;
     if (k->running) {
         if (service)
             store_relaxed(&k->service, 1); /* relaxed: policy */
         return;
     }
-    *k = (struct keeper){.arena = a, .process = p, .opened = UINT64_MAX};
+    *k = (struct keeper){.arena = a, .durable = d, .process = p, .opened = UINT64_MAX};
     store_relaxed(&k->service, service); /* relaxed: policy */
     k->writer.puts = k->writer.moves = (struct append)APPEND_INIT;
     if (epoch_join(&k->writer.self, a, p->index) != 0)
@@ -179,6 +196,8 @@ void keeper_stop(struct keeper *k)
         return;
     store_release(&k->stop, 1); /* pairs with run [K1] */
     futex_wake(&k->stop, 1);
+    add_seq_cst(&k->arena->sync->durable.request, 1u); /* [K2] */
+    futex_wake(&k->arena->sync->durable.request, INT_MAX);
     pthread_join(k->thread, NULL);
     k->running = false;
     keeper_retire_writer(&k->writer);

@@ -19,6 +19,7 @@
 
 #include <pthread.h>
 
+#include "durable.h"
 #include "index.h"
 #include "process.h"
 #include "trim.h"
@@ -29,6 +30,7 @@ struct keeper {
     _Atomic uint32_t stop; /* futex: 1 asks it to stop */
     const struct arena *arena;
     const struct process *process;
+    struct durable *durable;
     struct writer writer;
     _Atomic uint32_t service; /* 1: comes before others; may become so while it runs */
     void *lease;              /* NULL: not ours */
@@ -42,7 +44,7 @@ struct keeper {
 
 /* Start the thread, unless it runs already; @service: it comes before others.  Without a thread
  * nothing is lost. */
-void keeper_start(struct keeper *k, const struct arena *a, const struct process *p, bool service);
+void keeper_start(struct keeper *k, struct durable *d, const struct process *p, bool service);
 /* Stop and join it. */
 void keeper_stop(struct keeper *k);
 

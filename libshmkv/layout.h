@@ -173,6 +173,20 @@ _Static_assert(sizeof(struct ghosts) == 64, "one cache line");
 #define LOCK_KEEPER 2u
 #define LOCK_PROCESS(p) (1ull << 40 | (p))
 
+/* Checkpoints: what is durable, who wants more, who makes them; see durable.h. */
+struct durable_words {
+    _Alignas(64) _Atomic uint64_t epoch; /* E of the last commit */
+    _Atomic uint64_t wanted;             /* highest epoch that somebody waits for */
+    _Atomic uint64_t sequence;           /* of the last commit */
+    _Atomic uint64_t made, took_ns;      /* checkpoints so far; duration of the last attempt */
+    _Atomic uint32_t word;               /* futex: attempts that have ended */
+    _Atomic uint32_t request;            /* futex: the keeper sleeps on it */
+    _Atomic uint32_t failures;
+    _Atomic uint32_t error;  /* - the code of the last failure */
+    _Atomic uint32_t holder; /* process + 1 of who has the lease; 0: nobody */
+    char text[160];          /* of the last failure; information, may be a mixture of two */
+};
+
 struct sync_header {
     uint64_t magic;
     uint32_t version;
@@ -185,6 +199,7 @@ struct sync_header {
     _Atomic uint32_t keeper;   /* process + 1 of who has the lease; 0: nobody; keeper.h */
     _Atomic uint32_t service;  /* process + 1 of a service that wants it before others; 0: none */
     _Alignas(64) _Atomic uint64_t retired[STAT_COUNTERS]; /* counters of participants that left */
+    struct durable_words durable;
 };
 
 /* Somebody may sleep here until something that hashes to this word changes, see notify.h. */

@@ -65,7 +65,10 @@ static int gone(const struct lockpage_file *file)
 int lockpage_open(const struct lockpage_file *file)
 {
     struct stat st;
-    int fd = open(file->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    const int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    int fd = open(file->path, O_RDWR | flags);
+    if (fd < 0 && (errno == EACCES || errno == EROFS)) /* enough for a shared lock */
+        fd = open(file->path, O_RDONLY | flags);
     if (fd < 0 && (errno == ENOENT || errno == ELOOP))
         return gone(file);
     if (fd < 0)

@@ -74,6 +74,10 @@ static inline bool ops_is_plain(const struct context *c, const void *key, size_t
 /* The same around a record that stands in c->reservation. */
 int ops_change_reserved(struct context *c, const struct ops_write *w, uint64_t *version);
 
+/* In ops_durable.c: SHMKV_ENOTSUP for a volatile store; wait as shmkv_sync(). */
+int ops_check_image(const struct store *s);
+int ops_sync(struct context *c, int64_t timeout_ms);
+
 /* Copy what is there now; 0 also if absent.  The caller frees copy->value. */
 int ops_copy(struct context *c, const struct ops_write *w, size_t spare, struct ops_copy *copy);
 

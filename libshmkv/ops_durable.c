@@ -1,38 +1,161 @@
 /* SPDX-License-Identifier: MIT */
 /* ops_durable.c - the public calls that concern images; a volatile store has none. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
 
 #include "error.h"
 #include "ops.h"
+#include "point.h"
 #include "verify_image.h"
 
-static int refuse_volatile(struct shmkv *db)
+int ops_check_image(const struct store *s)
 {
-    struct context *c;
-    int rc = store_context(db, &c);
-    if (rc != 0)
-        return rc;
+    if (s->durable.path != NULL)
+        return 0;
     return error_set(SHMKV_ENOTSUP,
                      "%s: a volatile store has no image; what is to survive a power "
                      "loss belongs in a store that is named by a path",
-                     c->store->arena.name);
+                     s->arena.name);
+}
+
+int ops_sync(struct context *c, int64_t timeout_ms)
+{
+    struct store *s = c->store;
+    struct writer *w = &c->writer;
+    if (load_relaxed(&w->self.entry->reading) != 0) /* own word */
+        return error_set(SHMKV_EINVAL, "%s: sync inside the caller's own read section",
+                         s->arena.name);
+    if (w->busy)
+        return error_set(SHMKV_EBUSY,
+                         "%s: sync was called by a signal handler that interrupted a write",
+                         s->arena.name);
+    w->busy = true;
+    barrier_compiler(); /* as in ops.c, guarded_change() [B1] */
+    int rc = durable_sync(&s->durable, &w->self, timeout_ms);
+    barrier_compiler(); /* [B1] */
+    w->busy = false;
+    return rc;
+}
+
+/* What every call here needs: a context that may write, and an image. */
+static int context_of(struct shmkv *db, struct context **c)
+{
+    int rc = store_context(db, c);
+    if (rc == 0)
+        rc = ops_check_image((*c)->store);
+    return rc != 0 ? rc : store_check_writable(*c);
 }
 
 int shmkv_sync(struct shmkv *db, int64_t timeout_ms)
 {
-    (void)timeout_ms;
-    return refuse_volatile(db);
+    struct context *c;
+    int rc = context_of(db, &c);
+    return rc != 0 ? rc : ops_sync(c, timeout_ms);
 }
 
 int shmkv_checkpoint(struct shmkv *db)
 {
-    return refuse_volatile(db);
+    return shmkv_sync(db, -1);
+}
+
+/* ---- backup -------------------------------------------------------------------------------- */
+
+/* Every record that the image lists is whole: what an opening would find. */
+static int verify_copy(const struct image *im)
+{
+    uint64_t size = im->super.segment_bytes;
+    char *segment = malloc(size);
+    int rc = segment != NULL ? 0 : error_set(SHMKV_ESYSTEM, "%s: no memory", im->file.path);
+    for (uint64_t id = 0; rc == 0 && id < im->super.segment_count; id++) {
+        const struct image_entry *e = image_listed(im, id);
+        uint64_t seed = record_seed(id, e->incarnation);
+        if (e->bytes != 0)
+            rc = image_read(im, e->slot, segment, 0, e->bytes);
+        for (uint64_t at = 0; rc == 0 && at < e->bytes;) {
+            const struct record *r = (const void *)(segment + at);
+            if (!record_valid(r, e->bytes - at, seed))
+                rc = error_set(SHMKV_ECORRUPT, "%s: was not read back as it was written",
+                               im->file.path);
+            at += record_size(r);
+        }
+    }
+    free(segment);
+    return rc;
+}
+
+static int write_copy(struct context *c, const char *path)
+{
+    const struct superblock *sb = c->store->arena.sb;
+    struct image im;
+    uint64_t epoch;
+    struct image_geometry g = {.hash_seed = sb->hash_seed,
+                               .segment_bytes = sb->segment_bytes,
+                               .segment_count = sb->segment_count,
+                               .size = load_relaxed(&sb->size)};
+    if (getrandom(g.uuid, sizeof(g.uuid), 0) != (ssize_t)sizeof(g.uuid))
+        return error_errno(SHMKV_ESYSTEM, "%s: getrandom", path);
+    int rc = image_create(&im, path, &g, 0);
+    if (rc != 0)
+        return rc;
+    image_set_generation(&im, sb->generation);
+    rc = checkpoint_make(&im, &c->writer.self, IMAGE_CLEAN, &epoch);
+    image_close(&im);
+    if (rc != 0)
+        return rc;
+    rc = image_open(&im, path, true);
+    if (rc != 0)
+        return rc;
+    rc = verify_copy(&im);
+    image_close(&im);
+    return rc;
+}
+
+/* Under another name until it is whole: a death leaves no image that opens and lacks everything. */
+static int backup(struct context *c, const char *path)
+{
+    char *partial;
+    if (access(path, F_OK) == 0)
+        return error_set(SHMKV_ESTOREEXISTS, "%s: exists already", path);
+    if (asprintf(&partial, "%s.partial", path) < 0)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory", path);
+    unlink(partial); /* of one that was killed */
+    int rc = write_copy(c, partial);
+    POINT("backup.written");
+    if (rc == 0 && renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) != 0)
+        rc = error_errno(errno == EEXIST ? SHMKV_ESTOREEXISTS : SHMKV_ESYSTEM, "%s: naming it",
+                         path);
+    if (rc == 0) { /* the directory, by the file of an image that has its last name */
+        struct file f;
+        rc = file_open(&f, path, FILE_READONLY, 0);
+        if (rc == 0) {
+            rc = f.table->barrier_name(&f);
+            file_close(&f);
+        }
+    } else {
+        unlink(partial);
+    }
+    free(partial);
+    return rc;
 }
 
 int shmkv_backup(struct shmkv *db, const char *path)
 {
-    return path != NULL ? refuse_volatile(db) : error_set(SHMKV_EINVAL, "backup: the path is NULL");
+    struct context *c;
+    if (path == NULL)
+        return error_set(SHMKV_EINVAL, "backup: the path is NULL");
+    int rc = context_of(db, &c);
+    if (rc == 0 && load_relaxed(&c->writer.self.entry->reading) != 0) /* own word */
+        rc = error_set(SHMKV_EINVAL, "backup: inside the caller's own read section");
+    return rc != 0 ? rc : backup(c, path);
 }
+
+/* ---- images that are not open -------------------------------------------------------------- */
 
 static int check_path(const char *path)
 {

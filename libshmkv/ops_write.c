@@ -34,7 +34,7 @@ static int check_value(const struct arena *a, const struct ops_write *w)
 
 static int check_flags(const struct shmkv_put_options *o)
 {
-    const unsigned known = SHMKV_IF_ABSENT | SHMKV_IF_PRESENT | SHMKV_KEEP_TTL;
+    const unsigned known = SHMKV_IF_ABSENT | SHMKV_IF_PRESENT | SHMKV_KEEP_TTL | SHMKV_DURABLE;
     const unsigned both = SHMKV_IF_ABSENT | SHMKV_IF_PRESENT;
     if (unlikely((o->flags & ~known) != 0 || (o->flags & both) == both ||
                  ((o->flags & SHMKV_KEEP_TTL) != 0 && o->ttl_ms != 0)))
@@ -92,6 +92,17 @@ static int put(struct context *c, struct ops_write *w, const struct shmkv_put_op
     return ops_change(c, w, o->version);
 }
 
+static int check_durable(const struct context *c, const struct shmkv_put_options *o)
+{
+    return (o->flags & SHMKV_DURABLE) != 0 ? ops_check_image(c->store) : 0;
+}
+
+/* After a write that returned @rc. */
+static int durable(struct context *c, const struct shmkv_put_options *o, int rc)
+{
+    return rc == 0 && (o->flags & SHMKV_DURABLE) != 0 ? ops_sync(c, -1) : rc;
+}
+
 /* What is not the common case: options, refusals, a full segment, the first writes of a thread. */
 static NOINLINE int put_slowly(struct shmkv *db, struct ops_write *w,
                                const struct shmkv_put_options *opt)
@@ -101,13 +112,15 @@ static NOINLINE int put_slowly(struct shmkv *db, struct ops_write *w,
     int rc = store_writer(db, &c);
     if (rc == 0)
         rc = check_flags(o);
+    if (rc == 0)
+        rc = check_durable(c, o);
     if (rc != 0)
         return rc;
     if (c->store->arena.cache)
         evict_drain_owner(&c->writer.self);
     w->condition = condition_of(o);
     w->hash = prefetch_unchecked(c, w->key, w->klen);
-    return put(c, w, o);
+    return durable(c, o, put(c, w, o));
 }
 
 /* Flat, as shmkv_get(). */
@@ -138,15 +151,18 @@ int shmkv_cas(struct shmkv *db, const void *key, size_t klen, uint64_t expected,
     const struct shmkv_put_options *o = opt != NULL ? opt : &no_options;
     struct context *c;
     int rc = store_writer(db, &c);
-    if (rc == 0 && o->flags != 0)
-        rc = error_set(SHMKV_EINVAL, "cas: takes no flags; its condition is the version");
+    if (rc == 0 && (o->flags & ~(unsigned)SHMKV_DURABLE) != 0)
+        rc = error_set(SHMKV_EINVAL, "cas: its condition is the version; of the flags it takes "
+                                     "SHMKV_DURABLE only");
+    if (rc == 0)
+        rc = check_durable(c, o);
     if (rc != 0)
         return rc;
     struct ops_write w = {.key = key, .klen = klen, .val = val, .vlen = vlen};
     w.condition = INDEX_IF_VERSION;
     w.expected = expected;
     w.hash = prefetch_unchecked(c, key, klen);
-    return put(c, &w, o);
+    return durable(c, o, put(c, &w, o));
 }
 
 static int remove_key(struct context *c, const void *key, size_t klen, uint64_t hash)
@@ -206,6 +222,8 @@ int shmkv_put_many(struct shmkv *db, const struct shmkv_bytes *keys,
     int rc = store_writer(db, &c);
     if (rc == 0)
         rc = check_flags(o);
+    if (rc == 0)
+        rc = check_durable(c, o);
     if (rc != 0)
         return rc;
     if (n != 0 && (keys == NULL || values == NULL))
@@ -224,7 +242,7 @@ int shmkv_put_many(struct shmkv *db, const struct shmkv_bytes *keys,
             *stored += rc == 0;
         }
     }
-    return rc;
+    return durable(c, o, rc);
 }
 
 int shmkv_delete_many(struct shmkv *db, const struct shmkv_bytes *keys, size_t n, size_t *removed)

@@ -93,25 +93,31 @@ enum shmkv_open_flag {
 
 /* How to open.  Zero is a good value for every member. */
 struct shmkv_options {
-    uint32_t flags;      /* enum shmkv_open_flag, or'ed */
-    uint32_t mode;       /* permission bits of a new store; 0 means 0600 */
-    uint64_t size;       /* of a new store: limit of memory in use, index included, in bytes;
+    uint32_t flags;   /* enum shmkv_open_flag, or'ed */
+    uint32_t mode;    /* permission bits of a new store; 0 means 0600 */
+    uint64_t size;    /* of a new store: limit of memory in use, index included, in bytes;
                             0 means half of the machine's memory; memory is taken as needed */
-    uint64_t reserve;    /* of a new store: expected number of keys; the index is made for them
+    uint64_t reserve; /* of a new store: expected number of keys; the index is made for them
                             at once instead of growing; 0 means none */
+    uint64_t
+        interval_ms;     /* this process makes a checkpoint so often if there is something to write;
+                             0: every second; UINT64_MAX: only when asked, not even at close */
     const char *shm_dir; /* directory of the shared-memory objects, a tmpfs; NULL: /dev/shm */
 };
 
 /**
  * shmkv_open() - open a store, making it first if asked to.
- * @name:  "shm:NAME" for a volatile store; NAME is 1..200 of [A-Za-z0-9._-].
+ * @name:  the path of the store's image, or "shm:NAME" for a volatile store, which has none; NAME
+ *         is 1..200 of [A-Za-z0-9._-].
  * @opt:   NULL for all defaults: open an existing store for reading and writing.
  * @db:    receives the handle; set to NULL on error.
  * Opening one store twice in a process gives two handles on one mapping.
- * Blocks:  at most 10 s on a process that is creating the store right now.
+ * Blocks:  at most 10 s on a process that is creating the store right now; while the image is
+ *          loaded, if its store is not in memory (after a reboot, say).
  * Return:  0, or SHMKV_ENOSTORE, SHMKV_ESTOREEXISTS, SHMKV_EACCESS, SHMKV_EFORMAT,
  *          SHMKV_EVERSION, SHMKV_EDEFUNCT, SHMKV_ENOSPC, SHMKV_ETIMEOUT, SHMKV_EINVAL,
- *          SHMKV_ELIMIT, SHMKV_ENOTSUP (a path: images), SHMKV_ESYSTEM.
+ *          SHMKV_ELIMIT, SHMKV_ECORRUPT (the image), SHMKV_EIO, SHMKV_EREADONLY (its file system),
+ *          SHMKV_ENOTSUP (a file system that cannot keep what is synced), SHMKV_ESYSTEM.
  */
 SHMKV_API int shmkv_open(const char *name, const struct shmkv_options *opt, struct shmkv **db);
 
@@ -119,6 +125,8 @@ SHMKV_API int shmkv_open(const char *name, const struct shmkv_options *opt, stru
  * shmkv_close() - close a handle.
  * @db:  a handle; NULL does nothing.  No other thread may be inside a call on it, and every
  *       section and reservation of this handle must have ended.
+ * The last process to close a store with an image writes what is not in it yet; if that fails the
+ * handle is closed all the same, what was put stays in shared memory, and the error is returned.
  * Later calls on the handle return SHMKV_ECLOSED, as long as it is among the last 64 that the
  * process has closed; after that its memory is reused, and a call on it is undefined.
  */
@@ -218,6 +226,7 @@ enum shmkv_put_flag {
     SHMKV_IF_ABSENT = 1u << 0,  /* else SHMKV_EEXISTS */
     SHMKV_IF_PRESENT = 1u << 1, /* else SHMKV_ENOTFOUND */
     SHMKV_KEEP_TTL = 1u << 2,   /* the new value expires when the old one would have */
+    SHMKV_DURABLE = 1u << 3,    /* return when it is durable, as by shmkv_sync() */
 };
 
 /* How to write.  Zero is a good value for every member. */
@@ -234,9 +243,12 @@ struct shmkv_put_options {
  * @val:    @vlen bytes; copied; NULL only if @vlen is 0.
  * @opt:    NULL for none; condition, ttl, where to put the new version.
  * Visible: atomically, to every process, before return.
- * Durable: against the death of any process at once.
- * Blocks:  never on another process; at most 100 ms for room in a full store, and not at all
- *          inside the caller's own read section.  If killed inside: the old or the new value.
+ * Durable: against the death of any process at once; against power loss, in a store with an image,
+ *          with the next checkpoint, or before return with SHMKV_DURABLE (an error of that comes
+ *          after the value is stored and visible: SHMKV_EIO, or ENOSPC of the disk).
+ * Blocks:  never on another process (but for SHMKV_DURABLE); at most 100 ms for room in a full
+ *          store, and not at all inside the caller's own read section.  If killed inside: the
+ *          old or the new value.
  * Return:  0, or SHMKV_EKEY, SHMKV_ETOOBIG, SHMKV_ENOSPC, SHMKV_EHELD, SHMKV_EEXISTS,
  *          SHMKV_ENOTFOUND, SHMKV_EREADONLY, SHMKV_ECLOSED, SHMKV_EBUSY, SHMKV_EINVAL,
  *          SHMKV_EDEFUNCT, SHMKV_ECORRUPT; nothing changed then.

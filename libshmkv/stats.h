@@ -10,7 +10,7 @@
 #include "shmkv.h"
 
 /* Those of the public table, then what only policy needs. */
-enum stat {
+enum stat_counter {
 #define STAT_ENUM(name, text) STAT_##name,
     SHMKV_STATS(STAT_ENUM)
 #undef STAT_ENUM
@@ -24,7 +24,7 @@ enum stat {
 _Static_assert(STAT_COUNT <= STAT_COUNTERS, "participant entries have room for every counter");
 
 /* Relaxed: single writer; readers of the sum want no order. */
-static inline void stat_add(const struct participant *p, enum stat s, uint64_t n)
+static inline void stat_add(const struct participant *p, enum stat_counter s, uint64_t n)
 {
     _Atomic uint64_t *c = &p->entry->counters[s];
     store_relaxed(c, load_relaxed(c) + n);

@@ -170,6 +170,8 @@ static int renew(struct store *s)
     epoch_register_process();
     int rc = arena_after_fork(&s->arena);
     if (rc == 0)
+        rc = durable_after_fork(&s->durable);
+    if (rc == 0)
         rc = process_join(&s->process, &s->arena, reaper_of(s), &s->arena);
     if (rc == 0)
         s->fork_word = fork_word();
@@ -255,12 +257,13 @@ int store_check_writable(struct context *c)
         return error_set(SHMKV_EDEFUNCT,
                          "%s: the store was destroyed while it was open; close it and make it anew",
                          s->arena.name);
-    if (s->wants_keeper && c->writes <= KEEPER_AFTER && c->writes++ == KEEPER_AFTER) {
+    uint32_t after = s->durable.path != NULL ? 0 : KEEPER_AFTER; /* it writes the image */
+    if (s->wants_keeper && c->writes <= after && c->writes++ == after) {
         registry_lock();
-        keeper_start(&s->keeper, &s->arena, &s->process, s->service);
+        keeper_start(&s->keeper, &s->durable, &s->process, s->service);
         registry_unlock();
     }
-    c->plain = (!s->wants_keeper || c->writes > KEEPER_AFTER) && !s->arena.cache;
+    c->plain = (!s->wants_keeper || c->writes > after) && !s->arena.cache;
     return 0;
 }
 
@@ -327,12 +330,13 @@ static int build(struct store *s, uint64_t keys)
     return rc != 0 ? rc : arena_ready(&s->arena);
 }
 
-static int open_store(const char *name, const struct shmkv_options *o, struct store **out)
+static bool is_volatile(const char *name)
 {
-    struct store *s = aligned_alloc(CACHE_LINE, align_up(sizeof(*s), CACHE_LINE));
-    if (s == NULL)
-        return error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", name);
-    *s = (struct store){.handles = 0};
+    return strncmp(name, "shm:", 4) == 0;
+}
+
+static int open_volatile(struct store *s, const char *name, const struct shmkv_options *o)
+{
     struct arena_options ao = {
         .create = (o->flags & SHMKV_CREATE) != 0,
         .exclusive = (o->flags & SHMKV_EXCLUSIVE) != 0,
@@ -344,18 +348,27 @@ static int open_store(const char *name, const struct shmkv_options *o, struct st
     };
     bool created;
     int rc = arena_open(&s->arena, name, &ao, &created);
-    if (rc != 0) {
-        free(s);
+    if (rc != 0)
         return rc;
-    }
     rc = process_join(&s->process, &s->arena, reaper_of(s), &s->arena);
     if (rc == 0 && created) {
         rc = build(s, o->reserve);
         if (rc != 0)
             process_leave(&s->process);
     }
-    if (rc != 0) {
+    if (rc != 0)
         arena_close(&s->arena);
+    return rc;
+}
+
+static int open_store(const char *name, const struct shmkv_options *o, struct store **out)
+{
+    struct store *s = aligned_alloc(CACHE_LINE, align_up(sizeof(*s), CACHE_LINE));
+    if (s == NULL)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", name);
+    *s = (struct store){.handles = 0};
+    int rc = is_volatile(name) ? open_volatile(s, name, o) : store_open_image(s, name, o);
+    if (rc != 0) {
         free(s);
         return rc;
     }
@@ -371,7 +384,7 @@ static void serve(struct store *s, const struct shmkv_options *o)
     if ((o->flags & SHMKV_KEEPER) == 0)
         return;
     s->wants_keeper = s->service = true;
-    keeper_start(&s->keeper, &s->arena, &s->process, true);
+    keeper_start(&s->keeper, &s->durable, &s->process, true);
 }
 
 /* A store of this process that the same open would give; NULL if there is none. */
@@ -379,8 +392,8 @@ static struct store *registered(const char *name, const struct shmkv_options *o)
 {
     bool readonly = (o->flags & SHMKV_READONLY) != 0;
     for (struct store *s = stores; s != NULL; s = s->next) {
-        if (s->arena.readonly == readonly && strcmp(s->arena.name, name) == 0 &&
-            arena_found_in(&s->arena, o->shm_dir))
+        bool same = is_volatile(name) ? strcmp(s->arena.name, name) == 0 : store_is_image(s, name);
+        if (s->arena.readonly == readonly && same && arena_found_in(&s->arena, o->shm_dir))
             return s;
     }
     return NULL;
@@ -468,9 +481,22 @@ int shmkv_open(const char *name, const struct shmkv_options *opt, struct shmkv *
 
 /* ---- close --------------------------------------------------------------------------------- */
 
-/* Contexts of other threads stay allocated until those threads look again, or end. */
-static void close_store(struct store *s)
+/* Of the store, if nobody else will make it. */
+static int last_checkpoint(struct store *s)
 {
+    struct participant p;
+    int rc = s->durable.path != NULL ? epoch_join(&p, &s->arena, s->process.index) : SHMKV_ENOTSUP;
+    if (rc != 0)
+        return 0; /* nothing to be written, or nobody to do it: as after a death */
+    rc = durable_finish(&s->durable, &p);
+    epoch_leave(&p);
+    return rc;
+}
+
+/* Contexts of other threads stay allocated until those threads look again, or end. */
+static int close_store(struct store *s)
+{
+    int rc = 0;
     struct store **at = &stores;
     while (*at != s)
         at = &(*at)->next;
@@ -479,10 +505,14 @@ static void close_store(struct store *s)
         keeper_stop(&s->keeper);
         while (s->contexts != NULL)
             end_context(s, s->contexts);
+        if (!s->arena.readonly)
+            rc = last_checkpoint(s);
         process_leave(&s->process);
     }
+    durable_free(&s->durable);
     arena_close(&s->arena);
     free(s);
+    return rc;
 }
 
 /* Keep the last few closed handles, so that a call on one is told what is wrong. */
@@ -503,15 +533,16 @@ int shmkv_close(struct shmkv *db)
 {
     if (db == NULL)
         return 0;
+    int rc = 0;
     registry_lock();
     struct store *s = load_relaxed(&db->store);
     if (s != NULL) {
         store_relaxed(&db->store, NULL);
         store_current = &nobody;
         if (--s->handles == 0)
-            close_store(s);
+            rc = close_store(s);
         bury(db);
     }
     registry_unlock();
-    return s != NULL ? 0 : error_set(SHMKV_ECLOSED, "the handle was closed before");
+    return s != NULL ? rc : error_set(SHMKV_ECLOSED, "the handle was closed before");
 }

@@ -22,6 +22,7 @@
 struct store {
     struct arena arena;
     struct process process;
+    struct durable durable;
     struct keeper keeper;
     uint64_t fork_word; /* of the process that `process` belongs to */
     unsigned handles;   /* open handles on it */
@@ -80,6 +81,11 @@ static inline int store_writer(struct shmkv *db, struct context **c)
     int rc = store_context(db, c);
     return unlikely(rc != 0) ? rc : store_check_writable(*c);
 }
+
+/* Open, or make, the store of the image @name, in store_image.c: all but the keeper. */
+int store_open_image(struct store *s, const char *name, const struct shmkv_options *o);
+/* Is that the image of this store? */
+bool store_is_image(const struct store *s, const char *name);
 
 /* Make and end a context that no thread owns. */
 int store_add_reader(struct store *s, struct context **c);

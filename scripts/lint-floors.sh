@@ -25,7 +25,7 @@ floors=(
     "slot bucket table resize index"                              # 4 index
     "notify scan expire evict victim reap cleaner trim"                       # 5 upkeep
     "file image recover checkpoint verify"                        # 6 durability
-    "keeper store ops"                                            # 7 store
+    "durable keeper store ops"                                    # 7 store
 )
 
 shopt -s nullglob

@@ -20,8 +20,8 @@ static void each_counter_is_its_own(void **state)
     writer_begin(&w, a, writers_process(state));
     for (unsigned s = 0; s < STAT_COUNT; s++) {
         sums_of(a, before);
-        stat_add(&w.self, (enum stat)s, 1000 + s);
-        stat_add(&w.self, (enum stat)s, 1);
+        stat_add(&w.self, (enum stat_counter)s, 1000 + s);
+        stat_add(&w.self, (enum stat_counter)s, 1);
         sums_of(a, after);
         for (unsigned i = 0; i < STAT_COUNT; i++)
             assert_true(after[i] - before[i] == (i == s ? 1001 + s : 0));

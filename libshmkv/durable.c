@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: MIT */
+/* durable.c - see durable.h. */
+#include "durable.h"
+
+#include <inttypes.h>
+#include <limits.h>
+#include <stdlib.h>
+
+#include "clock.h"
+#include "error.h"
+#include "futex.h"
+#include "point.h"
+
+#define WAIT_NS 20000000ll  /* between tries for the lease of one who may have died */
+#define LOOK_NS 20000000ull /* between looks at how much is to be written */
+#define EARLY_SHIFT 3       /* an eighth of the store is not waited for */
+#define FINISH_ROUNDS 4u
+
+static struct durable_words *words(const struct durable *d)
+{
+    return &d->arena->sync->durable;
+}
+
+static struct lockpage_file image_file(const struct durable *d)
+{
+    const struct superblock *sb = d->arena->sb;
+    return (struct lockpage_file){d->path, sb->image_device, sb->image_inode};
+}
+
+/* ---- one thread at a time ------------------------------------------------------------------- */
+
+static bool enter(struct durable *d)
+{
+    uint64_t holder = load_relaxed(&d->busy);
+    return holder != fork_word() && cas_acq_rel(&d->busy, &holder, fork_word()); /* [D1] */
+}
+
+static void leave(struct durable *d)
+{
+    store_release(&d->busy, 0); /* pairs with enter [D1] */
+}
+
+/* ---- the lease ------------------------------------------------------------------------------ */
+
+static uint32_t own_name(const struct durable *d)
+{
+    return d->process->index + 1;
+}
+
+static void give_up(struct durable *d)
+{
+    uint32_t self = own_name(d);
+    if (d->lease == NULL)
+        return;
+    image_close(&d->image);
+    cas_relaxed(&words(d)->holder, &self, 0); /* relaxed: information */
+    POINT("durable.giving_up");
+    lockpage_release(d->lease);
+    d->lease = NULL;
+}
+
+/* SHMKV_EBUSY without a text: another process has it. */
+static int take_lease(struct durable *d)
+{
+    struct lockpage_file file = image_file(d);
+    if (d->lease != NULL)
+        return 0;
+    int rc = lockpage_take(&file, LOCK_KEEPER, true, &d->lease);
+    if (rc != 0)
+        return rc;
+    POINT("durable.leased");
+    store_relaxed(&words(d)->holder, own_name(d)); /* relaxed: information */
+    rc = image_open(&d->image, d->path, false);
+    if (rc != 0) {
+        lockpage_release(d->lease);
+        d->lease = NULL;
+        return rc;
+    }
+    image_set_durable(&d->image, load_acquire(&words(d)->sequence)); /* [D2] */
+    return 0;
+}
+
+/* ---- one checkpoint ------------------------------------------------------------------------- */
+
+static void tell_failure(struct durable *d, int rc)
+{
+    struct durable_words *w = words(d);
+    const char *text = error_text();
+    size_t n = min_u64(strlen(text), sizeof(w->text) - 1);
+    memcpy(w->text, text, n);
+    w->text[n] = 0;
+    store_relaxed(&w->error, (uint32_t)-rc); /* relaxed: shown by the next */
+    add_seq_cst(&w->failures, 1u);           /* pairs with durable_sync [D3] */
+}
+
+/* After an attempt: whoever waits looks again. */
+static void wake_all(struct durable *d)
+{
+    add_seq_cst(&words(d)->word, 1u); /* pairs with durable_sync [D3] */
+    futex_wake(&words(d)->word, INT_MAX);
+}
+
+/* Inside enter(), with the lease. */
+static int make(struct durable *d, const struct participant *p, uint32_t flags)
+{
+    uint64_t epoch;
+    uint64_t begun = clock_mono_ns();
+    int rc = checkpoint_make(&d->image, p, flags, &epoch);
+    if (rc == 0) {
+        store_release(&words(d)->sequence, d->image.head.sequence); /* pairs with take_lease [D2] */
+        max_seq_cst(&words(d)->epoch, epoch);                       /* [D3] */
+        add_relaxed(&words(d)->made, 1);
+    } else {
+        tell_failure(d, rc);
+    }
+    uint64_t now = clock_mono_ns();
+    store_relaxed(&words(d)->took_ns, now - begun);                    /* relaxed: information */
+    d->next_ns = max_u64(begun + d->interval_ns, now + (now - begun)); /* half the time, at most */
+    POINT("durable.made");
+    wake_all(d);
+    return rc;
+}
+
+/* ---- sync ----------------------------------------------------------------------------------- */
+
+/* Make the next cut, if that is ours to do: 1; 0: it is somebody else's; or an error. */
+static int try_to_make(struct durable *d, const struct participant *p, uint64_t wanted)
+{
+    if (!enter(d))
+        return 0;
+    int rc = 1;
+    if (load_seq_cst(&words(d)->epoch) < wanted) {
+        rc = take_lease(d);
+        if (rc == 0) {
+            make(d, p, 0); /* a failure is told to all, us included */
+            rc = 1;
+        } else if (rc == SHMKV_EBUSY) {
+            rc = 0;
+        }
+        if (load_relaxed(&d->keeps) == 0) /* relaxed: a keeper that begins takes it again */
+            give_up(d);
+    }
+    leave(d);
+    return rc;
+}
+
+static int told_error(const struct durable *d)
+{
+    const struct durable_words *w = words(d);
+    char text[sizeof(w->text)];
+    memcpy(text, w->text, sizeof(text));
+    text[sizeof(text) - 1] = 0;
+    return error_set(-(int)load_relaxed(&w->error), "%s", text);
+}
+
+static int timed_out(const struct durable *d)
+{
+    uint32_t holder = load_relaxed(&words(d)->holder); /* relaxed: information */
+    if (holder == 0 || holder > PROCESS_MAX)
+        return error_set(SHMKV_ETIMEOUT, "%s: the checkpoint was not done in time", d->arena->name);
+    const struct process_entry *e = &d->arena->processes[holder - 1];
+    uint64_t name[3] = {load_relaxed(&e->name[0]), load_relaxed(&e->name[1]), 0};
+    char process[sizeof(name)];
+    memcpy(process, name, sizeof(process));
+    return error_set(SHMKV_ETIMEOUT,
+                     "%s: the checkpoint was not done in time by process %" PRIu32
+                     " (%s), which has the image; let it go on, or end it",
+                     d->arena->name, load_relaxed(&e->pid), process);
+}
+
+static void ask(struct durable *d, uint64_t wanted)
+{
+    max_seq_cst(&words(d)->wanted, wanted);
+    add_seq_cst(&words(d)->request, 1u); /* pairs with keeper.c, run [K2] */
+    futex_wake(&words(d)->request, 1);
+}
+
+int durable_sync(struct durable *d, const struct participant *p, int64_t timeout_ms)
+{
+    struct durable_words *w = words(d);
+    uint64_t wanted = load_seq_cst(&d->arena->sb->epoch);
+    uint32_t failures = load_seq_cst(&w->failures);
+    uint64_t begun = clock_mono_ns();
+    bool asked = false;
+    max_seq_cst(&w->wanted, wanted);
+    for (;;) {
+        uint32_t seen = load_seq_cst(&w->word); /* before the look, so no attempt is missed [D3] */
+        if (load_seq_cst(&w->failures) != failures)
+            return told_error(d);
+        if (load_seq_cst(&w->epoch) >= wanted)
+            return 0;
+        int rc = try_to_make(d, p, wanted);
+        if (rc < 0)
+            return rc;
+        if (rc > 0)
+            continue;
+        uint64_t spent = clock_mono_ns() - begun;
+        if (timeout_ms >= 0 && spent >= (uint64_t)timeout_ms * 1000000u)
+            return timed_out(d);
+        if (!asked)
+            ask(d, wanted);
+        asked = true;
+        futex_wait(&w->word, seen, WAIT_NS);
+    }
+}
+
+/* ---- the keeper ----------------------------------------------------------------------------- */
+
+static bool is_due(struct durable *d, uint64_t now)
+{
+    if (load_seq_cst(&words(d)->wanted) > load_seq_cst(&words(d)->epoch))
+        return true;
+    if (now < d->look_ns || d->interval_ns == UINT64_MAX)
+        return false;
+    d->look_ns = now + LOOK_NS;
+    uint64_t pending = checkpoint_pending(&d->image, d->arena);
+    return pending != 0 &&
+           (now >= d->next_ns || pending >= load_relaxed(&d->arena->sb->size) >> EARLY_SHIFT);
+}
+
+bool durable_tick(struct durable *d, const struct participant *p, uint64_t now)
+{
+    if (d->path == NULL || !enter(d))
+        return false;
+    store_relaxed(&d->keeps, 1); /* relaxed: policy */
+    bool failed = false, made = false;
+    if (d->lease != NULL || now >= d->look_ns) {
+        if (d->lease == NULL)
+            d->next_ns = now; /* what is there may be old */
+        int rc = take_lease(d);
+        if (rc != 0)
+            d->look_ns = now + LOOK_NS;
+        if (rc == 0 && is_due(d, now)) {
+            segment_raise_horizon(d->arena);
+            failed = make(d, p, 0) != 0;
+            made = true;
+        }
+    }
+    if (failed) { /* who wanted it was told; not again before time */
+        store_seq_cst(&words(d)->wanted, 0);
+        d->look_ns = d->next_ns;
+    }
+    leave(d);
+    return made && !failed;
+}
+
+/* Only while no other thread of the process is at it. */
+static bool enter_patiently(struct durable *d)
+{
+    while (!enter(d))
+        clock_sleep_ns(100000);
+    return true;
+}
+
+void durable_unkeep(struct durable *d)
+{
+    if (d->path == NULL)
+        return;
+    enter_patiently(d);
+    store_relaxed(&d->keeps, 0); /* relaxed: policy */
+    give_up(d);
+    leave(d);
+}
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+static int attach(struct durable *d)
+{
+    struct lockpage_file file = image_file(d);
+    return lockpage_take(&file, LOCK_ATTACHED, false, &d->attach_page);
+}
+
+int durable_init(struct durable *d, const struct arena *a, const struct process *p,
+                 const char *path)
+{
+    *d = (struct durable){.arena = a, .process = p};
+    d->interval_ns = DURABLE_INTERVAL_MS * 1000000ull;
+    d->path = strdup(path);
+    if (d->path == NULL)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", path);
+    int rc = attach(d);
+    if (rc != 0) {
+        free(d->path);
+        d->path = NULL;
+    }
+    return rc;
+}
+
+/* Locks and the image are the parent's: its pages are not mapped here. */
+int durable_after_fork(struct durable *d)
+{
+    if (d->path == NULL)
+        return 0;
+    if (load_relaxed(&d->busy) == 0 && d->lease != NULL)
+        image_close(&d->image); /* else a thread of the parent was changing it: left alone */
+    d->image = (struct image){0};
+    d->lease = d->attach_page = NULL;
+    store_relaxed(&d->keeps, 0); /* relaxed, both: nobody else in this process knows the store */
+    store_relaxed(&d->busy, 0);
+    return attach(d);
+}
+
+void durable_free(struct durable *d)
+{
+    if (d->path == NULL)
+        return;
+    give_up(d);
+    lockpage_release(d->attach_page);
+    free(d->path);
+    d->path = NULL;
+}
+
+/* One round: 1: look again; 0: nothing is left, or somebody else has the lease; or an error. */
+static int finish_once(struct durable *d, const struct participant *p)
+{
+    int rc = take_lease(d);
+    if (rc != 0)
+        return rc == SHMKV_EBUSY ? 0 : rc;
+    uint64_t pending = checkpoint_pending(&d->image, d->arena);
+    rc = pending != 0 ? make(d, p, IMAGE_CLEAN) : 0;
+    give_up(d);
+    return rc != 0 ? rc : pending != 0;
+}
+
+int durable_finish(struct durable *d, const struct participant *p)
+{
+    int rc = 1;
+    if (d->path == NULL || d->interval_ns == UINT64_MAX)
+        return 0;
+    enter_patiently(d);
+    for (unsigned round = 0; rc == 1 && round < FINISH_ROUNDS; round++)
+        rc = finish_once(d, p);
+    leave(d);
+    return rc < 0 ? rc : 0;
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * durable.h - who makes checkpoints, when, and who waits for them.
+ *
+ * One process at a time writes to an image: it holds the lease, a lock on byte LOCK_KEEPER of the
+ * file, as process.h holds its own, so no live holder ever loses it.  A keeper holds it as long as
+ * it keeps house; a process without one takes it for one checkpoint.  Inside the process the word
+ * `busy` lets one thread at a time at the image; it holds the fork word of its taker, so a child
+ * made meanwhile finds a foreign one and begins anew.
+ *
+ * Group commit.  Whoever syncs notes G in `wanted` and tries to be the one who makes the next cut;
+ * the others sleep on `word`, which is raised after each attempt, and look again: a cut E >= their
+ * G covers them.  If another process has the lease its keeper is woken by `request`.
+ *
+ *   INV-D1  shmkv_sync() returns 0 only after a commit of a cut E >= G as loaded at the call.
+ *                                                 crash_durable: synced_*, death_at_every_point
+ *   INV-D2  Each failed attempt is told to everybody who waits then, whatever succeeds later
+ *           (R16).                                                crash_durable: failed_*
+ *   INV-D3  The last to close a store leaves nothing unwritten: who has written looks for the lease
+ *           afterwards, and who gives the lease up looks for unwritten bytes after that.
+ *                                                                 crash_durable: the_last_*
+ *
+ * Death: the lease ends with its holder, and whoever waits tries for it every 20 ms.
+ */
+#ifndef SHMKV_DURABLE_H
+#define SHMKV_DURABLE_H
+
+#include "checkpoint.h"
+#include "lockpage.h"
+#include "process.h"
+
+#define DURABLE_INTERVAL_MS 1000u
+
+/* This process' part in it.  All zero: a volatile store. */
+struct durable {
+    const struct arena *arena;
+    const struct process *process;
+    char *path;             /* of the image, absolute; NULL: there is none */
+    uint64_t interval_ns;   /* between checkpoints, if there is something to write */
+    void *attach_page;      /* holds LOCK_ATTACHED of the image */
+    void *lease;            /* holds LOCK_KEEPER; NULL: not ours */
+    struct image image;     /* open while the lease is ours */
+    _Atomic uint64_t busy;  /* fork word of the process whose thread is at it; 0: nobody */
+    _Atomic uint32_t keeps; /* 1: the lease is kept between checkpoints */
+    uint64_t next_ns;       /* when the keeper makes the next one */
+    uint64_t look_ns;       /* when it looks again how much there is to write */
+};
+
+/* The store has the image @path; takes the attached lock. */
+int durable_init(struct durable *d, const struct arena *a, const struct process *p,
+                 const char *path);
+/* In a forked child, before it uses the store. */
+int durable_after_fork(struct durable *d);
+/* Everything of this process ends; @d must not be used any more. */
+void durable_free(struct durable *d);
+
+/* Wait until all that was written is durable; negative @timeout_ms: no limit.  @p: outside of
+ * sections.  As shmkv_sync(). */
+int durable_sync(struct durable *d, const struct participant *p, int64_t timeout_ms);
+
+/* The keeper's part, several times a second; true if it made a checkpoint. */
+bool durable_tick(struct durable *d, const struct participant *p, uint64_t now_ns);
+/* The keeper ends: the lease may go. */
+void durable_unkeep(struct durable *d);
+
+/* Before the last handle of the process is closed: write what nobody else will. */
+int durable_finish(struct durable *d, const struct participant *p);
+
+#endif

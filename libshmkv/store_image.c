@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store_image.c - opening a store by the path of its image.
+ *
+ * Locks on bytes of the image file, before and around those of the arena (arena.c):
+ *   LOCK_CREATE    shared while the arena is attached to; exclusive while image or arena are made,
+ *                  or the image is loaded.  After locking the name is looked up again.
+ *   LOCK_ATTACHED  shared, by each process as long as it has the store open
+ *   LOCK_KEEPER    by who writes to the image, durable.h
+ *
+ *   image        arena             attached to the image?    what happens
+ *   -----        -----             ----------------------    ------------
+ *   none, blank  -                 -                         made, empty
+ *   there        there, usable     any                       attached to
+ *   there        missing, half     no                        made, loaded from the image
+ *                made, other boot
+ *   there        missing ...       yes                       SHMKV_EDEFUNCT: what those processes
+ *                                                            wrote since is in their mappings alone
+ *   moved or     -                 -                         given a uuid of its own, then loaded
+ *   copied
+ *
+ * Death: before arena_ready() the arena is a leftover that the next opener removes (arena.c); the
+ * image is blank, empty, or holds its last commit.
+ *                                             crash_durable
+ */
+#define _GNU_SOURCE
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "point.h"
+#include "reap.h"
+#include "recover.h"
+
+#define LOCK_SECONDS 10u
+#define POLL_FIRST_NS 100000u
+#define POLL_MOST_NS 10000000u
+#define AGAIN SHMKV_EBUSY /* not now, try again; inside this file */
+
+/* One opening. */
+struct opening {
+    struct store *s;
+    const char *name;
+    const struct shmkv_options *o;
+    char path[PATH_MAX];
+    struct image_look look;
+    bool exclusive;    /* LOCK_CREATE is to be taken so */
+    void *create_page; /* holds it */
+};
+
+static int look(struct opening *op)
+{
+    int rc = image_look(op->path, &op->look);
+    if (rc == 0 && op->look.state != IMAGE_READY && (op->o->flags & SHMKV_CREATE) == 0)
+        return error_set(SHMKV_ENOSTORE, "there is no store %s%s; create it first", op->name,
+                         op->look.state == IMAGE_BLANK ? " (the file is empty)" : "");
+    return rc;
+}
+
+/* An empty file, so that there is something to lock. */
+static int make_file(const struct opening *op)
+{
+    mode_t mode = op->o->mode != 0 ? op->o->mode & 0777u : 0600;
+    int fd = open(op->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 && errno == EEXIST)
+        return 0;
+    if (fd < 0)
+        return error_errno(errno == EACCES   ? SHMKV_EACCESS
+                           : errno == EROFS  ? SHMKV_EREADONLY
+                           : errno == ENOSPC ? SHMKV_ENOSPC
+                                             : SHMKV_ESYSTEM,
+                           "%s: making the image", op->name);
+    int rc =
+        fchmod(fd, mode) == 0 ? 0 : error_errno(SHMKV_ESYSTEM, "%s: setting its mode", op->name);
+    close(fd);
+    return rc;
+}
+
+/* Absolute, without symbolic links; the file itself may not be there yet. */
+static int set_path(struct opening *op)
+{
+    const char *slash = strrchr(op->name, '/');
+    const char *last = slash != NULL ? slash + 1 : op->name;
+    char directory[PATH_MAX] = ".";
+    char real[PATH_MAX];
+    if (realpath(op->name, op->path) != NULL)
+        return 0;
+    size_t n = slash != NULL ? (size_t)(slash - op->name) + (slash == op->name) : 1;
+    if (*last == 0 || n >= sizeof(directory))
+        return error_set(SHMKV_EINVAL, "%s: is no name of a file", op->name);
+    if (slash != NULL) {
+        memcpy(directory, op->name, n);
+        directory[n] = 0;
+    }
+    if (realpath(directory, real) == NULL)
+        return error_errno(errno == EACCES ? SHMKV_EACCESS : SHMKV_ENOSTORE, "directory %s of %s",
+                           directory, op->name);
+    if (snprintf(op->path, sizeof(op->path), "%s/%s", real, last) >= (int)sizeof(op->path))
+        return error_set(SHMKV_EINVAL, "%s: the path is too long", op->name);
+    return 0;
+}
+
+static int lock(struct opening *op)
+{
+    struct lockpage_file file = {op->path, op->look.device, op->look.inode};
+    int rc = lockpage_take(&file, LOCK_CREATE, op->exclusive, &op->create_page);
+    POINT("open.locked");
+    return rc == SHMKV_EDEFUNCT ? AGAIN : rc;
+}
+
+static void unlock(struct opening *op)
+{
+    lockpage_release(op->create_page);
+    op->create_page = NULL;
+}
+
+/* Does any process have the image open, with whatever arena? */
+static int check_unattached(const struct opening *op)
+{
+    struct lockpage_file file = {op->path, op->look.device, op->look.inode};
+    int fd = lockpage_open(&file);
+    if (fd < 0)
+        return fd == SHMKV_EDEFUNCT ? AGAIN : fd;
+    bool held = lockpage_held(fd, LOCK_ATTACHED);
+    close(fd);
+    return !held ? 0
+                 : error_set(SHMKV_EDEFUNCT,
+                             "%s: its shared memory was removed while processes use it; it can be "
+                             "opened again when they have closed it (fuser -v %s names them)",
+                             op->name, op->path);
+}
+
+static int random_bytes(const struct opening *op, void *to, size_t n)
+{
+    ssize_t got;
+    do {
+        got = getrandom(to, n, 0);
+    } while (got < 0 && errno == EINTR);
+    return got == (ssize_t)n ? 0 : error_errno(SHMKV_ESYSTEM, "%s: getrandom", op->name);
+}
+
+static int describe(const struct opening *op, struct arena_image *image)
+{
+    const struct image_geometry *g = &op->look.geometry;
+    bool there = op->look.state == IMAGE_READY;
+    int rc = 0;
+    *image = (struct arena_image){
+        .device = op->look.device, .inode = op->look.inode, .owner = op->look.owner};
+    if (there) {
+        image->hash_seed = g->hash_seed;
+        image->segment_bytes = g->segment_bytes;
+        image->segment_count = g->segment_count;
+        memcpy(image->uuid, g->uuid, sizeof(image->uuid));
+    } else {
+        rc = random_bytes(op, &image->hash_seed, sizeof(image->hash_seed));
+    }
+    if (rc == 0 && (!there || op->look.moved))
+        rc = random_bytes(op, image->uuid, sizeof(image->uuid));
+    return rc;
+}
+
+/* ---- making and loading -------------------------------------------------------------------- */
+
+static int open_image(const struct opening *op, struct image *im)
+{
+    const struct superblock *sb = op->s->arena.sb;
+    struct image_geometry g = {.hash_seed = sb->hash_seed,
+                               .segment_bytes = sb->segment_bytes,
+                               .segment_count = sb->segment_count,
+                               .size = load_relaxed(&sb->size)};
+    memcpy(g.uuid, sb->uuid, sizeof(g.uuid));
+    if (op->look.state != IMAGE_READY)
+        return image_create(im, op->path, &g, op->look.mode & 0777u);
+    int rc = image_open(im, op->path, false);
+    if (rc != 0)
+        return rc;
+    rc = image_begin(im);
+    if (rc == 0 && op->look.moved)
+        image_set_uuid(im, sb->uuid);
+    if (rc != 0)
+        image_close(im);
+    return rc;
+}
+
+/* The arena is ours alone: fill it. */
+static int load(struct opening *op)
+{
+    struct store *s = op->s;
+    struct participant p;
+    struct image im;
+    struct recover_result result;
+    struct recover_options options = {.threads = 0};
+    int rc = open_image(op, &im);
+    if (rc != 0)
+        return rc;
+    POINT("open.image");
+    store_relaxed(&s->arena.sb->epoch, 1); /* relaxed: nobody else sees it yet */
+    rc = epoch_join(&p, &s->arena, s->process.index);
+    if (rc == 0) {
+        rc = recover_store(&im, &p, &options, &result);
+        epoch_leave(&p);
+    }
+    if (rc == 0) /* relaxed: as above */
+        store_relaxed(&s->arena.sync->durable.sequence, im.head.sequence);
+    image_close(&im);
+    POINT("open.loaded");
+    return rc;
+}
+
+/* ---- attaching ----------------------------------------------------------------------------- */
+
+static int open_arena(struct opening *op, bool make)
+{
+    struct arena_image image;
+    struct store *s = op->s;
+    bool created;
+    int rc = describe(op, &image);
+    if (rc != 0)
+        return rc;
+    struct arena_options ao = {
+        .create = make,
+        .readonly = (op->o->flags & SHMKV_READONLY) != 0,
+        .mode = op->look.mode & 0666u,
+        .size = op->look.state == IMAGE_READY ? op->look.geometry.size : op->o->size,
+        .shm_dir = op->o->shm_dir,
+        .image = &image,
+    };
+    rc = arena_open(&s->arena, op->name, &ao, &created);
+    if (rc != 0)
+        return rc;
+    rc = process_join(&s->process, &s->arena, ao.readonly ? NULL : reap_process, &s->arena);
+    if (rc == 0) {
+        if (created)
+            rc = load(op);
+        if (rc == 0)
+            rc = durable_init(&s->durable, &s->arena, &s->process, op->path);
+        if (rc == 0 && created)
+            rc = arena_ready(&s->arena);
+        if (rc != 0) {
+            durable_free(&s->durable);
+            process_leave(&s->process);
+        }
+    }
+    if (rc != 0)
+        arena_close(&s->arena);
+    return rc;
+}
+
+/* Under the exclusive lock: nobody attaches meanwhile. */
+static int open_alone(struct opening *op)
+{
+    int rc =
+        op->look.moved || op->look.state != IMAGE_READY ? SHMKV_ENOSTORE : open_arena(op, false);
+    if (rc != SHMKV_ENOSTORE && rc != SHMKV_EDEFUNCT)
+        return rc;
+    if ((op->o->flags & SHMKV_READONLY) != 0)
+        return error_set(SHMKV_ENOSTORE,
+                         "%s: the store is not in memory, and a process that only reads may not "
+                         "load it; open it for writing once, or start shmkvd",
+                         op->name);
+    rc = check_unattached(op);
+    return rc != 0 ? rc : open_arena(op, true);
+}
+
+static int open_once(struct opening *op)
+{
+    int rc = look(op);
+    if (rc == 0 && op->look.state == IMAGE_NONE) {
+        rc = make_file(op);
+        return rc != 0 ? rc : AGAIN;
+    }
+    if (rc != 0)
+        return rc;
+    op->exclusive |= op->look.state != IMAGE_READY || op->look.moved;
+    uint64_t device = op->look.device, inode = op->look.inode;
+    rc = lock(op);
+    if (rc == 0)
+        rc = look(op);
+    if (rc != 0)
+        return rc;
+    if (op->look.state == IMAGE_NONE || op->look.device != device || op->look.inode != inode)
+        return AGAIN;
+    if (op->look.state == IMAGE_READY && (op->o->flags & SHMKV_EXCLUSIVE) != 0)
+        return error_set(SHMKV_ESTOREEXISTS, "%s exists already", op->name);
+    if (op->exclusive)
+        return open_alone(op);
+    if (op->look.state != IMAGE_READY || op->look.moved)
+        return AGAIN;
+    rc = open_arena(op, false);
+    if (rc != SHMKV_ENOSTORE && rc != SHMKV_EDEFUNCT)
+        return rc;
+    op->exclusive = true;
+    return AGAIN;
+}
+
+int store_open_image(struct store *s, const char *name, const struct shmkv_options *o)
+{
+    struct opening op = {.s = s, .name = name, .o = o};
+    uint64_t deadline = clock_mono_ns() + LOCK_SECONDS * 1000000000ull;
+    uint64_t pause = POLL_FIRST_NS;
+    if ((o->flags & SHMKV_CACHE) != 0) /* what is evicted leaves no tombstone (R18) */
+        return error_set(SHMKV_ENOTSUP, "%s: a cache has no image; name it shm:NAME", name);
+    int rc = set_path(&op);
+    if (rc != 0)
+        return rc;
+    while ((rc = open_once(&op)) == AGAIN) {
+        unlock(&op);
+        if (clock_mono_ns() > deadline)
+            return error_set(SHMKV_ETIMEOUT,
+                             "%s: for %u s another process has been opening it, or was stopped "
+                             "while it did; fuser -v %s names it",
+                             name, LOCK_SECONDS, op.path);
+        clock_sleep_ns(pause);
+        pause = min_u64(2 * pause, POLL_MOST_NS);
+    }
+    unlock(&op);
+    if (rc == 0 && o->interval_ms != 0)
+        s->durable.interval_ns =
+            o->interval_ms > UINT64_MAX / 1000000u ? UINT64_MAX : o->interval_ms * 1000000u;
+    return rc;
+}
+
+bool store_is_image(const struct store *s, const char *name)
+{
+    struct stat st;
+    return s->durable.path != NULL && stat(name, &st) == 0 &&
+           st.st_dev == s->arena.sb->image_device && st.st_ino == s->arena.sb->image_inode;
+}

@@ -1,0 +1,591 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * crash_durable.c - stores with an image: what was synced is there after any death and any loss of
+ * the memory, what was not is there as one cut, and nobody is told otherwise.
+ *
+ * A loss of the memory is what a reboot leaves: the objects in shared memory are gone, the image is
+ * as it was written.
+ */
+#include "fixture.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "child.h"
+#include "clock.h"
+#include "disk.h"
+#include "point.h"
+#include "scratch.h"
+#include "store.h"
+
+#define LIMIT_MS 20000u
+#define KEYS 400u
+#define NEVER UINT64_MAX
+
+static char directory[64];
+static char image[80];
+
+static int setup(void **state)
+{
+    snprintf(directory, sizeof(directory), "/tmp/shmkv-durable-XXXXXX");
+    if (mkdtemp(directory) == NULL)
+        return -1;
+    snprintf(image, sizeof(image), "%s/store", directory);
+    return scratch_setup(state);
+}
+
+/* Of a directory without directories. */
+static void empty(const char *path, bool itself)
+{
+    DIR *d = opendir(path);
+    struct dirent *e;
+    assert_non_null(d);
+    while ((e = readdir(d)) != NULL) {
+        if (e->d_name[0] != '.')
+            unlinkat(dirfd(d), e->d_name, 0);
+    }
+    closedir(d);
+    if (itself)
+        rmdir(path);
+}
+
+static int teardown(void **state)
+{
+    empty(directory, true);
+    return scratch_teardown(state);
+}
+
+static void lose_memory(void)
+{
+    empty(scratch_dir(), false);
+}
+
+static int open_path(const char *path, uint32_t flags, uint64_t interval_ms, struct shmkv **db)
+{
+    struct shmkv_options o = {
+        .flags = flags, .size = 16u << 20, .interval_ms = interval_ms, .shm_dir = scratch_dir()};
+    return shmkv_open(path, &o, db);
+}
+
+static struct shmkv *open_image(uint32_t flags)
+{
+    struct shmkv *db;
+    assert_rc(open_path(image, flags, NEVER, &db), 0);
+    return db;
+}
+
+/* Key @i has the value "key i, turn t"; t UINT32_MAX: absent. */
+static int put(struct shmkv *db, uint32_t i, uint32_t turn)
+{
+    char value[100];
+    memset(value, (int)('a' + turn % 26), sizeof(value));
+    memcpy(value, &turn, sizeof(turn));
+    return shmkv_put(db, &i, sizeof(i), value, sizeof(value), NULL);
+}
+
+static uint32_t turn_of(struct shmkv *db, uint32_t i)
+{
+    char value[100];
+    uint32_t turn;
+    int rc = shmkv_read(db, &i, sizeof(i), value, sizeof(value), NULL);
+    if (rc == SHMKV_ENOTFOUND)
+        return UINT32_MAX;
+    assert_rc(rc, 0);
+    memcpy(&turn, value, sizeof(turn));
+    assert_int_equal(value[99], (char)('a' + turn % 26));
+    return turn;
+}
+
+static int put_all(struct shmkv *db, uint32_t turn)
+{
+    for (uint32_t i = 0; i < KEYS; i++) {
+        int rc = put(db, i, turn);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static void assert_all(struct shmkv *db, uint32_t turn)
+{
+    for (uint32_t i = 0; i < KEYS; i++)
+        assert_int_equal(turn_of(db, i), turn);
+    assert_rc(shmkv_check(db, NULL, NULL), 0);
+}
+
+/* ---- what is durable ----------------------------------------------------------------------- */
+
+static int sync_and_die(void *arg)
+{
+    struct shmkv *db;
+    (void)arg;
+    child_assert(open_path(image, SHMKV_CREATE, NEVER, &db) == 0);
+    child_assert(put_all(db, 1) == 0);
+    child_assert(shmkv_sync(db, -1) == 0);
+    child_assert(put_all(db, 2) == 0);
+    return raise(SIGKILL);
+}
+
+static void synced_is_there(void **state)
+{
+    (void)state;
+    assert_int_equal(child_wait(child_start(sync_and_die, NULL), LIMIT_MS), CHILD_SIGNAL + SIGKILL);
+    lose_memory();
+    struct shmkv *db = open_image(0);
+    assert_all(db, 1);
+    assert_rc(shmkv_close(db), 0);
+}
+
+static void a_death_loses_nothing(void **state)
+{
+    (void)state;
+    assert_int_equal(child_wait(child_start(sync_and_die, NULL), LIMIT_MS), CHILD_SIGNAL + SIGKILL);
+    struct shmkv *db = open_image(0);
+    assert_all(db, 2);
+    assert_rc(shmkv_close(db), 0);
+}
+
+static int put_and_close(void *arg)
+{
+    struct shmkv *db;
+    (void)arg;
+    child_assert(open_path(image, SHMKV_CREATE | SHMKV_NO_KEEPER, 0, &db) == 0);
+    child_assert(put_all(db, 3) == 0);
+    for (uint32_t i = 0; i < KEYS; i += 2)
+        child_assert(shmkv_delete(db, &i, sizeof(i)) == 0);
+    child_assert(shmkv_close(db) == 0);
+    return 0;
+}
+
+static void the_last_to_close_writes_it(void **state)
+{
+    (void)state;
+    assert_int_equal(child_wait(child_start(put_and_close, NULL), LIMIT_MS), 0);
+    for (int turn = 0; turn < 3; turn++) {
+        lose_memory();
+        struct shmkv *db = open_image(0);
+        for (uint32_t i = 0; i < KEYS; i++)
+            assert_int_equal(turn_of(db, i), i % 2 == 0 ? UINT32_MAX : 3);
+        assert_rc(shmkv_check(db, NULL, NULL), 0);
+        assert_rc(shmkv_close(db), 0);
+    }
+}
+
+static int put_and_wait(void *arg)
+{
+    struct shmkv *db;
+    (void)arg;
+    child_assert(open_path(image, SHMKV_CREATE, 50, &db) == 0);
+    child_assert(put_all(db, 4) == 0);
+    while (pause() != 0) {
+    }
+    return 0;
+}
+
+static void the_interval_is_kept_without_anybody_asking(void **state)
+{
+    (void)state;
+    pid_t child = child_start(put_and_wait, NULL);
+    clock_sleep_ns(1500000000ull);
+    child_kill(child);
+    lose_memory();
+    struct shmkv *db = open_image(0);
+    assert_all(db, 4);
+    assert_rc(shmkv_close(db), 0);
+}
+
+static void durable_puts_are_durable(void **state)
+{
+    (void)state;
+    struct shmkv_put_options o = {.flags = SHMKV_DURABLE};
+    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    assert_rc(shmkv_put(db, "k", 1, "v", 1, &o), 0);
+    assert_rc(shmkv_put(db, "l", 1, "v", 1, NULL), 0);
+    assert_rc(shmkv_close(db), 0);
+    lose_memory();
+    db = open_image(0);
+    assert_rc(shmkv_exists(db, "k", 1), 0);
+    assert_rc(shmkv_exists(db, "l", 1), SHMKV_ENOTFOUND);
+    assert_rc(shmkv_close(db), 0);
+}
+
+/* A write that the first loss dropped must not come back with the second (failure 1). */
+static void a_dropped_write_stays_away(void **state)
+{
+    (void)state;
+    assert_int_equal(child_wait(child_start(sync_and_die, NULL), LIMIT_MS), CHILD_SIGNAL + SIGKILL);
+    for (uint32_t turn = 0; turn < 4; turn++) {
+        lose_memory();
+        struct shmkv *db = open_image(0);
+        assert_all(db, 1);
+        uint32_t other = KEYS + turn;
+        assert_rc(put(db, other, turn), 0);
+        assert_rc(shmkv_sync(db, -1), 0);
+        for (uint32_t i = 0; i <= turn; i++)
+            assert_int_equal(turn_of(db, KEYS + i), i);
+        assert_rc(shmkv_close(db), 0);
+    }
+}
+
+/* ---- death at every point ------------------------------------------------------------------ */
+
+struct plan {
+    char point[64];
+    unsigned nth;
+};
+
+static void note_point(void *arg, const char *name)
+{
+    const char *rooms[] = {"checkpoint.", "image.", "durable.", "open.", "recover.", "file."};
+    char(*names)[64] = arg;
+    for (size_t i = 0; i < ARRAY_SIZE(rooms); i++) {
+        if (strncmp(name, rooms[i], strlen(rooms[i])) != 0)
+            continue;
+        unsigned n = 0;
+        while (names[n][0] != 0 && strcmp(names[n], name) != 0)
+            n++;
+        if (n < 63)
+            snprintf(names[n], sizeof(names[n]), "%s", name);
+    }
+}
+
+/* Two synced turns, another write; with everything that a life of a store has. */
+static int live(void *arg)
+{
+    const struct plan *plan = arg;
+    struct shmkv *db;
+    if (plan != NULL)
+        point_arm(plan->point, plan->nth, POINT_KILL, NULL, NULL);
+    child_assert(open_path(image, SHMKV_CREATE | SHMKV_NO_KEEPER, NEVER, &db) == 0);
+    for (uint32_t turn = 0; turn < 3; turn++) {
+        child_assert(put_all(db, turn) == 0);
+        child_assert(shmkv_sync(db, -1) == 0);
+        child_assert(shmkv_put(db, "synced", 6, &turn, sizeof(turn), NULL) == 0);
+        char text[80];
+        snprintf(text, sizeof(text), "%s/turn.%u", directory, turn);
+        int fd = open(text, O_CREAT | O_WRONLY, 0600);
+        child_assert(fd >= 0 && close(fd) == 0);
+    }
+    child_assert(shmkv_close(db) == 0);
+    return 0;
+}
+
+/* The highest turn that was acknowledged as synced; UINT32_MAX: none. */
+static uint32_t acknowledged(void)
+{
+    uint32_t found = UINT32_MAX;
+    for (uint32_t turn = 0; turn < 3; turn++) {
+        char text[80];
+        snprintf(text, sizeof(text), "%s/turn.%u", directory, turn);
+        if (access(text, F_OK) == 0)
+            found = turn;
+        unlink(text);
+    }
+    return found;
+}
+
+/* A prefix of the writes: keys from 0 on have one turn, the others the turn before. */
+static void assert_prefix(struct shmkv *db, uint32_t least)
+{
+    uint32_t first = turn_of(db, 0);
+    bool older = false;
+    if (least != UINT32_MAX)
+        assert_true(first != UINT32_MAX && first >= least);
+    for (uint32_t i = 1; i < KEYS; i++) {
+        uint32_t turn = turn_of(db, i);
+        older |= turn != first;
+        assert_int_equal(turn, older ? first - 1 : first); /* absent is turn -1 */
+        if (least != UINT32_MAX)
+            assert_true(turn >= least);
+    }
+    assert_rc(shmkv_check(db, NULL, NULL), 0);
+}
+
+static void die_at(const struct plan *plan, bool loses)
+{
+    empty(directory, false);
+    lose_memory();
+    int status = child_wait(child_start(live, (void *)(uintptr_t)plan), LIMIT_MS);
+    if (status != 0)
+        assert_int_equal(status, CHILD_SIGNAL + SIGKILL);
+    uint32_t synced = acknowledged();
+    if (loses)
+        lose_memory();
+    struct shmkv *db = open_image(SHMKV_CREATE);
+    assert_prefix(db, synced);
+    assert_rc(put_all(db, 9), 0);
+    assert_rc(shmkv_sync(db, -1), 0);
+    assert_rc(shmkv_close(db), 0);
+    lose_memory();
+    db = open_image(0);
+    assert_all(db, 9);
+    assert_rc(shmkv_close(db), 0);
+}
+
+static void death_at_every_point(void **state)
+{
+    (void)state;
+    static char names[64][64];
+    unsigned deaths = 0;
+    memset(names, 0, sizeof(names));
+    point_record(note_point, names);
+    assert_int_equal(live(NULL), 0);
+    point_record(NULL, NULL);
+    for (unsigned n = 0; names[n][0] != 0; n++) {
+        for (unsigned nth = 1; nth <= 4; nth += nth) {
+            struct plan plan = {.nth = nth};
+            memcpy(plan.point, names[n], sizeof(plan.point));
+            die_at(&plan, true);
+            die_at(&plan, false);
+            deaths += 2;
+        }
+    }
+    print_message("# %u deaths\n", deaths);
+    assert_true(deaths >= 60);
+}
+
+/* ---- errors of the disk -------------------------------------------------------------------- */
+
+/* One call fails: who synced is told, whatever succeeds later, and nothing synced is lost. */
+static void fail_at(unsigned nth, int error, bool *reached)
+{
+    struct shmkv *db;
+    empty(directory, false);
+    lose_memory();
+    disk_begin(NULL);
+    db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    assert_rc(put_all(db, 0), 0);
+    assert_rc(shmkv_sync(db, -1), 0);
+    uint32_t durable = 0;
+    disk_fail(nth, error, 0);
+    for (uint32_t turn = 1; turn < 4; turn++) {
+        assert_rc(put_all(db, turn), 0);
+        int rc = shmkv_sync(db, -1);
+        if (rc == 0) {
+            durable = turn;
+        } else {
+            *reached = true;
+            assert_rc(rc, error);
+        }
+    }
+    disk_fail(0, 0, 0);
+    assert_rc(shmkv_close(db), 0);
+    disk_end();
+    lose_memory();
+    db = open_image(0);
+    assert_prefix(db, durable);
+    assert_rc(shmkv_close(db), 0);
+}
+
+static void failed_calls_are_told(void **state)
+{
+    (void)state;
+    const int errors[] = {SHMKV_EIO, SHMKV_ENOSPC};
+    for (unsigned e = 0; e < ARRAY_SIZE(errors); e++) {
+        unsigned told = 0;
+        for (unsigned nth = 1; nth <= 16; nth++) {
+            bool reached = false;
+            fail_at(nth, errors[e], &reached);
+            told += reached;
+        }
+        assert_true(told >= 6);
+    }
+}
+
+/* ---- copies, removals, others -------------------------------------------------------------- */
+
+static void copy_file(const char *from, const char *to)
+{
+    char command[300];
+    snprintf(command, sizeof(command), "cp %s %s", from, to);
+    assert_int_equal(system(command), 0);
+}
+
+static void a_copy_of_an_image_is_a_store_of_its_own(void **state)
+{
+    (void)state;
+    char copy[100];
+    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER), *other;
+    snprintf(copy, sizeof(copy), "%s/copy", directory);
+    assert_rc(put_all(db, 5), 0);
+    assert_rc(shmkv_sync(db, -1), 0);
+    copy_file(image, copy);
+    assert_rc(open_path(copy, SHMKV_NO_KEEPER, NEVER, &other), 0);
+    assert_all(other, 5);
+    assert_rc(put_all(other, 6), 0);
+    assert_all(db, 5);
+    assert_rc(shmkv_sync(other, -1), 0);
+    assert_rc(put_all(db, 7), 0);
+    assert_rc(shmkv_sync(db, -1), 0);
+    shmkv_close(db);
+    shmkv_close(other);
+    lose_memory();
+    db = open_image(0);
+    assert_all(db, 7);
+    assert_rc(open_path(copy, 0, NEVER, &other), 0);
+    assert_all(other, 6);
+    shmkv_close(db);
+    shmkv_close(other);
+}
+
+static void a_backup_is_one_cut_and_opens(void **state)
+{
+    (void)state;
+    char copy[100];
+    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER), *other;
+    snprintf(copy, sizeof(copy), "%s/backup", directory);
+    assert_rc(put_all(db, 5), 0);
+    assert_rc(shmkv_backup(db, copy), 0);
+    assert_rc(shmkv_backup(db, copy), SHMKV_ESTOREEXISTS);
+    assert_rc(put_all(db, 6), 0);
+    assert_rc(open_path(copy, 0, NEVER, &other), 0);
+    assert_all(other, 5);
+    assert_rc(shmkv_close(other), 0);
+    assert_rc(shmkv_close(db), 0);
+    assert_int_equal(rename(copy, image), 0); /* over the image, which nobody has open */
+    db = open_image(0);
+    assert_all(db, 5);
+    assert_rc(shmkv_close(db), 0);
+}
+
+static void who_is_attached_to_lost_memory_is_told_apart(void **state)
+{
+    (void)state;
+    struct shmkv *db;
+    pid_t child = child_start(put_and_wait, NULL);
+    clock_sleep_ns(500000000ull);
+    lose_memory(); /* as RemoveIPC does */
+    assert_rc(open_path(image, SHMKV_CREATE, NEVER, &db), SHMKV_EDEFUNCT);
+    child_kill(child);
+    assert_rc(open_path(image, 0, NEVER, &db), 0);
+    assert_all(db, 4);
+    assert_rc(shmkv_close(db), 0);
+}
+
+static int hold_and_stop(void *arg)
+{
+    struct shmkv *db;
+    (void)arg;
+    child_assert(open_path(image, SHMKV_CREATE | SHMKV_KEEPER, NEVER, &db) == 0);
+    child_assert(put_all(db, 1) == 0);
+    child_assert(shmkv_sync(db, -1) == 0);
+    clock_sleep_ns(200000000ull);
+    child_assert(shmkv_sync(db, -1) == 0);
+    raise(SIGSTOP);
+    child_assert(shmkv_close(db) == 0);
+    return 0;
+}
+
+static void a_stopped_keeper_is_named(void **state)
+{
+    (void)state;
+    char pid[20];
+    pid_t child = child_start(hold_and_stop, NULL);
+    assert_true(child_wait_stopped(child, LIMIT_MS));
+    struct shmkv *db = open_image(0);
+    assert_rc(put_all(db, 2), 0);
+    assert_rc(shmkv_sync(db, 300), SHMKV_ETIMEOUT);
+    snprintf(pid, sizeof(pid), "%d", (int)child);
+    assert_non_null(strstr(shmkv_last_error(), pid));
+    assert_rc(put_all(db, 3), 0);
+    assert_int_equal(kill(child, SIGCONT), 0);
+    assert_int_equal(child_wait(child, LIMIT_MS), 0);
+    assert_rc(shmkv_sync(db, -1), 0);
+    assert_rc(shmkv_close(db), 0);
+    lose_memory();
+    db = open_image(0);
+    assert_all(db, 3);
+    assert_rc(shmkv_close(db), 0);
+}
+
+static void who_sits_in_a_section_may_not_sync(void **state)
+{
+    (void)state;
+    struct shmkv_section section;
+    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    assert_rc(shmkv_begin(db, &section), 0);
+    assert_rc(shmkv_sync(db, -1), SHMKV_EINVAL);
+    shmkv_end(&section);
+    assert_rc(shmkv_sync(db, -1), 0);
+    assert_rc(shmkv_close(db), 0);
+}
+
+/* ---- what may be in a cut ------------------------------------------------------------------ */
+
+/* Tombstones: deleted, cleaned, resized, lost; what was deleted stays so (R18). */
+static void what_was_deleted_stays_deleted(void **state)
+{
+    (void)state;
+    for (uint32_t turn = 0; turn < 6; turn++) {
+        struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+        if (turn > 0)
+            for (uint32_t i = 0; i < 20 * KEYS; i++)
+                assert_int_equal(turn_of(db, i), i % 3 == (turn - 1) % 3 ? UINT32_MAX : turn - 1);
+        for (uint32_t i = 0; i < 20 * KEYS; i++)
+            assert_rc(put(db, i, turn), 0);
+        assert_rc(shmkv_sync(db, -1), 0);
+        for (uint32_t i = turn % 3; i < 20 * KEYS; i += 3)
+            assert_rc(shmkv_delete(db, &i, sizeof(i)), 0);
+        assert_rc(shmkv_compact(db), 0);
+        assert_rc(shmkv_sync(db, -1), 0);
+        assert_rc(shmkv_compact(db), 0);
+        assert_rc(shmkv_check(db, NULL, NULL), 0);
+        assert_rc(shmkv_sync(db, -1), 0);
+        assert_rc(shmkv_close(db), 0);
+        lose_memory();
+    }
+}
+
+/* A stray write is found by the checkpoint, and does not get into the image. */
+static void a_stray_write_is_not_written(void **state)
+{
+    (void)state;
+    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    struct shmkv_section section;
+    struct shmkv_item item;
+    uint32_t key = 7;
+    assert_rc(put_all(db, 1), 0);
+    assert_rc(shmkv_sync(db, -1), 0);
+    assert_rc(put_all(db, 2), 0);
+    assert_rc(shmkv_begin(db, &section), 0);
+    assert_rc(shmkv_get(&section, &key, sizeof(key), &item), 0);
+    ((char *)(uintptr_t)item.value)[50] ^= 1;
+    shmkv_end(&section);
+    assert_rc(shmkv_sync(db, -1), SHMKV_ECORRUPT);
+    assert_rc(shmkv_close(db), 0);
+    lose_memory();
+    db = open_image(0);
+    assert_all(db, 1);
+    assert_rc(shmkv_close(db), 0);
+}
+
+#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(synced_is_there),
+        TEST(a_death_loses_nothing),
+        TEST(the_last_to_close_writes_it),
+        TEST(the_interval_is_kept_without_anybody_asking),
+        TEST(durable_puts_are_durable),
+        TEST(a_dropped_write_stays_away),
+        TEST(who_sits_in_a_section_may_not_sync),
+        TEST(a_copy_of_an_image_is_a_store_of_its_own),
+        TEST(a_backup_is_one_cut_and_opens),
+        TEST(who_is_attached_to_lost_memory_is_told_apart),
+        TEST(a_stopped_keeper_is_named),
+        TEST(what_was_deleted_stays_deleted),
+        TEST(a_stray_write_is_not_written),
+        TEST(failed_calls_are_told),
+        TEST(death_at_every_point),
+    };
+    return cmocka_run_group_tests_name("crash_durable", tests, NULL, NULL);
+}
