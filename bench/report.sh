@@ -19,7 +19,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 tables() {
-    awk -v kind="$1" -f bench/report_lib.awk -f bench/report_tables.awk "${@:2}"
+    awk -v kind="$1" -f bench/report_lib.awk -f bench/report_tables.awk "${@:2}" || touch "$work/failed"
 }
 
 # A section: title $1, kind of table $2, text $3, then names of cells; nothing if none was run.
@@ -150,7 +150,7 @@ Made by \`make bench-report\`; bench/README.md says how to read it and how to ru
   the ratios of neighbouring slices to the yardstick's
 
 END
-    awk -f bench/report_lib.awk -f bench/report_claims.awk "$dir"/*.json
+    awk -f bench/report_lib.awk -f bench/report_claims.awk "$dir"/*.json || touch "$work/failed"
     section 'Reading, beside others' rates '' peers-get
     picture peers-get 'operations per second of each engine'
     section 'Writing, beside others' rates '' peers-set peers-fresh
@@ -186,4 +186,8 @@ draw_scaling
 draw_peers
 draw_curves
 page >"$out"
+if [ -e "$work/failed" ]; then
+    echo "bench: $out is not whole" >&2
+    exit 1
+fi
 echo "bench: wrote $out and $pictures/"

@@ -100,11 +100,11 @@ function drop(engine) {
 }
 
 # Sets beside n keys, of those beside a tenth of them.
-function tenfold(small, large, n, ten, one) {
-    one = rate["classic set, " small " there 1 " n / 10 " 16/100 uniform", "shmkv"]
-    ten = rate["classic set, " large " there 1 " n " 16/100 uniform", "shmkv"]
+function tenfold(few, many, n, ten, one) {
+    one = rate["classic set, " few " there 1 " (n / 10) " 16/100 uniform", "shmkv"]
+    ten = rate["classic set, " many " there 1 " n " 16/100 uniform", "shmkv"]
     if (one > 0 && ten > 0)
-        at_least("SET beside " large " keys over beside " small, 0.95, ten / one)
+        at_least("SET beside " many " keys over beside " few, 0.95, ten / one)
 }
 
 function pool(one, ten) {
