@@ -166,7 +166,7 @@ END
     section 'Latency at a fixed rate' arrivals '' arrivals arrivals-2
     picture arrivals 'distribution of latencies'
     section 'Latency beside a load, while the index is resized' rates '' latency
-    section 'While processes are killed' killed '' killed killed-8
+    section 'While processes are killed' killed '' killed killed-8 killed-peers
     section 'Memory per key, bytes' memory '' memory-8-8 memory-16-100 memory-36-35 memory-20-1000
     section 'Loading a data file' load '' load
     section 'Cost of one operation' cost '' cost

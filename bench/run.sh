@@ -48,7 +48,8 @@ ycsb            bench/ycsb --peers $few --seconds 0.2 --slice 50
 classic         bench/classic --keys 1000000 --peers redis-1,redis-c50p16 --seconds 0.02
 arrivals        bench/arrivals --peers lmdb-1,redis-1 --seconds 1 --slice 100
 latency         bench/latency --keys 5000000 --seconds 1
-killed          bench/killed --seconds 1 --peers lmdb-1
+killed          bench/killed --seconds 1
+killed-peers    bench/killed --seconds 1 --engines none --peers lmdb-1
 load            bench/load.sh --keys 10000,1000000
 $(memory 200000)
 cost            bench/cost.sh --engines shmkv,limit,lmdb-1,lfht,redis-1 --ops get,overwrite
@@ -74,7 +75,8 @@ classic         bench/classic --keys 10000000 --peers redis
 arrivals        bench/arrivals --peers all --seconds 3
 arrivals-2      bench/arrivals --procs 2 --peers all --seconds 3
 latency         bench/latency --keys 10000000
-killed          bench/killed --seconds 5 --peers lmdb-1,redis-1,memcached-1
+killed          bench/killed --seconds 5
+killed-peers    bench/killed --seconds 5 --engines none --peers lmdb-1,redis-1,memcached-1
 killed-8        bench/killed --seconds 5 --procs 8
 load            bench/load.sh --keys 10000,1000000,10000000
 $(memory 1000000)
