@@ -138,7 +138,8 @@ static void print_drops(void)
             const struct row *to = &r->row[i];
 
             if (strncmp(to->op, "set, ", 5) == 0 && strncmp(from->op, "set, ", 5) == 0 &&
-                strcmp(from->engine, to->engine) == 0 && from->keys * 10 == to->keys)
+                strncmp(from->op, "set, 0 ", 7) != 0 && strcmp(from->engine, to->engine) == 0 &&
+                from->keys * 10 == to->keys)
                 printf("%-14s %9llu to %9llu keys: %5.1f %%\n", to->engine,
                        (unsigned long long)from->keys, (unsigned long long)to->keys,
                        (1 - to->rate / from->rate) * 100);

@@ -170,7 +170,7 @@ static const char *attach_as(const struct engine_setup *setup, bool batched, voi
         return peer_failed(path, mdb_strerror(rc));
     }
     c->batched = batched;
-    mdb_reader_check(c->env, NULL); /* as it asks of who may be killed: what the dead read is kept */
+    mdb_reader_check(c->env, NULL); /* what dead readers have seen is kept until then */
     if (setup->warm)
         peer_warm(path);
     *context = c;
