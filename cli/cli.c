@@ -226,7 +226,7 @@ static int cli_check_args(const struct cli *cli)
                          c->args);
     }
     if (!c->storeless && !cli->store) {
-        return cli_usage(cli, "no store is named: use -f shm:NAME or set SHMKV_STORE");
+        return cli_usage(cli, "no store is named: use -f PATH, -f shm:NAME, or set SHMKV_STORE");
     }
     return CLI_DONE;
 }
@@ -274,10 +274,21 @@ int cli_parse(struct cli *cli, const struct cli_command *commands, int argc, cha
 
 /* ---- the store ----------------------------------------------------------------------------- */
 
+bool cli_is_volatile(const struct cli *cli)
+{
+    return strncmp(cli->store, "shm:", 4) == 0;
+}
+
+/* A store that is in its image only must be loaded to be read, which takes the right to write. */
 int cli_open_with(struct cli *cli, struct shmkv_options *options)
 {
     options->shm_dir = cli->shm_dir;
-    return cli_result(cli, shmkv_open(cli->store, options, &cli->db));
+    int rc = shmkv_open(cli->store, options, &cli->db);
+    if (rc == SHMKV_ENOSTORE && options->flags & SHMKV_READONLY && !cli_is_volatile(cli)) {
+        options->flags &= ~(uint32_t)SHMKV_READONLY;
+        rc = shmkv_open(cli->store, options, &cli->db);
+    }
+    return cli_result(cli, rc);
 }
 
 int cli_open(struct cli *cli, uint32_t flags)

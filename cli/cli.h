@@ -27,7 +27,8 @@ enum cli_status {
 
 /* Every option: id, letter or 0, long name, kind of value, name of the value, help. */
 #define CLI_OPTIONS(X)                                                                             \
-    X(OPT_STORE, 'f', "store", TEXT, "STORE", "the store, shm:NAME (default: $SHMKV_STORE)")       \
+    X(OPT_STORE, 'f', "store", TEXT, "STORE",                                                      \
+      "PATH of a store, or shm:NAME (default: $SHMKV_STORE)")                                      \
     X(OPT_SHM_DIR, 0, "shm-dir", TEXT, "DIR", "tmpfs that holds the stores (default: /dev/shm)")   \
     X(OPT_HELP, 'h', "help", FLAG, NULL, "show help")                                              \
     X(OPT_VERSION, 'V', "version", FLAG, NULL, "show the version")                                 \
@@ -108,6 +109,7 @@ uint64_t cli_common_options(void);
 #define CLI_KEEPER (1u << 31)
 int cli_open(struct cli *cli, uint32_t flags);
 int cli_open_with(struct cli *cli, struct shmkv_options *options);
+bool cli_is_volatile(const struct cli *cli);
 
 /* ---- cli.c: errors ------------------------------------------------------------------------- */
 

@@ -46,17 +46,12 @@ int cmd_repair(struct cli *cli)
 
 /* ---- check --------------------------------------------------------------------------------- */
 
-static bool image_is_volatile(const struct cli *cli)
-{
-    return strncmp(cli->store, "shm:", 4) == 0;
-}
-
 /* The store in memory; @alone: it has no image. */
 static int image_check_memory(struct cli *cli, bool alone)
 {
     struct shmkv_options options = {.flags = SHMKV_READONLY, .shm_dir = cli->shm_dir};
     int rc = shmkv_open(cli->store, &options, &cli->db);
-    if (rc == SHMKV_ENOTSUP && !alone) {
+    if (rc == SHMKV_ENOSTORE && !alone) {
         if (cli_output_is_terminal()) {
             puts("the image is sound; the store is not in memory");
         }
@@ -73,7 +68,7 @@ static int image_check_memory(struct cli *cli, bool alone)
 
 int cmd_check(struct cli *cli)
 {
-    if (image_is_volatile(cli)) {
+    if (cli_is_volatile(cli)) {
         return image_check_memory(cli, true);
     }
     int rc = shmkv_check_image(cli->store, image_report, NULL);

@@ -57,6 +57,7 @@ static int keep_open(const struct conf_store *store, struct shmkv **db)
         .flags = SHMKV_KEEPER | (s->create ? (uint32_t)SHMKV_CREATE : 0),
         .mode = (uint32_t)s->mode,
         .size = s->size,
+        .interval_ms = s->interval_ms,
         .shm_dir = s->shm_dir[0] ? s->shm_dir : NULL,
     };
     uint64_t start = units_mono_ns();
@@ -64,6 +65,11 @@ static int keep_open(const struct conf_store *store, struct shmkv **db)
     int rc = shmkv_open(store->name, &options, db);
     keep_signals(SIG_BLOCK);
     struct shmkv_stats stats;
+    struct shmkv_keeper keeper;
+    if (rc == 0 && shmkv_get_keeper(*db, &keeper) == 0 && keeper.recovered > 0) {
+        say(SAY_INFO, store->name, "recovered %" PRIu64 " records from the image in %" PRIu64 " ms",
+            keeper.recovered, keeper.recovered_ms);
+    }
     if (rc == 0 && shmkv_get_stats(*db, &stats) == 0) {
         char size[UNITS_TEXT];
         units_show_size(size, stats.size);

@@ -11,21 +11,61 @@
 #define WATCH_SLOW_NS 2000000000ull    /* between two of the slower looks */
 #define WATCH_SETTLE_NS 1500000000ull  /* so long a keeper has to hand its work over */
 #define WATCH_STALLS_NS 10000000000ull /* between two lines about writers that wait */
-#define WATCH_HELD_PART 16u            /* of the size: held back, worth a line */
-#define WATCH_FULL_PERCENT 88u         /* of the log; new values are refused at 90 */
+#define WATCH_FAILED_NS 60000000000ull /* between two lines about checkpoints that fail */
+#define WATCH_SLOW_DISK_MS 10000u
+#define WATCH_HELD_PART 16u    /* of the size: held back, worth a line */
+#define WATCH_FULL_PERCENT 88u /* of the log; new values are refused at 90 */
 #define WATCH_ROOM_PERCENT 80u
 
 void watch_begin(struct watch *w, const char *store, struct shmkv *db)
 {
     struct shmkv_stats stats = {0};
+    struct shmkv_keeper keeper = {0};
     shmkv_get_stats(db, &stats);
+    shmkv_get_keeper(db, &keeper);
     *w = (struct watch){
         .store = store,
         .db = db,
         .begun_ns = units_mono_ns(),
         .stalls = stats.stalls,
         .reaped = stats.reaped,
+        .failures = keeper.failures,
     };
+}
+
+/* ---- checkpoints --------------------------------------------------------------------------- */
+
+/* A failure is told at once, and then once a minute as long as none succeeds. */
+static void watch_checkpoints(struct watch *w, const struct shmkv_keeper *k, uint64_t now)
+{
+    if (k->failures > w->failures) {
+        if (w->failed_ns == 0 || now - w->failed_ns >= WATCH_FAILED_NS) {
+            say(SAY_ERROR, w->store,
+                "a checkpoint failed: %s; the older one stands, what was written since is in "
+                "memory only, and it is tried again",
+                k->error_text);
+            w->failed_ns = now;
+        }
+        w->failures = k->failures;
+        w->checkpoints = k->checkpoints;
+    } else if (w->failed_ns != 0 && k->checkpoints > w->checkpoints) {
+        say(SAY_INFO, w->store, "checkpoints succeed again");
+        w->failed_ns = 0;
+    }
+}
+
+static void watch_disk(struct watch *w, const struct shmkv_keeper *k)
+{
+    bool slow = k->checkpoint_ms >= (w->slow ? WATCH_SLOW_DISK_MS / 2 : WATCH_SLOW_DISK_MS);
+    if (slow && !w->slow) {
+        say(SAY_WARNING, w->store,
+            "the disk cannot follow: the last checkpoint took %" PRIu64 " ms, and so long may "
+            "pass before a write is durable",
+            k->checkpoint_ms);
+    } else if (!slow && w->slow) {
+        say(SAY_INFO, w->store, "the disk follows again");
+    }
+    w->slow = slow;
 }
 
 /* ---- who keeps house ----------------------------------------------------------------------- */
@@ -37,6 +77,8 @@ static int watch_keeper(struct watch *w, uint64_t now)
     if (rc != 0) {
         return rc;
     }
+    watch_checkpoints(w, &k, now);
+    watch_disk(w, &k);
     bool settled = w->told_keeper || now - w->begun_ns >= WATCH_SETTLE_NS;
     if (k.mine && !w->mine) {
         say(SAY_INFO, w->store,

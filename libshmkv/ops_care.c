@@ -131,6 +131,19 @@ int shmkv_readers(struct shmkv *db, int (*fn)(void *arg, const struct shmkv_part
     return rc;
 }
 
+/* Relaxed: information; the text may be a mixture of two. */
+static void durable_stats(const struct store *s, struct shmkv_keeper *keeper)
+{
+    const struct durable_words *w = &s->arena.sync->durable;
+    keeper->checkpoints = load_relaxed(&w->made);
+    keeper->failures = load_relaxed(&w->failures);
+    keeper->checkpoint_ms = load_relaxed(&w->took_ns) / 1000000;
+    keeper->error = -(int)load_relaxed(&w->error);
+    memcpy(keeper->error_text, w->text, sizeof(keeper->error_text) - 1);
+    keeper->recovered = s->recovered;
+    keeper->recovered_ms = s->recovered_ms;
+}
+
 int shmkv_get_keeper(struct shmkv *db, struct shmkv_keeper *keeper)
 {
     struct context *c;
@@ -147,6 +160,7 @@ int shmkv_get_keeper(struct shmkv *db, struct shmkv_keeper *keeper)
     if (holder != 0)
         keeper->pid = identity(a, holder, keeper->name);
     keeper->mine = holder == self + 1;
+    durable_stats(c->store, keeper);
     return 0;
 }
 

@@ -474,11 +474,20 @@ struct shmkv_participant {
 SHMKV_API int shmkv_readers(struct shmkv *db,
                             int (*fn)(void *arg, const struct shmkv_participant *p), void *arg);
 
-/* Who keeps house for a store: cleans ahead of need, reaps the dead. */
+/* Who keeps house for a store: cleans ahead of need, reaps the dead, writes checkpoints. */
 struct shmkv_keeper {
     int64_t pid;   /* as seen by that process; 0: nobody */
     char name[16]; /* of that process */
     int mine;      /* 1: it is this process */
+    /* Of a store with an image, since it is in memory: */
+    uint64_t checkpoints;   /* that succeeded, whoever made them */
+    uint64_t failures;      /* that failed */
+    uint64_t checkpoint_ms; /* how long the last one took */
+    int error;              /* the code of the last failure, 0 if none */
+    char error_text[160];   /* and its text */
+    /* If it was loaded from its image when this process opened it: */
+    uint64_t recovered;    /* records that were read */
+    uint64_t recovered_ms; /* how long that took */
 };
 
 /**

@@ -27,9 +27,10 @@ struct store {
     uint64_t fork_word; /* of the process that `process` belongs to */
     unsigned handles;   /* open handles on it */
     bool wants_keeper;
-    bool service;             /* its keeper comes before others', and runs from the start */
-    struct context *contexts; /* of this process; under the registry lock */
-    struct store *next;       /* in the registry */
+    bool service;                     /* its keeper comes before others', and runs from the start */
+    uint64_t recovered, recovered_ms; /* records loaded from the image when it was opened */
+    struct context *contexts;         /* of this process; under the registry lock */
+    struct store *next;               /* in the registry */
 };
 
 struct shmkv {

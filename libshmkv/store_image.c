@@ -208,8 +208,11 @@ static int load(struct opening *op)
         rc = recover_store(&im, &p, &options, &result);
         epoch_leave(&p);
     }
-    if (rc == 0) /* relaxed: as above */
+    if (rc == 0) { /* relaxed: as above */
         store_relaxed(&s->arena.sync->durable.sequence, im.head.sequence);
+        s->recovered = result.records;
+        s->recovered_ms = result.ms;
+    }
     image_close(&im);
     POINT("open.loaded");
     return rc;
