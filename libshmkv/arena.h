@@ -108,6 +108,9 @@ bool arena_found_in(const struct arena *a, const char *shm_dir);
 uint64_t arena_allocated(const struct arena *a);
 
 int arena_destroy(const char *name, const char *shm_dir, bool force);
+/* The same for the arena of an image, named @name in messages. */
+int arena_destroy_image(const char *name, const char *shm_dir, const struct arena_image *image,
+                        bool force);
 struct shmkv_store_info;
 int arena_list(const char *shm_dir, int (*fn)(void *, const struct shmkv_store_info *), void *arg);
 int arena_gc(const char *shm_dir, size_t *removed);

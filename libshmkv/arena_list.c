@@ -216,23 +216,35 @@ static int destroy_timed_out(const struct arena *a)
                      a->name, ARENA_LOCK_SECONDS, a->sync_path);
 }
 
-int arena_destroy(const char *name, const char *shm_dir, bool force)
+static int destroy(struct arena *a, bool force)
 {
     uint64_t deadline = clock_mono_ns() + ARENA_LOCK_SECONDS * 1000000000ull;
-    struct arena a;
-    int rc = arena_name_set(&a, name, shm_dir);
-    if (rc != 0)
-        return rc;
-    while ((rc = destroy_once(&a, force)) == ARENA_AGAIN) {
+    int rc;
+    while ((rc = destroy_once(a, force)) == ARENA_AGAIN) {
         if (clock_mono_ns() > deadline) {
-            rc = destroy_timed_out(&a);
+            rc = destroy_timed_out(a);
             break;
         }
         clock_sleep_ns(POLL_NS);
     }
-    lockpage_release(a.create_page);
-    arena_name_free(&a);
+    lockpage_release(a->create_page);
+    arena_name_free(a);
     return rc;
+}
+
+int arena_destroy(const char *name, const char *shm_dir, bool force)
+{
+    struct arena a;
+    int rc = arena_name_set(&a, name, shm_dir);
+    return rc != 0 ? rc : destroy(&a, force);
+}
+
+int arena_destroy_image(const char *name, const char *shm_dir, const struct arena_image *image,
+                        bool force)
+{
+    struct arena a;
+    int rc = arena_name_set_image(&a, name, shm_dir, image);
+    return rc != 0 ? rc : destroy(&a, force);
 }
 
 /* Remove one leftover; what cannot be locked now is being made or opened, so none. */

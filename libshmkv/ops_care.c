@@ -210,7 +210,8 @@ int shmkv_destroy(const char *name, const char *shm_dir, int force)
 {
     if (name == NULL)
         return error_set(SHMKV_EINVAL, "destroy: the name is NULL");
-    return arena_destroy(name, shm_dir, force != 0);
+    return strncmp(name, "shm:", 4) == 0 ? arena_destroy(name, shm_dir, force != 0)
+                                         : store_destroy_image(name, shm_dir, force != 0);
 }
 
 int shmkv_list(const char *shm_dir, int (*fn)(void *arg, const struct shmkv_store_info *info),

@@ -87,6 +87,8 @@ static inline int store_writer(struct shmkv *db, struct context **c)
 int store_open_image(struct store *s, const char *name, const struct shmkv_options *o);
 /* Is that the image of this store? */
 bool store_is_image(const struct store *s, const char *name);
+/* As shmkv_destroy(), in store_destroy.c. */
+int store_destroy_image(const char *name, const char *shm_dir, bool force);
 
 /* Make and end a context that no thread owns. */
 int store_add_reader(struct store *s, struct context **c);
