@@ -11,9 +11,10 @@
 #include "futex.h"
 #include "point.h"
 
-#define WAIT_NS 20000000ll  /* between tries for the lease of one who may have died */
-#define LOOK_NS 20000000ull /* between looks at how much is to be written */
-#define EARLY_SHIFT 3       /* an eighth of the store is not waited for */
+#define WAIT_NS 20000000ll      /* between tries for the lease of one who may have died */
+#define LOOK_NS 20000000ull     /* between looks at how much is to be written */
+#define FAILED_NS 1000000000ull /* between tries to open an image that cannot be opened */
+#define EARLY_SHIFT 3           /* an eighth of the store is not waited for */
 #define FINISH_ROUNDS 4u
 
 static struct durable_words *words(const struct durable *d)
@@ -230,6 +231,11 @@ bool durable_tick(struct durable *d, const struct participant *p, uint64_t now)
         int rc = take_lease(d);
         if (rc != 0)
             d->look_ns = now + LOOK_NS;
+        if (rc != 0 && rc != SHMKV_EBUSY) { /* the image cannot be opened for writing */
+            tell_failure(d, rc);
+            wake_all(d);
+            d->look_ns = now + max_u64(LOOK_NS, min_u64(d->interval_ns, FAILED_NS));
+        }
         if (rc == 0 && is_due(d, now)) {
             segment_raise_horizon(d->arena);
             failed = make(d, p, 0) != 0;

@@ -142,9 +142,12 @@ static int check_file(struct file *f, uint32_t mode)
     f->device = st.st_dev;
     f->inode = st.st_ino;
     f->owner = st.st_uid;
+    f->mode = st.st_mode & 0777u;
     bool fresh = st.st_size == 0 && !f->readonly;
-    if (fresh && mode != 0 && st.st_uid == geteuid())
+    if (fresh && mode != 0 && st.st_uid == geteuid()) {
         fchmod(f->fd, mode & 0777u); /* the umask must not narrow what was asked for */
+        f->mode = mode & 0777u;
+    }
     return check_system(f, fresh);
 }
 

@@ -30,7 +30,7 @@ struct file {
     const struct file_table *table;
     char *path;             /* absolute; our own copy */
     uint64_t device, inode; /* the file that is meant: descriptors and names are compared with it */
-    uint32_t owner;         /* user id */
+    uint32_t owner, mode;   /* user id; permission bits */
     bool readonly;
     int fd;         /* not trusted: the program may have closed it, see file.c */
     char *map;      /* read-only, for barriers; NULL: none yet */

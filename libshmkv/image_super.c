@@ -139,6 +139,7 @@ int image_look(const char *path, struct image_look *look)
     look->device = f.device;
     look->inode = f.inode;
     look->owner = f.owner;
+    look->mode = f.mode;
     rc = image_super_read(&f, &supers);
     if (rc == 0)
         look->state = supers.state;

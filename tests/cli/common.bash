@@ -104,6 +104,14 @@ is_root() {
     [ "$(id -u)" = 0 ]
 }
 
+# For tests that remove what is in /dev/shm: tests/run.sh gives them one of their own.
+only_with_private_shm() {
+    if [ -z "${SHMKV_TEST_PRIVATE:-}" ]; then
+        skip "$1: /dev/shm is not the test's own"
+        exit 0
+    fi
+}
+
 finish() {
     exit "$failed"
 }

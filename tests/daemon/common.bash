@@ -81,5 +81,5 @@ ends() {
 
 # The process that keeps store $1 of service $2: what the log says of it.
 keeper_of() {
-    sed -nE "s/^shmkvd: $1: opened by process ([0-9]+) .*/\1/p" "$log" | tail -n 1
+    sed -nE "s|^shmkvd: $1: opened by process ([0-9]+) .*|\1|p" "$log" | tail -n 1
 }

@@ -1,0 +1,89 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# image.sh - stores with an image, from a shell: made, read after the memory is gone, copied,
+# verified, repaired, removed.
+# shellcheck disable=SC2317 # what is called at the end, by a trap
+. "$(dirname "$0")/common.bash"
+
+store=$work/store.shmkv
+copy=$work/copy.shmkv
+SHMKV_STORE=$store
+more_cleanup() {
+    local file
+    for file in "$work"/*.shmkv; do "$SHMKV" -f "$file" destroy --force 2>/dev/null; done
+}
+# What is left of a store after a power loss, or a restart of the machine.
+forget() {
+    find /dev/shm -name 'shmkv.*' -delete
+}
+only_with_private_shm "stores with an image"
+
+refuse "a store that is not there" 3 "there is no store" get a
+holds "reading made none" test ! -e "$store"
+expect "create" 0 "" create --size 32M --mode 640
+holds "makes a file of that mode" test "$(stat -c %a "$store")" = 640
+refuse "create again" 3 exists create
+expect "set" 0 "" set key value
+expect "get" 0 value get key
+forget
+expect "get after the memory is gone" 0 value get key
+expect "a ttl" 0 "" set brief value --ttl 1h
+seq 10000 | sed 's/.*/key& value&/' >"$work/pairs.data"
+expect "a load" 0 "" load "$work/pairs.data"
+expect "sync" 0 "" sync
+expect "sync with a limit" 0 "" sync --timeout 10s
+forget
+expect "all pairs after the memory is gone" 0 10002 count
+"$SHMKV" dump --format space --prefix key | grep -v '^key value$' | sort >"$work/got"
+sort "$work/pairs.data" >"$work/want"
+same "unchanged" "$work/got" "$work/want"
+holds "and expiry is kept" grep -q '[0-9]ms' <("$SHMKV" ttl brief)
+expect "del" 0 "" del key
+expect "checkpoint" 0 "" checkpoint
+forget
+expect "what was removed stays so" 1 "" get key
+
+expect "check" 0 "" check
+forget
+expect "check of what is not in memory" 0 "" check
+holds "which does not load it" test -z "$(find /dev/shm -name 'shmkv.*')"
+
+"$SHMKV" set when before
+expect "backup" 0 "" backup "$copy"
+"$SHMKV" set when after
+refuse "backup over it" 3 exists backup "$copy"
+expect "the copy is as the store was" 0 before -f "$copy" get when
+expect "with all pairs" 0 10002 -f "$copy" count
+expect "and sound" 0 "" -f "$copy" check
+expect "the store is as it is" 0 after get when
+cp "$store" "$work/cp.shmkv"
+expect "a cp of the file is a store of its own" 0 "" -f "$work/cp.shmkv" set when elsewhere
+expect "which the first knows nothing of" 0 after get when
+
+refuse "what is no store" 3 "." -f "$work/pairs.data" get a
+holds "is left alone" cmp -s "$work/pairs.data" <(seq 10000 | sed 's/.*/key& value&/')
+refuse "destroying it" 3 "." -f "$work/pairs.data" destroy
+holds "does nothing" test -s "$work/pairs.data"
+
+expect "destroy" 0 "" destroy
+holds "removes the file" test ! -e "$store"
+refuse "destroy again" 3 "no (such|store)" destroy
+expect "destroy of one that is not in memory" 0 "" -f "$work/cp.shmkv" destroy
+
+# Damage: one byte in the middle of a record.
+"$SHMKV" -f "$copy" destroy
+"$SHMKV" create --size 32M
+"$SHMKV" load "$work/pairs.data"
+"$SHMKV" sync
+forget
+at=$(grep -abo 'value5000' "$store" | head -n 1 | cut -d: -f1)
+printf X | dd of="$store" bs=1 seek="$at" conv=notrunc 2>/dev/null
+run check
+holds "damage is found" test "$status" = 3 -a -n "$out"
+refuse "and the store not opened" 3 "repair" get key1
+run repair "$work/repaired.shmkv"
+holds "repair" test "$status" = 0 -a -n "$out"
+expect "saves what is whole" 0 9999 -f "$work/repaired.shmkv" count
+expect "a pair beside it" 0 value4999 -f "$work/repaired.shmkv" get key4999
+expect "and is sound" 0 "" -f "$work/repaired.shmkv" check
+finish
