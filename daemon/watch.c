@@ -38,20 +38,19 @@ void watch_begin(struct watch *w, const char *store, struct shmkv *db)
 /* A failure is told at once, and then once a minute as long as none succeeds. */
 static void watch_checkpoints(struct watch *w, const struct shmkv_keeper *k, uint64_t now)
 {
-    if (k->failures > w->failures) {
-        if (w->failed_ns == 0 || now - w->failed_ns >= WATCH_FAILED_NS) {
-            say(SAY_ERROR, w->store,
-                "a checkpoint failed: %s; the older one stands, what was written since is in "
-                "memory only, and it is tried again",
-                k->error_text);
-            w->failed_ns = now;
-        }
-        w->failures = k->failures;
-        w->checkpoints = k->checkpoints;
-    } else if (w->failed_ns != 0 && k->checkpoints > w->checkpoints) {
+    bool told = w->failed_ns != 0;
+    if (k->failing && k->failures > w->failures &&
+        (!told || now - w->failed_ns >= WATCH_FAILED_NS)) {
+        say(SAY_ERROR, w->store,
+            "a checkpoint failed: %s; the older one stands, what was written since is in memory "
+            "only, and it is tried again",
+            k->error_text);
+        w->failed_ns = now;
+    } else if (!k->failing && told) {
         say(SAY_INFO, w->store, "checkpoints succeed again");
         w->failed_ns = 0;
     }
+    w->failures = k->failures;
 }
 
 static void watch_disk(struct watch *w, const struct shmkv_keeper *k)

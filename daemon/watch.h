@@ -28,10 +28,9 @@ struct watch {
     uint64_t stalls_ns; /* when waiting writers were told last; 0: they do not wait */
     uint64_t stalls;    /* counted until then */
     uint64_t reaped;
-    uint64_t checkpoints; /* that there were at the last failure */
-    uint64_t failures;    /* that were noticed */
-    uint64_t failed_ns;   /* when one was told; 0: checkpoints succeed */
-    bool slow;            /* told that they take long */
+    uint64_t failures;  /* that were noticed */
+    uint64_t failed_ns; /* when one was told; 0: checkpoints succeed */
+    bool slow;          /* told that they take long */
 };
 
 void watch_begin(struct watch *w, const char *store, struct shmkv *db);

@@ -90,8 +90,9 @@ static void tell_failure(struct durable *d, int rc)
     size_t n = min_u64(strlen(text), sizeof(w->text) - 1);
     memcpy(w->text, text, n);
     w->text[n] = 0;
-    store_relaxed(&w->error, (uint32_t)-rc); /* relaxed: shown by the next */
-    add_seq_cst(&w->failures, 1u);           /* pairs with durable_sync [D3] */
+    store_relaxed(&w->error, (uint32_t)-rc);               /* relaxed: shown by the next */
+    store_relaxed(&w->made_until, load_relaxed(&w->made)); /* relaxed: information */
+    add_seq_cst(&w->failures, 1u);                         /* pairs with durable_sync [D3] */
 }
 
 /* After an attempt: whoever waits looks again. */
@@ -207,6 +208,14 @@ int durable_sync(struct durable *d, const struct participant *p, int64_t timeout
 
 /* ---- the keeper ----------------------------------------------------------------------------- */
 
+/* Relaxed: policy. */
+static bool is_failing(const struct durable_words *w)
+{
+    return load_relaxed(&w->failures) != 0 &&
+           load_relaxed(&w->made) == load_relaxed(&w->made_until);
+}
+
+/* After a failure one is tried even if there is nothing to write: who was told of it waits. */
 static bool is_due(struct durable *d, uint64_t now)
 {
     if (load_seq_cst(&words(d)->wanted) > load_seq_cst(&words(d)->epoch))
@@ -215,7 +224,7 @@ static bool is_due(struct durable *d, uint64_t now)
         return false;
     d->look_ns = now + LOOK_NS;
     uint64_t pending = checkpoint_pending(&d->image, d->arena);
-    return pending != 0 &&
+    return (pending != 0 || is_failing(words(d))) &&
            (now >= d->next_ns || pending >= load_relaxed(&d->arena->sb->size) >> EARLY_SHIFT);
 }
 

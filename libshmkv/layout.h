@@ -182,9 +182,10 @@ struct durable_words {
     _Atomic uint32_t word;               /* futex: attempts that have ended */
     _Atomic uint32_t request;            /* futex: the keeper sleeps on it */
     _Atomic uint32_t failures;
-    _Atomic uint32_t error;  /* - the code of the last failure */
-    _Atomic uint32_t holder; /* process + 1 of who has the lease; 0: nobody */
-    char text[160];          /* of the last failure; information, may be a mixture of two */
+    _Atomic uint64_t made_until; /* `made` at the last failure: while it is the same, all fail */
+    _Atomic uint32_t error;      /* - the code of the last failure */
+    _Atomic uint32_t holder;     /* process + 1 of who has the lease; 0: nobody */
+    char text[160];              /* of the last failure; information, may be a mixture of two */
 };
 
 struct sync_header {

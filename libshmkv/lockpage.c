@@ -109,6 +109,11 @@ static int lock_first(int fd, const struct lockpage_file *file, const struct wis
             *byte = b;
             return stat(file->path, &st) == 0 && same_file(&st, file) ? 0 : gone(file);
         }
+        if (errno == EBADF) /* open for reading only, as more was not to be had */
+            return error_set(SHMKV_EACCESS,
+                             "%s may not be written: look at its permissions, and whether the "
+                             "file system is read-only",
+                             file->path);
         if (errno != EAGAIN && errno != EACCES)
             return error_errno(SHMKV_ESYSTEM, "locking byte %llu of %s", (unsigned long long)b,
                                file->path);

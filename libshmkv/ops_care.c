@@ -137,6 +137,7 @@ static void durable_stats(const struct store *s, struct shmkv_keeper *keeper)
     const struct durable_words *w = &s->arena.sync->durable;
     keeper->checkpoints = load_relaxed(&w->made);
     keeper->failures = load_relaxed(&w->failures);
+    keeper->failing = keeper->failures != 0 && keeper->checkpoints == load_relaxed(&w->made_until);
     keeper->checkpoint_ms = load_relaxed(&w->took_ns) / 1000000;
     keeper->error = -(int)load_relaxed(&w->error);
     memcpy(keeper->error_text, w->text, sizeof(keeper->error_text) - 1);

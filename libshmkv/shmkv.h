@@ -482,6 +482,7 @@ struct shmkv_keeper {
     /* Of a store with an image, since it is in memory: */
     uint64_t checkpoints;   /* that succeeded, whoever made them */
     uint64_t failures;      /* that failed */
+    int failing;            /* 1: none has succeeded since the last failure */
     uint64_t checkpoint_ms; /* how long the last one took */
     int error;              /* the code of the last failure, 0 if none */
     char error_text[160];   /* and its text */

@@ -83,7 +83,7 @@ if is_root && mount -t tmpfs -o size=4M shmkv-disk "$disk" 2>/dev/null; then
     mount -o remount,ro "$disk"
     : >"$log"
     serve "$b"
-    line "a read-only disk is told" "^shmkvd: $b: a checkpoint failed: .*[Rr]ead-only"
+    line "a read-only disk is told" "^shmkvd: $b: a checkpoint failed: .*read-only"
     mount -o remount,rw "$disk"
     line "until it can be written" "^shmkvd: $b: checkpoints succeed again"
     kill -TERM "$service"
