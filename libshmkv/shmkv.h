@@ -562,8 +562,9 @@ SHMKV_API int shmkv_repair(const char *path, const char *out,
 
 /* ---- all stores of a machine --------------------------------------------------------------- */
 
-/* Remove a store by name.  SHMKV_EINUSE if a process is attached, unless @force: those then get
- * SHMKV_EDEFUNCT from their next write.  @shm_dir as in struct shmkv_options. */
+/* Remove a store by name, and its image if it has one.  SHMKV_EINUSE if a process is attached,
+ * unless @force: those then get SHMKV_EDEFUNCT from their next write.  @shm_dir as in struct
+ * shmkv_options. */
 SHMKV_API int shmkv_destroy(const char *name, const char *shm_dir, int force);
 
 /* What shmkv_list() tells of a store. */
