@@ -37,7 +37,7 @@ refuse "none of them made a store" 3 'there is no store' count
     unset SHMKV_STORE
     "$SHMKV" get a 2>"$work/err"
 )
-holds "no store is named" test $? = 2 -a -n "$(grep 'use -f shm:NAME' "$work/err")"
+holds "no store is named" test $? = 2 -a -n "$(grep 'use -f PATH' "$work/err")"
 expect "the longest key is fine" 0 "" set "${long%k}" v
 expect "and is found" 0 "v" get "${long%k}"
 "$SHMKV" destroy
