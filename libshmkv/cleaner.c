@@ -57,11 +57,25 @@ static bool is_current(const struct writer *w, const struct record *r)
     return found == r || damaged;
 }
 
+/*
+ * A tombstone that nothing needs (R18, no image) is not moved: a queue over cold data would have
+ * each of its own moved once.  Its slot stays lost until a resize, as it was.
+ */
+static bool is_spent(const struct arena *a, const struct record *r)
+{
+    return r->type == RECORD_TOMBSTONE && record_epoch_of(r->version) < epoch_now(a) &&
+           load_relaxed(&a->sb->horizon) == UINT64_MAX; /* relaxed: final in a store without */
+}
+
 static int relocate(struct writer *w, uint64_t at, uint64_t word)
 {
     const struct arena *a = w->self.arena;
     const struct record *r = arena_at(a, at);
     uint64_t bytes = record_size(r);
+    if (is_spent(a, r)) {
+        int rc = index_evict(w, at, word);
+        return rc < 0 ? rc : 0;
+    }
     /* A segment of dead records can be had when nothing is free to move anything to. */
     if (!append_has_room(&w->moves, bytes) && !is_current(w, r))
         return 0;

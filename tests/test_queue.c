@@ -187,6 +187,7 @@ static void queue_over_cold_data(struct shmkv *db, unsigned percent)
     snprintf(name, sizeof(name), "queue over %u %% cold data", percent);
     report(name, db, scaled(PAIRS), longest);
     assert_true(stats_of(db).slots <= before.slots * 4);
+    assert_true((stats_of(db).relocations - before.relocations) * 5 <= scaled(PAIRS));
     for (uint64_t n = 0; n < cold; n++)
         assert_rc(shmkv_exists(db, &(uint64_t){(1ull << 40) + n}, sizeof(n)), 0);
 }
