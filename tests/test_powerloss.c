@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_powerloss.c - whatever a power loss leaves of an image opens to one cut, whole, and that is
- * the last one that was acknowledged or one begun since (INV-F1, INV-X1).
+ * test_powerloss.c - whatever a power loss leaves of an image opens to one cut,
+ * whole, and that is the last one that was acknowledged or one begun since
+ * (INV-F1, INV-X1).
  *
- * In rounds.  A store lives on a disk that remembers: puts, deletes, cleaning, checkpoints of which
- * some fail, losses of memory.  Then the log is gone through, op by op, and from many moments of it
- * states are made and recovered, each looked at, and some lived on from: another checkpoint,
- * another loss.  One of the states is what the next round begins with, so that recoveries of what
+ * In rounds.  A store lives on a disk that remembers: puts, deletes, cleaning,
+ * checkpoints of which some fail, losses of memory.  Then the log is gone
+ * through, op by op, and from many moments of it states are made and recovered,
+ * each looked at, and some lived on from: another checkpoint, another loss. One
+ * of the states is what the next round begins with, so that recoveries of what
  * a power loss has left are themselves in the next log.
  */
 #include "disk.h"
@@ -43,7 +45,8 @@ static uint64_t lot(uint64_t n)
     return blob_random(&t.random) % n;
 }
 
-/* ---- the life that is recorded ------------------------------------------------------------- */
+/* ---- the life that is recorded
+ * ------------------------------------------------------------- */
 
 static void key_text(unsigned k, char *key)
 {
@@ -74,7 +77,8 @@ static void write_some(struct live *l, unsigned most)
         write_something(l);
 }
 
-/* Notes in the log: from here on cut N may be what opens; from here on nothing older. */
+/* Notes in the log: from here on cut N may be what opens; from here on nothing
+ * older. */
 static void note(bool acked, uint32_t cut)
 {
     disk_note((uint64_t)cut << 1 | acked);
@@ -148,7 +152,8 @@ static void live_on(unsigned checkpoints)
     live_lose(&l);
 }
 
-/* ---- what a power loss leaves -------------------------------------------------------------- */
+/* ---- what a power loss leaves
+ * -------------------------------------------------------------- */
 
 static void wrong(const char *what, size_t op, enum disk_loss how, uint32_t oldest, uint32_t newest)
 {
@@ -157,7 +162,8 @@ static void wrong(const char *what, size_t op, enum disk_loss how, uint32_t olde
         print_message("op %zu, loss %d, cuts %u to %u: %s\n", op, (int)how, oldest, newest, what);
 }
 
-/* Write, checkpoint, lose it again: what was dropped stays away, what was synced is there. */
+/* Write, checkpoint, lose it again: what was dropped stays away, what was
+ * synced is there. */
 static bool goes_on(struct live *l, uint32_t cut)
 {
     struct contents was = t.now, at = t.cuts[cut];
@@ -250,7 +256,9 @@ static void rounds(unsigned count, unsigned checkpoints, unsigned often,
     }
 }
 
-/* ---- tests --------------------------------------------------------------------------------- */
+/* ---- tests
+ * ---------------------------------------------------------------------------------
+ */
 
 static int setup(void **state)
 {
@@ -271,6 +279,56 @@ static void every_state_opens_to_one_cut(void **state)
     rounds(more != NULL ? (unsigned)strtoul(more, NULL, 10) : 10, 44, 8, NULL);
     print_message("%llu states\n", (unsigned long long)t.states);
     assert_int_equal(t.wrong, 0);
+}
+
+/* The file, read from front to end while the log goes on from op @from to op
+ * @to. */
+static void copy_while_running(size_t from, size_t to, const char *path)
+{
+    struct disk_replay *r = disk_replay_begin();
+    struct disk_state copy = {.bytes = calloc(1, 64u << 20)};
+    const uint64_t step = 16 * PAGE_BYTES;
+    assert_non_null(copy.bytes);
+    disk_replay_to(r, from);
+    uint64_t size = disk_replay_lose(r, DISK_LOSE_NONE, &t.random)->size;
+    for (uint64_t at = 0; at < size; at += step) {
+        disk_replay_to(r, from + (to - from) * (at / step) / (size / step + 1));
+        const struct disk_state *now = disk_replay_lose(r, DISK_LOSE_NONE, &t.random);
+        size = now->size;
+        if (at < size)
+            memcpy(copy.bytes + at, now->bytes + at, min_u64(step, size - at));
+    }
+    copy.size = size;
+    disk_put(&copy, path);
+    free(copy.bytes);
+    disk_replay_end(r);
+}
+
+/* An older state or refused, never garbage. */
+static void a_copy_of_a_running_image(void **state)
+{
+    (void)state;
+    unsigned opened = 0, refused = 0;
+    memset(&t.now, 0, sizeof(t.now));
+    t.begun = t.acked = 0;
+    disk_begin(NULL);
+    live_on(60);
+    disk_pause();
+    for (unsigned i = 0; i < 300; i++) {
+        struct live l;
+        size_t from = 40 + lot(disk_count() - 40), to = from + lot(200);
+        copy_while_running(from, min_u64(to, disk_count()), t.state);
+        if (live_recover(&l, t.state, 1) != 0) {
+            refused++;
+            continue;
+        }
+        assert_int_not_equal(recognize(&l, 1, t.begun), 0);
+        opened++;
+        live_lose(&l);
+    }
+    disk_end();
+    print_message("%u opened, %u refused\n", opened, refused);
+    assert_true(opened > 20 && refused > 0);
 }
 
 /* Superblocks and journal stand at the start, see image_format.h. */
@@ -315,6 +373,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
         TEST(every_state_opens_to_one_cut),
+        TEST(a_copy_of_a_running_image),
         TEST(without_the_first_barrier),
         TEST(without_the_second_barrier),
     };
