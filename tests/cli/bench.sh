@@ -38,10 +38,10 @@ promised='engine bench procs op dist keys key_size value_size ops_per_s p50_ns p
 
 # shellcheck disable=SC2086 # options
 {
-    works 'every operation' 20 $bench/procs $few --op all --procs 1,2
-    works 'beside peers, reading and writing' 2 $bench/procs $few --op get,overwrite --peers all
-    works 'beside peers, in passes' 2 $bench/procs $few --op fresh,delete --procs 2 --peers all
-    works 'YCSB' 10 $bench/ycsb $few --value-size 100
+    works 'every operation' 12 $bench/procs $few --op all --procs 2
+    works 'beside peers, in slices' 2 $bench/procs $few --op get --peers all
+    works 'beside peers, in passes' 2 $bench/procs $few --op delete --procs 2 --peers all
+    works 'YCSB' 6 $bench/ycsb $few --value-size 100 --workload A,D,F
     works 'fixed rates' 4 $bench/arrivals $few
     works 'a classic test' 2 $bench/classic $few --keys 10000 --peers redis --workload '10K get'
     works 'killed processes' 2 $bench/killed --keys 2000 --seconds 0.3 --runs 1
