@@ -350,6 +350,10 @@ static int open_volatile(struct store *s, const char *name, const struct shmkv_o
     int rc = arena_open(&s->arena, name, &ao, &created);
     if (rc != 0)
         return rc;
+    if (s->arena.imaged) { /* nobody would write its checkpoints */
+        arena_close(&s->arena);
+        return error_set(SHMKV_EINVAL, "%s is the memory of an image; open that by its path", name);
+    }
     rc = process_join(&s->process, &s->arena, reaper_of(s), &s->arena);
     if (rc == 0 && created) {
         rc = build(s, o->reserve);

@@ -43,6 +43,8 @@ expect "checkpoint" 0 "" checkpoint
 forget
 expect "what was removed stays so" 1 "" get key
 
+memory=$("$SHMKV" ls | cut -f 1 | head -n 1)
+refuse "its memory is no store of its own" 3 "memory of an image" -f "$memory" set key lost
 expect "check" 0 "" check
 forget
 expect "check of what is not in memory" 0 "" check
