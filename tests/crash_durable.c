@@ -566,6 +566,95 @@ static void a_stray_write_is_not_written(void **state)
     assert_rc(shmkv_close(db), 0);
 }
 
+/* ---- a chain of writers -------------------------------------------------------------------- */
+
+#define WRITERS 4u
+#define FILLERS 2000u
+
+/* What a writer puts under its own key: its count, and the count of the one before it that it read
+ * just before.  Behind that it puts the same count under a key of many, so that segments fill. */
+struct link {
+    uint64_t count, seen;
+};
+
+struct chain_key {
+    uint32_t writer, filler; /* FILLERS: its own key */
+};
+
+static struct link read_link(struct shmkv *db, uint32_t writer)
+{
+    struct chain_key key = {writer, FILLERS};
+    struct link link = {0, 0};
+    shmkv_read(db, &key, sizeof(key), &link, sizeof(link), NULL);
+    return link;
+}
+
+static int write_chain(void *arg)
+{
+    uint32_t self = *(const uint32_t *)arg;
+    struct shmkv *db;
+    char filler[500] = {0};
+    child_assert(open_path(image, 0, 2, &db) == 0);
+    struct link mine = read_link(db, self);
+    mine.count -= mine.count != 0;     /* once more: what follows it may have been lost */
+    while (mine.count != UINT64_MAX) { /* until it is killed */
+        struct chain_key key = {self, FILLERS};
+        mine.seen = read_link(db, (self + WRITERS - 1) % WRITERS).count;
+        mine.count++;
+        child_assert(shmkv_put(db, &key, sizeof(key), &mine, sizeof(mine), NULL) == 0);
+        key.filler = (uint32_t)(mine.count % FILLERS);
+        memcpy(filler, &mine.count, sizeof(mine.count));
+        child_assert(shmkv_put(db, &key, sizeof(key), filler, sizeof(filler), NULL) == 0);
+    }
+    return 0;
+}
+
+/* Of a writer whose count is N, all before N must be there, and nothing behind. */
+static void assert_fillers(struct shmkv *db, uint32_t writer, uint64_t count)
+{
+    char filler[500];
+    for (uint32_t i = 0; count > FILLERS && i < FILLERS; i++) {
+        struct chain_key key = {writer, i};
+        uint64_t found, least = count - 1 - (count - 1 + FILLERS - i) % FILLERS;
+        assert_rc(shmkv_read(db, &key, sizeof(key), filler, sizeof(filler), NULL), 0);
+        memcpy(&found, filler, sizeof(found));
+        assert_true(found >= least && found <= count && found % FILLERS == i);
+    }
+}
+
+/* Four processes read each other's values before they write, records are moved and cuts are made
+ * all the time; what is recovered holds no effect without its cause. */
+static void no_effect_without_its_cause(void **state)
+{
+    (void)state;
+    uint32_t numbers[WRITERS];
+    uint64_t longest = 0;
+    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    assert_rc(shmkv_close(db), 0);
+    for (unsigned turn = 0; turn < 12; turn++) {
+        pid_t writers[WRITERS];
+        for (uint32_t i = 0; i < WRITERS; i++) {
+            numbers[i] = i;
+            writers[i] = child_start(write_chain, &numbers[i]);
+        }
+        clock_sleep_ns((200 + 37 * turn) * 1000000ull);
+        for (uint32_t i = 0; i < WRITERS; i++)
+            child_kill(writers[i]);
+        lose_memory();
+        db = open_image(SHMKV_NO_KEEPER);
+        for (uint32_t i = 0; i < WRITERS; i++) {
+            struct link link = read_link(db, i);
+            assert_true(link.seen <= read_link(db, (i + WRITERS - 1) % WRITERS).count);
+            assert_fillers(db, i, link.count);
+            longest = max_u64(longest, link.count);
+        }
+        assert_rc(shmkv_check(db, NULL, NULL), 0);
+        assert_rc(shmkv_close(db), 0);
+    }
+    print_message("# the longest chain has %llu links\n", (unsigned long long)longest);
+    assert_true(longest > FILLERS);
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -584,6 +673,7 @@ int main(void)
         TEST(a_stopped_keeper_is_named),
         TEST(what_was_deleted_stays_deleted),
         TEST(a_stray_write_is_not_written),
+        TEST(no_effect_without_its_cause),
         TEST(failed_calls_are_told),
         TEST(death_at_every_point),
     };
