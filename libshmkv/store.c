@@ -448,6 +448,9 @@ static int check_options(const char *name, const struct shmkv_options *o)
     if ((o->flags & SHMKV_CREATE) != 0 && (o->flags & SHMKV_READONLY) != 0)
         return error_set(SHMKV_EINVAL, "%s: SHMKV_CREATE and SHMKV_READONLY exclude each other",
                          name);
+    if ((o->flags & SHMKV_CACHE) != 0 && !is_volatile(name))
+        return error_set(SHMKV_ENOTSUP, "%s: a cache has no image: its name must be shm:NAME",
+                         name);
     if ((o->flags & SHMKV_KEEPER) != 0 && (o->flags & (SHMKV_READONLY | SHMKV_NO_KEEPER)) != 0)
         return error_set(SHMKV_EINVAL, "%s: SHMKV_KEEPER excludes %s", name,
                          (o->flags & SHMKV_READONLY) != 0 ? "SHMKV_READONLY" : "SHMKV_NO_KEEPER");

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "child.h"
 #include "cleaner.h"
@@ -338,6 +339,17 @@ static void a_cache_is_one_for_all(void **state)
     assert_rc(shmkv_close(db), 0);
 }
 
+/* Evicted records would be in the image still, and come back with it. */
+static void a_cache_has_no_image(void **state)
+{
+    const struct shmkv_options o = {.flags = SHMKV_CREATE | SHMKV_CACHE, .size = 4u << 20};
+    struct shmkv *db;
+    (void)state;
+    assert_rc(shmkv_open("/tmp/shmkv-test-evict", &o, &db), SHMKV_ENOTSUP);
+    assert_null(db);
+    assert_int_equal(access("/tmp/shmkv-test-evict", F_OK), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +367,7 @@ int main(void)
         FIXTURE_WITH(an_evicted_tombstone_leaves_nothing, &cache),
         FIXTURE_WITH(only_the_current_record_goes, &cache),
         FIXTURE_WITH(a_cache_is_one_for_all, &cache),
+        cmocka_unit_test(a_cache_has_no_image),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
