@@ -8,7 +8,8 @@
  *   T         max(64 GiB, 16 x size); halved while the system refuses, to 4 x size (or 128 MiB)
  *   segment   size / 1024, a power of two, 64 KiB .. 8 MiB
  *   area      T / 32, a power of two: sixteen index areas are half of T
- *   log       the rest of T, at most twice as many segments as fit into size, and 64
+ *   log       the rest of T, at most four times as many segments as fit into size, and 64: what
+ *             is larger than one needs neighbours (run.h), and size may be raised
  *   ghosts    of a cache: a key of either queue for each 192 bytes of size
  *
  * Mappings begin on 2 MiB boundaries, so that the kernel may use huge pages whoever collapses them.
@@ -70,7 +71,7 @@ void arena_geometry_choose(struct superblock *sb, uint64_t size, uint64_t reserv
     bool given = sb->segment_bytes != 0; /* what an image was made with */
     uint64_t chosen = clamp(pow2_down(size >> 10), SEGMENT_LEAST, SEGMENT_MOST);
     uint64_t segment = given ? sb->segment_bytes : chosen;
-    uint64_t wanted = given ? sb->segment_count : 2 * size / segment + SEGMENTS_MORE;
+    uint64_t wanted = given ? sb->segment_count : 4 * size / segment + SEGMENTS_MORE;
 
     sb->reserve = reserve;
     sb->segment_bytes = segment;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "collect.h"
 #include "error.h"
 #include "evict.h"
 #include "expire.h"
@@ -24,6 +25,8 @@
 #define EXTRA_BYTES (1u << 20)
 /* Fewer rounds than this: others had the processor, and it is theirs to show that nothing goes. */
 #define ROUNDS 200u
+/* For the segments of a run: as many victims may be needed for each if much of them is live. */
+#define ROUNDS_PER_SEGMENT 8u
 #define SWEEP_BUCKETS 4096u /* of expiry, by a writer that finds no room */
 #define BATCH 16u
 
@@ -170,7 +173,7 @@ static bool suffices(const struct arena *a, struct segment_census *c,
     if (table != 0 && need->purpose == SEGMENT_FOR_CLEANING) /* a purge may use all there is */
         return c->available >= table;
     c->available -= min_u64(c->available, table);
-    return segment_allowed(c, need->purpose);
+    return segment_allowed_run(a, c, need->purpose, max_u64(need->run, 1));
 }
 
 static bool has_room(const struct arena *a, const struct cleaner_need *need)
@@ -188,7 +191,7 @@ static bool room_is_coming(const struct arena *a, const struct cleaner_need *nee
     if (a->cache && need->refused == 0)
         return evict_enough(a, (need->index_bytes + a->segment_mask) >> a->segment_shift);
     segment_count(a, &c);
-    c.available += c.kinds[SEGMENT_LIMBO];
+    c.available += c.limbo;
     return need->refused == 0 && need->still_ns < STILL_NS && suffices(a, &c, need) &&
            (need->purpose != SEGMENT_FOR_PUT || victim_need(a) != VICTIM_SOON);
 }
@@ -202,7 +205,7 @@ static bool is_enough(const struct arena *a, const struct cleaner_need *need)
 /* Bytes that wait for sections to end. */
 static uint64_t held_bytes(const struct arena *a, const struct segment_census *c)
 {
-    uint64_t bytes = c->kinds[SEGMENT_LIMBO] << a->segment_shift;
+    uint64_t bytes = c->limbo << a->segment_shift;
     for (unsigned i = 0; i < TABLE_AREAS; i++) {
         if (claim_kind(load_acquire(&a->tables[i].state)) == TABLE_LIMBO)
             bytes += load_relaxed(&a->tables[i].taken);
@@ -260,6 +263,7 @@ static bool help(struct writer *w, const struct cleaner_need *need)
     epoch_poll(a);
     bool better = segment_reclaim(a) != 0;
     table_reclaim(&w->self);
+    better |= collect_runs(w, true) != 0;
     if (!room_is_coming(a, need))
         better |= gain(w, need);
     if (need->refused != 0)
@@ -315,7 +319,8 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
     if (!late && (better || (room && !no_area)))
         return 0;
     need->rounds++;
-    if (late && better && need->extra < (EXTRA_BYTES >> a->segment_shift) + 1) {
+    uint64_t extra = (EXTRA_BYTES >> a->segment_shift) + 1 + need->run * ROUNDS_PER_SEGMENT;
+    if (late && better && need->extra < extra) {
         need->extra++;
         return 0;
     }
@@ -341,7 +346,7 @@ int cleaner_make_room(struct writer *w, uint32_t process, struct cleaner_need *n
     int rc;
     do { /* a table is tried again when there is room for all of it: a try costs system calls */
         rc = make_some_room(w, process, need);
-    } while (rc == 0 && need->index_bytes != 0 && !need->last && need->refused == 0 &&
+    } while (rc == 0 && need->index_bytes + need->run != 0 && !need->last && need->refused == 0 &&
              !has_room(w->self.arena, need));
     return rc;
 }

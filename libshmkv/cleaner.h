@@ -29,6 +29,7 @@ struct cleaner_need {
     enum segment_purpose purpose;
     uint64_t index_bytes; /* memory that a new table lacks; 0: it is a segment that is missing */
     uint64_t refused;     /* of it, or of a segment, what the machine does not give; 0: our limit */
+    uint64_t run;         /* segments, in a run; 0: one will do */
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: not set yet */
     uint64_t seen;        /* how far everybody's cleaning had come, see see_progress() */
     uint64_t moved_ns;    /* CLOCK_MONOTONIC when it had last moved on */

@@ -14,6 +14,19 @@ static bool is_expired(const struct arena *a, uint64_t word, uint64_t now)
            index_fits_log(a, r);
 }
 
+/* A key so long that not even its tombstone fits into a segment. */
+static bool replace_in_run(struct writer *w, struct index_change *c)
+{
+    struct append l = APPEND_INIT;
+    int rc = run_open(&l, &w->self, SEGMENT_FOR_TOMBSTONE, c->bytes);
+    if (rc == 0) {
+        c->body = record_write(arena_at(w->self.arena, l.at), &c->spec);
+        rc = index_publish_reserved(w, &l, c);
+    }
+    append_close(&l, w->self.arena);
+    return rc == 0;
+}
+
 /* A deletion, on the condition that what is there has expired; false if it had to be left. */
 static bool replace(struct writer *w, const struct record *r)
 {
@@ -27,6 +40,8 @@ static bool replace(struct writer *w, const struct record *r)
     c.hash = hash_key(c.spec.key, c.spec.klen, &a->hash_secret);
     c.bytes = record_bytes(c.spec.klen, c.spec.vlen, false);
     int rc;
+    if (unlikely(run_needed(a, c.bytes)))
+        return replace_in_run(w, &c);
     do { /* again only if our segment was taken while we were idle */
         rc = append_reserve(&w->puts, &w->self, SEGMENT_FOR_TOMBSTONE, c.bytes);
         if (rc == 0)

@@ -369,7 +369,7 @@ static FLATTEN int write_section(struct writer *w, struct append *l, struct inde
         if (unlikely(w->resizer.running))
             prefetch_next(a, c->hash);
         struct record *r = arena_at(a, l->at);
-        uint32_t body = stands ? record_check_body(r) : record_write(r, &c->spec);
+        uint32_t body = stands ? c->body : record_write(r, &c->spec);
         POINT("put.written");
         POINT_ASSERT(record_size(r) == c->bytes); /* else `used` would lead between records */
         rc = publish(w, l, c, r, body);
@@ -532,7 +532,7 @@ bool index_decide(const struct arena *a, uint64_t at)
     if (!index_in_log(a, at))
         return false;
     uint64_t id = arena_segment_of(a, at);
-    uint64_t room = arena_segment_start(a, id + 1) - at;
+    uint64_t room = arena_segment_start(a, id + segment_span(a, id)) - at;
     uint64_t seed = record_seed(id, load_relaxed(&segment_at(a, id)->incarnation));
     const struct record *r = arena_at(a, at);
     if (!record_valid(r, room, seed))

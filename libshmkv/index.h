@@ -36,6 +36,7 @@
 #include "hash.h"
 #include "record.h"
 #include "resize.h"
+#include "run.h"
 
 /* A participant with all it needs to write. */
 struct writer {
@@ -62,6 +63,7 @@ struct index_change {
     enum index_condition condition;
     uint64_t expected; /* INDEX_IF_VERSION: 0 is absent */
     uint64_t bytes;    /* record_bytes() of it, as reserved; the caller's duty */
+    uint32_t body;     /* of a record that stands: record_check_body() of it */
     uint64_t version;  /* out: of what was written */
 };
 
@@ -185,7 +187,8 @@ int index_write(struct writer *w, struct index_change *c);
 
 /*
  * index_publish_reserved() - the same for a record that stands, but for its crc, at @l->at and
- * whose segment is pinned: a committed reservation.
+ * whose segment is pinned: a committed reservation, or one in a run.  @c->body was computed before,
+ * since that takes long for a long one, and a write section holds back memory.
  */
 int index_publish_reserved(struct writer *w, struct append *l, struct index_change *c);
 

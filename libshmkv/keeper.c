@@ -8,6 +8,7 @@
 
 #include "cleaner.h"
 #include "clock.h"
+#include "collect.h"
 #include "evict.h"
 #include "expire.h"
 #include "futex.h"
@@ -119,7 +120,9 @@ static bool tick(struct keeper *k)
     if (now >= k->next_reap_ns) {
         k->next_reap_ns = now + REAP_NS;
         process_reap_dead(k->arena, k->process->index, reap_process, (void *)(uintptr_t)k->arena);
+        collect_runs(w, true);
     }
+    collect_runs(w, false);
     epoch_poll(k->arena);
     segment_reclaim(k->arena);
     table_reclaim(&w->self);

@@ -120,7 +120,7 @@ struct segment {
     _Atomic uint64_t birth; /* epoch when opened */
     _Atomic uint64_t taken; /* bytes that have memory */
     _Atomic uint64_t kept;  /* 1: filled by the cleaner, with what it found worth keeping */
-    uint64_t pad;
+    _Atomic uint64_t run;   /* head of a run: its segments, 2 or more; 0: of none, see segment.h */
 };
 _Static_assert(sizeof(struct segment) == 64, "one cache line");
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cleaner.h"
+#include "collect.h"
 #include "error.h"
 #include "point.h"
 
@@ -20,16 +21,29 @@ int ops_check_key(const void *key, size_t klen)
     return 0;
 }
 
+/*
+ * The largest record that may be put.  A segment's place in an image holds one segment, so there is
+ * no run in a store that has one, not for a tombstone either.
+ */
+static uint64_t largest_record(const struct arena *a)
+{
+    if (a->imaged)
+        return a->segment_mask + 1 - a->tombstone_bytes;
+    return max_u64(run_largest(a), record_bytes(SHMKV_KEY_MAX, 0, true)); /* any key, at least */
+}
+
 int ops_check_size(const struct arena *a, size_t klen, size_t vlen)
 {
-    uint64_t room = a->segment_mask + 1;
-    if (likely(vlen < room && record_bytes(klen, vlen, true) <= room))
+    uint64_t room = largest_record(a);
+    uint64_t least = record_bytes(klen, 0, true);
+    uint64_t most = min_u64((room - min_u64(room, least)) & ~7ull, UINT32_MAX);
+    if (likely(vlen <= most && least <= room))
         return 0;
     return error_set(SHMKV_ETOOBIG,
                      "%s: a value of %zu bytes is too large: this store takes at most %llu with "
-                     "this key; make a store with a larger size",
-                     a->name, vlen,
-                     (unsigned long long)(room - record_bytes(klen, 0, true)) & ~7ull);
+                     "this key%s; make a store with a larger size",
+                     a->name, vlen, (unsigned long long)most,
+                     a->imaged ? "" : ", a quarter of its size");
 }
 
 uint64_t ops_expiry(const struct store *s, uint64_t ttl_ms)
@@ -66,10 +80,32 @@ static int reserve(struct context *c, struct append *l, struct cleaner_need *nee
     }
 }
 
+/* Ends as reserve() does. */
+static int reserve_run(struct context *c, struct append *l, struct cleaner_need *need,
+                       uint64_t bytes)
+{
+    const struct arena *a = &c->store->arena;
+    struct cleaner_need run = *need;
+    int rc;
+    run.run = run_length(a, bytes);
+    append_close(&c->writer.puts, a); /* what it has left is room, too */
+    do {
+        rc = run_open(l, &c->writer.self, need->purpose, bytes);
+        if (rc != SHMKV_ENOSPC)
+            return rc;
+        run.refused = l->lacks;
+        rc = make_room(c, &run);
+        if (rc == SHMKV_ENOSPC && run.refused != 0) /* as in reserve() */
+            return run_open(l, &c->writer.self, need->purpose, bytes);
+    } while (rc == 0);
+    return rc;
+}
+
 int ops_reserve(struct context *c, struct append *l, enum segment_purpose purpose, uint64_t bytes)
 {
     struct cleaner_need need = {.purpose = purpose};
-    return reserve(c, l, &need, bytes);
+    return run_needed(&c->store->arena, bytes) ? reserve_run(c, l, &need, bytes)
+                                               : reserve(c, l, &need, bytes);
 }
 
 /* Tickets ran out: help the resize, or start one; if that lacks memory, make some. */
@@ -116,7 +152,13 @@ static struct index_change change_of(const struct arena *a, const struct ops_wri
         .hash = w->hash,
         .condition = w->condition,
         .expected = w->expected,
+        .bytes = record_bytes(w->klen, removes ? a->tombstone_bytes : w->vlen, w->expiry != 0),
     };
+}
+
+static enum segment_purpose purpose_of(const struct ops_write *w)
+{
+    return w->type == RECORD_TOMBSTONE ? SEGMENT_FOR_TOMBSTONE : SEGMENT_FOR_PUT;
 }
 
 void ops_tend(struct context *c)
@@ -130,20 +172,18 @@ void ops_tend(struct context *c)
     }
 }
 
+/* @standing: where the record stands already, whole but for its crc; NULL: it is not written. */
 static inline int change(struct context *c, const struct ops_write *w, struct index_change *ch,
-                         bool reserved)
+                         struct append *standing)
 {
     struct writer *wr = &c->writer;
-    bool removes = w->type == RECORD_TOMBSTONE;
-    struct cleaner_need need = {.purpose = removes ? SEGMENT_FOR_TOMBSTONE : SEGMENT_FOR_PUT};
-    ch->bytes = reserved ? record_size(arena_at(&c->store->arena, c->reservation.at))
-                         : record_bytes(w->klen, ch->spec.vlen, w->expiry != 0);
+    struct cleaner_need need = {.purpose = purpose_of(w)};
     for (;;) { /* make_room() ends it when nothing helps */
         int rc = 0;
-        if (!reserved)
+        if (standing == NULL)
             rc = reserve(c, &wr->puts, &need, ch->bytes);
         if (likely(rc == 0))
-            rc = reserved ? index_publish_reserved(wr, &c->reservation, ch) : index_write(wr, ch);
+            rc = standing != NULL ? index_publish_reserved(wr, standing, ch) : index_write(wr, ch);
         if (likely(rc == 0))
             ops_published(c, w->hash);
         if (rc == INDEX_NEED_TICKET)
@@ -153,6 +193,34 @@ static inline int change(struct context *c, const struct ops_write *w, struct in
         if (rc < 0)
             return rc;
     }
+}
+
+/* A record that is larger than a segment: it is written in a run, before the write section. */
+static NOINLINE int change_in_run(struct context *c, const struct ops_write *w,
+                                  struct index_change *ch)
+{
+    const struct arena *a = &c->store->arena;
+    struct append l = APPEND_INIT;
+    struct cleaner_need need = {.purpose = purpose_of(w)};
+    int rc = reserve_run(c, &l, &need, ch->bytes);
+    if (rc != 0)
+        return rc;
+    ch->body = record_write(arena_at(a, l.at), &ch->spec);
+    POINT("run.written");
+    rc = change(c, w, ch, &l);
+    append_close(&l, a);
+    if (rc == 0)
+        collect_runs(&c->writer, false); /* the older value, if it was as large */
+    return rc;
+}
+
+/* The same with one that the caller has filled in place. */
+static int change_reserved(struct context *c, const struct ops_write *w, struct index_change *ch)
+{
+    const struct record *r = arena_at(&c->store->arena, c->reservation.at);
+    ch->bytes = record_size(r);
+    ch->body = record_check_body(r);
+    return change(c, w, ch, &c->reservation);
 }
 
 /* Errors on which a program decides are frequent: they get their code's text only. */
@@ -180,7 +248,13 @@ static inline int guarded_change(struct context *c, const struct ops_write *w, u
     wr->busy = true;
     barrier_compiler(); /* a handler sees it before anything of the write is begun [B1] */
     struct index_change ch = change_of(&c->store->arena, w);
-    int rc = change(c, w, &ch, reserved);
+    int rc;
+    if (reserved)
+        rc = change_reserved(c, w, &ch);
+    else if (unlikely(run_needed(&c->store->arena, ch.bytes)))
+        rc = change_in_run(c, w, &ch);
+    else
+        rc = change(c, w, &ch, NULL);
     barrier_compiler(); /* and until everything is ended [B1] */
     wr->busy = false;
     if (rc == 0 && version != NULL)

@@ -4,6 +4,7 @@
 
 #include "cleaner.h"
 #include "clock.h"
+#include "collect.h"
 #include "error.h"
 #include "ops.h"
 
@@ -79,7 +80,7 @@ static uint64_t bytes_held(const struct arena *a, uint64_t e)
     for (uint64_t id = 0, n = load_acquire(&a->sb->segment_high); e != 0 && id < n; id++) {
         uint64_t word = load_acquire(&segment_at(a, id)->state);
         if (claim_kind(word) == SEGMENT_LIMBO && claim_epoch(word) >= e)
-            bytes += a->segment_mask + 1;
+            bytes += segment_span(a, id) << a->segment_shift;
     }
     return bytes;
 }
@@ -196,6 +197,7 @@ int shmkv_compact(struct shmkv *db)
     w->busy = true;
     resize_purge(&w->self, &w->resizer);
     resize_finish(&w->self);
+    collect_runs(w, true);
     do {
         epoch_poll(&c->store->arena);
         segment_reclaim(&c->store->arena);

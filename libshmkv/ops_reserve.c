@@ -19,7 +19,7 @@ static int begin(struct context *c, const struct ops_write *w, struct shmkv_rese
         int rc = ops_reserve(c, l, SEGMENT_FOR_PUT, bytes);
         if (rc != 0)
             return rc;
-    } while (!segment_pin_owner(a, &l->hold)); /* taken at once, by somebody in need */
+    } while (!segment_pin_owner(a, &l->hold)); /* taken at once, by somebody in need; no run is */
     struct record_spec spec = {.key = w->key,
                                .klen = (uint32_t)w->klen,
                                .vlen = (uint32_t)w->vlen,

@@ -44,7 +44,7 @@ static bool origin_gone(const struct arena *a, const struct record *r)
     const struct segment *s = segment_at(a, o.segment);
     unsigned kind = claim_kind(load_acquire(&s->state)); /* pairs with segment.c, begin_life [S3] */
     return kind == SEGMENT_HOLE || kind == SEGMENT_FREE || kind == SEGMENT_PUNCHING ||
-           load_relaxed(&s->incarnation) != o.incarnation;
+           kind == SEGMENT_RUN_REST || load_relaxed(&s->incarnation) != o.incarnation;
 }
 
 /* R18: nothing older of the key can come back.  Without an image the horizon is no limit. */

@@ -56,6 +56,7 @@ void segment_count(const struct arena *a, struct segment_census *c)
         const struct segment *s = segment_at(a, id);
         unsigned kind = claim_kind(load_acquire(&s->state));
         c->kinds[kind]++;
+        c->limbo += kind == SEGMENT_LIMBO ? segment_span(a, id) : 0;
         c->taken += load_relaxed(&s->taken);
         if (kind >= SEGMENT_OPEN && kind < SEGMENT_LIMBO) {
             uint64_t used = load_relaxed(&s->used);
@@ -97,11 +98,15 @@ static bool has_room(const struct arena *a, const struct segment *s, uint64_t ne
     return load_acquire(&s->used) + need <= segment_bytes(a);
 }
 
-/* A word that nobody had before; 40 bits last for years of opening a segment every 10 us. */
+/* 40 bits last for years of opening a segment every 10 us. */
+uint64_t segment_stamp(const struct arena *a)
+{
+    return add_relaxed(&a->sb->incarnations, 1) + 1; /* relaxed: only its being new matters */
+}
+
 static uint64_t fresh_word(const struct participant *p)
 {
-    uint64_t stamp = add_relaxed(&p->arena->sb->incarnations, 1) + 1;
-    return claim_word(SEGMENT_OPEN, p->index, stamp);
+    return claim_word(SEGMENT_OPEN, p->index, segment_stamp(p->arena));
 }
 
 /* A cache does not mix what was put with what the cleaner kept. */
@@ -134,11 +139,11 @@ static bool adopt_partial(const struct participant *p, bool kept, uint64_t need,
     return false;
 }
 
-/* Claim a free segment, else fill a hole, without looking at limits. */
-static bool claim_unused(const struct participant *p, enum segment_kind kind, uint64_t *id)
+/* Claim the first segment of that kind below @n, without looking at limits. */
+static bool claim_unused(const struct participant *p, enum segment_kind kind, uint64_t n,
+                         uint64_t *id)
 {
     const struct arena *a = p->arena;
-    uint64_t n = kind == SEGMENT_FREE ? high(a) : a->sb->segment_count;
     for (uint64_t i = 0; i < n; i++) {
         struct segment *s = segment_at(a, i);
         uint64_t word = load_acquire(&s->state);
@@ -156,7 +161,7 @@ static bool claim_unused(const struct participant *p, enum segment_kind kind, ui
 static bool fill_hole(const struct participant *p, uint64_t *id)
 {
     const struct arena *a = p->arena;
-    if (!claim_unused(p, SEGMENT_HOLE, id))
+    if (!claim_unused(p, SEGMENT_HOLE, a->sb->segment_count, id))
         return false;
     POINT("segment.hole");
     if (segment_memory(a) <= load_relaxed(&a->sb->size))
@@ -166,17 +171,37 @@ static bool fill_hole(const struct participant *p, uint64_t *id)
     return false;
 }
 
+/*
+ * One that is free, else a hole.  Single segments stay below the number that the limit allows,
+ * where there is always one unused: what is above it is left to runs, which need neighbours.
+ */
+static bool claim_single(const struct participant *p, uint64_t *id)
+{
+    const struct arena *a = p->arena;
+    uint64_t line = min_u64(high(a), load_relaxed(&a->sb->size) >> a->segment_shift);
+    if (claim_unused(p, SEGMENT_FREE, line, id) || fill_hole(p, id))
+        return true;
+    /* what is free above the line gives its memory to a hole below it */
+    if (segment_punch(p, segment_bytes(a)) != 0 && fill_hole(p, id))
+        return true;
+    return claim_unused(p, SEGMENT_FREE, high(a), id);
+}
+
 /* In steps, so that the process' memory map is never locked for long. */
-static bool take_all(const struct arena *a, uint64_t id)
+int segment_take_memory(const struct arena *a, enum segment_purpose purpose, uint64_t id,
+                        uint64_t bytes)
 {
     struct segment *s = segment_at(a, id);
-    uint64_t step = min_u64(PREFILL_STEP, segment_bytes(a));
-    for (uint64_t at = load_relaxed(&s->taken); at < segment_bytes(a); at += step) {
-        if (arena_take_value(a, arena_segment_start(a, id) + at, step) != 0)
-            return false;
+    for (uint64_t at = load_relaxed(&s->taken), step; at < bytes; at += step) {
+        uint64_t offset = arena_segment_start(a, id) + at;
+        step = min_u64(PREFILL_STEP, segment_bytes(a) - at);
+        int rc = purpose == SEGMENT_FOR_PUT ? arena_take_value(a, offset, step)
+                                            : arena_take(a, offset, step);
+        if (rc != 0)
+            return rc;
         store_relaxed(&s->taken, at + step); /* relaxed: ours until the CAS that follows */
     }
-    return true;
+    return 0;
 }
 
 bool segment_prefill(const struct participant *p)
@@ -184,7 +209,7 @@ bool segment_prefill(const struct participant *p)
     uint64_t id;
     if (!fill_hole(p, &id))
         return false;
-    bool taken = take_all(p->arena, id);
+    bool taken = segment_take_memory(p->arena, SEGMENT_FOR_PUT, id, segment_bytes(p->arena)) == 0;
     change(segment_at(p->arena, id), claim_word(SEGMENT_OPENING, p->index, 0), SEGMENT_FREE);
     return taken;
 }
@@ -199,6 +224,7 @@ static void begin_life(const struct participant *p, bool kept, struct segment_ho
     store_relaxed(&s->used, 0); /* relaxed: shown by the CAS below */
     store_relaxed(&s->dead, 0);
     store_relaxed(&s->kept, kept);
+    store_relaxed(&s->run, 0);
     store_relaxed(&s->birth, epoch_now(a));
     store_relaxed(&s->incarnation, a->sb->generation << CLAIM_EPOCH_BITS | claim_epoch(hold->word));
     change(s, claim_word(SEGMENT_OPENING, p->index, 0), hold->word); /* [S3] */
@@ -218,6 +244,15 @@ bool segment_allowed(const struct segment_census *c, enum segment_purpose purpos
     if (purpose == SEGMENT_FOR_PUT && c->live >= c->admitted)
         return false;
     return c->available > segment_kept(c, purpose);
+}
+
+bool segment_allowed_run(const struct arena *a, const struct segment_census *c,
+                         enum segment_purpose purpose, uint64_t count)
+{
+    struct segment_census rest = *c; /* with all but one of them gone */
+    rest.available -= min_u64(rest.available, count - 1);
+    rest.live += (count - 1) << a->segment_shift;
+    return segment_allowed(&rest, purpose);
 }
 
 /*
@@ -253,7 +288,7 @@ int segment_open(const struct participant *p, enum segment_purpose purpose, uint
         return 0;
     if (!segment_allowed(&c, purpose))
         return SHMKV_ENOSPC;
-    if (!claim_unused(p, SEGMENT_FREE, &hold->id) && !fill_hole(p, &hold->id))
+    if (!claim_single(p, &hold->id))
         return SHMKV_ENOSPC;
     begin_life(p, kept, hold);
     return 0;
@@ -267,12 +302,64 @@ static uint64_t resting_state(const struct arena *a, const struct segment *s)
     return claim_word(worth ? SEGMENT_PARTIAL : SEGMENT_SEALED, 0, 0);
 }
 
+/* ---- runs ---------------------------------------------------------------------------------- */
+
+/*
+ * What was claimed for the run at @id, whose incarnation is @x; each only if it still is.  From the
+ * last one on, so that those that are left stand behind the head without a gap.
+ */
+static void free_rests(const struct arena *a, uint64_t id, uint64_t x)
+{
+    for (uint64_t i = id + segment_span(a, id) - 1; i > id; i--) {
+        struct segment *s = segment_at(a, i);
+        change(s, claim_word(SEGMENT_RUN_REST, 0, x),
+               load_relaxed(&s->taken) != 0 ? SEGMENT_FREE : SEGMENT_HOLE); /* [S2] */
+        POINT("run.freed");
+    }
+}
+
+/*
+ * End what the owner of a run, OPENING(p) or PINNED(p, x), has of it: by him or his reaper, who has
+ * decided the record.  What was never published nobody has seen, so it needs no grace period.
+ */
+static void end_run(const struct arena *a, uint64_t id, uint64_t word)
+{
+    struct segment *s = segment_at(a, id);
+    if (claim_kind(word) == SEGMENT_PINNED && load_acquire(&s->used) != 0) {
+        change(s, word, claim_word(SEGMENT_RUN_HEAD, 0, claim_epoch(word)));
+        return;
+    }
+    free_rests(a, id, load_relaxed(&s->incarnation)); /* relaxed: his own, or of the dead */
+    bool bare = segment_span(a, id) != 1 && load_relaxed(&s->taken) == 0;
+    change(s, word, bare ? SEGMENT_HOLE : SEGMENT_FREE);
+}
+
+/*
+ * LIMBO(e) -> FREE, e <= safe.  The length and incarnation are those of this life if the word,
+ * which never repeats, is still there after they were read.
+ */
+static bool free_limbo(const struct arena *a, uint64_t id, uint64_t word)
+{
+    struct segment *s = segment_at(a, id);
+    if (load_acquire(&s->run) != 0) {               /* pairs with run_open [S2] */
+        uint64_t x = load_acquire(&s->incarnation); /* likewise [S2] */
+        if (load_acquire(&s->state) != word)
+            return false;
+        free_rests(a, id, x);
+    }
+    return change(s, word, SEGMENT_FREE);
+}
+
 void segment_close_owner(const struct arena *a, struct segment_hold *hold)
 {
     if (hold->id == SEGMENT_NONE)
         return;
     struct segment *s = segment_at(a, hold->id);
-    change(s, hold->word, resting_state(a, s)); /* fails if it was just taken: as well */
+    unsigned kind = claim_kind(hold->word);
+    if (kind == SEGMENT_OPENING || (kind == SEGMENT_PINNED && segment_span(a, hold->id) != 1))
+        end_run(a, hold->id, hold->word);
+    else
+        change(s, hold->word, resting_state(a, s)); /* fails if it was just taken: as well */
     hold->id = SEGMENT_NONE;
     POINT("segment.closed");
 }
@@ -299,7 +386,7 @@ void segment_raise_horizon(const struct arena *a)
     for (uint64_t id = 0, n = load_seq_cst(&a->sb->segment_high); id < n; id++) {
         const struct segment *s = segment_at(a, id);
         unsigned kind = claim_kind(load_seq_cst(&s->state));
-        if (kind != SEGMENT_HOLE && kind != SEGMENT_FREE)
+        if (kind != SEGMENT_HOLE && kind != SEGMENT_FREE && kind != SEGMENT_RUN_REST)
             d = min_u64(d, load_relaxed(&s->birth)); /* relaxed: an older birth is safe */
     }
     max_seq_cst(&a->sb->horizon, d); /* pairs with resize.c, droppable [S4] */
@@ -315,7 +402,7 @@ unsigned segment_reclaim(const struct arena *a)
         struct segment *s = segment_at(a, id);
         uint64_t word = load_acquire(&s->state);
         if (claim_kind(word) == SEGMENT_LIMBO && claim_epoch(word) <= safe)
-            reclaimed += change(s, word, SEGMENT_FREE);
+            reclaimed += free_limbo(a, id, word);
     }
     return reclaimed;
 }
@@ -415,8 +502,8 @@ void segment_reap(const struct arena *a, uint32_t dead)
         unsigned kind = claim_kind(word);
         if (kind == SEGMENT_LIMBO || claim_participant(word) != dead)
             continue;
-        if (kind == SEGMENT_OPENING)
-            change(s, word, SEGMENT_FREE);
+        if (kind == SEGMENT_OPENING || (kind == SEGMENT_PINNED && segment_span(a, id) != 1))
+            end_run(a, id, word);
         else if (kind == SEGMENT_OPEN || kind == SEGMENT_PINNED || kind == SEGMENT_SEALING)
             change(s, word, resting_state(a, s));
         else if (kind == SEGMENT_CLEANING)

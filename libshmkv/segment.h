@@ -28,6 +28,20 @@
  *   LIMBO(e) -> FREE           anyone, e <= safe                                [E5]
  *   FREE -> PUNCHING(p) -> HOLE         any p; gives the memory back
  *
+ * A run: neighbours that hold one record larger than a segment (run.h).  The head's word says what
+ * the run is in, x is its incarnation, and its descriptor tells how many follow.
+ *
+ *   head:   HOLE, FREE -> OPENING(p) -> PINNED(p, x) -> RUN_HEAD(x) -> LIMBO(e) -> FREE
+ *   others: HOLE, FREE -> RUN_REST(x) ---------------------------------------> FREE, HOLE
+ *
+ *   OPENING(p)                 p stores incarnation x and length, then claims the others in turn
+ *   OPENING(p) -> PINNED(p, x) p, with all of them and their memory
+ *   PINNED(p, x) -> RUN_HEAD(x)    p, once its record is decided and published; else all go back
+ *   RUN_HEAD(x) -> LIMBO(e)    anyone who found the record superseded; e was loaded after that
+ *   RUN_REST(x) -> FREE        p or its reaper while the head is OPENING or PINNED, anyone while it
+ *                              is LIMBO(e), e <= safe; to HOLE if it has no memory.  The head goes
+ *                              last.  x is given once, so who stalls frees nobody else's  [S2]
+ *
  * HOLE and FREE are never read.  Only the owner appends, `used` only passes decided records.
  *
  *   INV-S1  A live process' segment is never taken while it writes: it stores `writing`, then
@@ -41,9 +55,13 @@
  *           a segment non-HOLE counts afterwards and steps back if that is too much.
  *                                                       test_segment: limit*, crash_segment
  *   INV-S3  An incarnation number is given once.      test_segment: incarnation_*
+ *   INV-S4  A RUN_REST(x) belongs to the head before it whose incarnation is x and which is neither
+ *           HOLE nor FREE; between the two there are only others of it.
+ *                                                      test_run: *, verify, crash_kv: huge *
  *
- * Death: OPENING(p) -> FREE, OPEN(p), PINNED(p) -> PARTIAL or SEALED, CLEANING(p) -> SEALED,
- * PUNCHING(p) -> HOLE by the reaper; SEALING(p, x) by it, or by anybody once p writes no more.
+ * Death: OPENING(p) -> FREE, with all that was claimed for its run; OPEN(p), PINNED(p) -> PARTIAL
+ * or SEALED, of a run -> RUN_HEAD or all of it FREE; CLEANING(p) -> SEALED, PUNCHING(p) -> HOLE by
+ * the reaper; SEALING(p, x) by it, or by anybody once p writes no more.
  */
 #ifndef SHMKV_SEGMENT_H
 #define SHMKV_SEGMENT_H
@@ -60,9 +78,11 @@ enum segment_kind {
     SEGMENT_PINNED,
     SEGMENT_SEALING,
     SEGMENT_SEALED,
+    SEGMENT_RUN_HEAD,
     SEGMENT_CLEANING,
     SEGMENT_LIMBO,
     SEGMENT_PUNCHING,
+    SEGMENT_RUN_REST,
     SEGMENT_KINDS
 };
 
@@ -77,6 +97,7 @@ struct segment_census {
     uint64_t taken;     /* bytes that have memory */
     uint64_t capacity;  /* segments that the limit allows, beside the index as it is */
     uint64_t available; /* free, or holes that may be filled */
+    uint64_t limbo;     /* segments that wait for sections to end, those of runs included */
     uint64_t reserve;   /* of them kept for the cleaner */
     uint64_t removals;  /* and for tombstones, so that a full store can be emptied */
     uint64_t admitted;  /* bytes of current records up to which puts are taken: beyond it cleaning
@@ -88,6 +109,9 @@ void segment_count(const struct arena *a, struct segment_census *census);
 uint64_t segment_kept(const struct segment_census *census, enum segment_purpose purpose);
 /* May a segment be opened for @purpose? */
 bool segment_allowed(const struct segment_census *census, enum segment_purpose purpose);
+/* The same of @count segments at once, the neighbours of a run. */
+bool segment_allowed_run(const struct arena *a, const struct segment_census *census,
+                         enum segment_purpose purpose, uint64_t count);
 /* Bytes in use: fixed tables, index areas, segments. */
 uint64_t segment_memory(const struct arena *a);
 
@@ -105,7 +129,8 @@ struct segment_hold {
  */
 int segment_open(const struct participant *p, enum segment_purpose purpose, uint64_t need,
                  struct segment_hold *hold);
-/* Give it back; not inside a write section.  Harmless if it was taken away. */
+/* Give it back; not inside a write section.  Harmless if it was taken away.  The head of a run
+ * becomes RUN_HEAD if its record was published, else all of the run is free. */
 void segment_close_owner(const struct arena *a, struct segment_hold *hold);
 /* OPEN(p) -> PINNED(p), so that it is not taken between writes; false, and nothing is held any
  * more, if it was taken before. */
@@ -126,6 +151,12 @@ void segment_retire_owner(const struct participant *p, uint64_t id);
 void segment_unclaim_owner(const struct participant *p, uint64_t id);
 /* HOLE -> FREE with all its memory, ahead of need; false: there is none, or no room for it. */
 bool segment_prefill(const struct participant *p);
+/* A number that nobody had before, for an incarnation or a state word. */
+uint64_t segment_stamp(const struct arena *a);
+/* Have memory for the first @bytes of a segment that the caller is OPENING, or that is part of a
+ * run that it is opening.  0, or as arena_take(). */
+int segment_take_memory(const struct arena *a, enum segment_purpose purpose, uint64_t id,
+                        uint64_t bytes);
 /* FREE -> HOLE until @bytes were given back; returns how many bytes were. */
 uint64_t segment_punch(const struct participant *p, uint64_t bytes);
 /* What @dead_participant had claimed becomes usable again; its process is dead, or leaves. */
@@ -134,6 +165,14 @@ void segment_reap(const struct arena *a, uint32_t dead_participant);
 static inline struct segment *segment_at(const struct arena *a, uint64_t id)
 {
     return &a->segments[id];
+}
+
+/* How many segments make up what begins at @id: 1, or the length of a run; inside the log (R3). */
+static inline uint64_t segment_span(const struct arena *a, uint64_t id)
+{
+    uint64_t run =
+        load_relaxed(&segment_at(a, id)->run); /* written before the state that is read */
+    return run < 2 ? 1 : min_u64(run, a->sb->segment_count - id);
 }
 
 /* Still owned?  Asked inside a write section [S1], see epoch_enter_write(). */

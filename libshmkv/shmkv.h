@@ -240,15 +240,16 @@ struct shmkv_put_options {
  * shmkv_put() - store a value, replacing any older one.
  * @db:     open handle; any thread.
  * @key:    @klen bytes, 1..SHMKV_KEY_MAX; copied.
- * @val:    @vlen bytes; copied; NULL only if @vlen is 0.
+ * @val:    @vlen bytes; copied; NULL only if @vlen is 0.  Key and value may be as large as a
+ *          quarter of the store, less 32 bytes; in a store with an image, as one segment.
  * @opt:    NULL for none; condition, ttl, where to put the new version.
  * Visible: atomically, to every process, before return.
  * Durable: against the death of any process at once; against power loss, in a store with an image,
  *          with the next checkpoint, or before return with SHMKV_DURABLE (an error of that comes
  *          after the value is stored and visible: SHMKV_EIO, or ENOSPC of the disk).
  * Blocks:  never on another process (but for SHMKV_DURABLE); at most 100 ms for room in a full
- *          store, and not at all inside the caller's own read section.  If killed inside: the
- *          old or the new value.
+ *          store, a value of many segments longer as long as cleaning gains room, and not at all
+ *          inside the caller's own read section.  If killed inside: the old or the new value.
  * Return:  0, or SHMKV_EKEY, SHMKV_ETOOBIG, SHMKV_ENOSPC, SHMKV_EHELD, SHMKV_EEXISTS,
  *          SHMKV_ENOTFOUND, SHMKV_EREADONLY, SHMKV_ECLOSED, SHMKV_EBUSY, SHMKV_EINVAL,
  *          SHMKV_EDEFUNCT, SHMKV_ECORRUPT; nothing changed then.

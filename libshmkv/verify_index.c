@@ -55,7 +55,7 @@ static const char *follow(const struct verify *v, uint64_t word, struct target *
     uint64_t state = load_acquire(&s->state);
     if (!verify_readable(state))
         return "leads into a segment without records";
-    uint64_t taken = min_u64(load_acquire(&s->taken), a->segment_mask + 1);
+    uint64_t taken = verify_taken(a, g->id);
     if (g->offset + sizeof(struct record) > taken)
         return "leads to where no memory is";
     g->room = taken - g->offset;

@@ -118,12 +118,55 @@ static void check_claim(struct verify *v, uint64_t id, uint64_t word)
                        id, kind, claim_participant(word));
 }
 
+uint64_t verify_taken(const struct arena *a, uint64_t id)
+{
+    uint64_t sum = 0, all = a->segment_mask + 1;
+    for (uint64_t i = id, end = id + segment_span(a, id); i < end; i++) {
+        uint64_t taken = load_acquire(&segment_at(a, i)->taken);
+        sum += taken;
+        if (taken != all)
+            break;
+    }
+    return sum;
+}
+
+/* The run that begins at @id has all its parts. */
+static void check_run(struct verify *v, uint64_t id, uint64_t word)
+{
+    const struct arena *a = v->a;
+    uint64_t x = load_acquire(&segment_at(a, id)->incarnation);
+    uint64_t rest = claim_word(SEGMENT_RUN_REST, 0, x);
+    for (uint64_t i = id + 1, end = id + segment_span(a, id); i < end; i++) {
+        if (load_acquire(&segment_at(a, i)->state) != rest &&
+            load_acquire(&segment_at(a, id)->state) == word)
+            verify_finding(v, "segment %" PRIu64 ": is not part of the run from %" PRIu64 " on", i,
+                           id);
+    }
+}
+
+/* INV-S4: what is part of a run has a head in front of it that is in use. */
+static void check_rest(struct verify *v, uint64_t id, uint64_t word)
+{
+    const struct arena *a = v->a;
+    uint64_t head = id;
+    while (head > 0 && load_acquire(&segment_at(a, head)->state) == word)
+        head--;
+    const struct segment *s = segment_at(a, head);
+    unsigned kind = claim_kind(load_acquire(&s->state));
+    bool fits = (kind == SEGMENT_OPENING || kind == SEGMENT_PINNED || kind == SEGMENT_RUN_HEAD ||
+                 kind == SEGMENT_LIMBO) &&
+                claim_word(SEGMENT_RUN_REST, 0, load_acquire(&s->incarnation)) == word &&
+                segment_span(a, head) > id - head;
+    if (!fits && load_acquire(&segment_at(a, id)->state) == word)
+        verify_finding(v, "segment %" PRIu64 ": is part of a run that has no head", id);
+}
+
 /* The marks of a readable segment; false if they cannot be followed. */
 static bool check_marks(struct verify *v, uint64_t id, uint64_t used)
 {
     const struct segment *s = segment_at(v->a, id);
-    uint64_t bytes = v->a->segment_mask + 1;
-    uint64_t taken = load_acquire(&s->taken); /* after `used`, below which it is never */
+    uint64_t bytes = segment_span(v->a, id) << v->a->segment_shift;
+    uint64_t taken = verify_taken(v->a, id); /* after `used`, below which it is never */
     uint64_t birth = load_acquire(&s->birth);
     uint64_t g = epoch_now(v->a);
     if (birth > g)
@@ -145,6 +188,10 @@ static void check_segment(struct verify *v, uint64_t id)
     if (claim_kind(word) >= SEGMENT_KINDS)
         verify_finding(v, "segment %" PRIu64 ": state %u is none", id, claim_kind(word));
     check_claim(v, id, word);
+    if (claim_kind(word) == SEGMENT_RUN_REST)
+        check_rest(v, id, word);
+    if (claim_kind(word) == SEGMENT_RUN_HEAD)
+        check_run(v, id, word);
     if (!verify_readable(word))
         return;
     uint64_t used = load_acquire(&s->used); /* shows the records below; pairs with commit [L1] */

@@ -35,6 +35,9 @@ static inline bool verify_readable(uint64_t word)
     return kind >= SEGMENT_OPEN && kind <= SEGMENT_CLEANING;
 }
 
+/* Bytes from the beginning of a segment, or run, on that have memory. */
+uint64_t verify_taken(const struct arena *a, uint64_t id);
+
 /* Is @participant an index under which somebody is registered now? */
 bool verify_somebody(const struct verify *v, uint32_t participant);
 

@@ -56,7 +56,7 @@ enum victim_need victim_need(const struct arena *a)
     uint64_t ahead = (c.capacity - min_u64(live, c.capacity)) >> AHEAD_SHIFT;
     ahead = max_u64(ahead, c.kinds[SEGMENT_OPEN] >> AHEAD_OWNED_SHIFT);
     ahead = min_u64(max_u64(ahead, AHEAD_MIN), max_u64(c.capacity >> AHEAD_MOST_SHIFT, AHEAD_MIN));
-    uint64_t soon = c.available + c.kinds[SEGMENT_LIMBO];
+    uint64_t soon = c.available + c.limbo;
     uint64_t kept = segment_kept(&c, SEGMENT_FOR_PUT);
     if (soon > kept + ahead)
         return VICTIM_NONE;

@@ -21,9 +21,9 @@ floors=(
     "shmkv base atomics point error hash crc32c clock futex fork" # 0 tools
     "layout claim lockpage arena"                                 # 1 memory
     "process epoch stats"                                         # 2 people
-    "record segment append"                                       # 3 log
+    "record segment append run"                                   # 3 log
     "slot bucket table resize index"                              # 4 index
-    "notify scan expire evict victim reap cleaner trim"                       # 5 upkeep
+    "notify scan collect expire evict victim reap cleaner trim"   # 5 upkeep
     "file image recover checkpoint verify"                        # 6 durability
     "durable keeper store ops"                                    # 7 store
 )

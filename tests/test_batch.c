@@ -9,7 +9,7 @@
 #include "clock.h"
 
 #define MANY 100u
-#define SEGMENT (64u << 10) /* of the usual store */
+#define LARGEST (16u << 20) /* record of the usual store: a quarter of it */
 
 /* Keys "key 0".. and values "value 0".. */
 struct batch {
@@ -255,7 +255,7 @@ static void reserve_refuses(void **state)
     struct shmkv_reservation r;
     assert_rc(shmkv_reserve(db, "", 0, 5, NULL, &r), SHMKV_EKEY);
     assert_rc(shmkv_reserve(db, NULL, 6, 5, NULL, &r), SHMKV_EINVAL);
-    assert_rc(shmkv_reserve(db, "absent", 6, SEGMENT, NULL, &r), SHMKV_ETOOBIG);
+    assert_rc(shmkv_reserve(db, "absent", 6, LARGEST, NULL, &r), SHMKV_ETOOBIG);
     assert_rc(shmkv_reserve(db, "absent", 6, SIZE_MAX, NULL, &r), SHMKV_ETOOBIG);
     assert_rc(shmkv_reserve(db, "absent", 6, 5, &keep, &r), SHMKV_EINVAL);
     assert_rc(shmkv_reserve(db, "absent", 6, 5, &both, &r), SHMKV_EINVAL);
@@ -267,14 +267,14 @@ static void reserve_refuses(void **state)
 static void every_size_is_kept(void **state)
 {
     struct shmkv *db = fixture_db(state);
-    char *buf = malloc(SEGMENT);
-    for (size_t size = 0; size + 48 <= SEGMENT; size = size < 40 ? size + 1 : size * 5 / 4) {
+    char *buf = malloc(LARGEST);
+    for (size_t size = 0; size + 48 <= LARGEST; size = size < 40 ? size + 1 : size * 5 / 4) {
         struct shmkv_reservation r;
         struct shmkv_item item;
         assert_rc(shmkv_reserve(db, "k", 1, size, NULL, &r), 0);
         memset(r.value, (int)size & 0xff, size);
         assert_rc(shmkv_commit(&r), 0);
-        assert_rc(shmkv_read(db, "k", 1, buf, SEGMENT, &item), 0);
+        assert_rc(shmkv_read(db, "k", 1, buf, LARGEST, &item), 0);
         assert_int_equal(item.size, size);
         for (size_t i = 0; i < size; i++)
             assert_int_equal((unsigned char)buf[i], size & 0xff);

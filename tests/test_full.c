@@ -222,22 +222,32 @@ static void values_of_every_size_after_churn(void **state)
 {
     struct shmkv *db = fixture_db(state);
     size_t segment = stats_of(db).segment_size;
-    char *value = malloc(2 * segment);
+    size_t largest = stats_of(db).size / 4;
+    char *value = malloc(largest + 1);
     uint64_t random = 3;
-    blob_write(value, 2 * segment, 1, 1);
+    blob_write(value, largest + 1, 1, 1);
     for (uint64_t i = 0; i < 100000; i++)
         assert_rc(put_blob(db, blob_random(&random) % 3000, i, 3000), 0);
-    size_t most = segment - 24 - 8 - 8; /* header, expiry, key */
-    size_t sizes[] = {0, 1, segment / 4, segment / 2, segment - 100, most};
+    const size_t extra = 24 + 8 + 8; /* header, expiry, key */
+    size_t sizes[] = {0,
+                      1,
+                      segment / 4,
+                      segment / 2,
+                      segment - extra,
+                      segment,
+                      segment + segment / 100,
+                      largest - extra};
     for (int round = 0; round < 10; round++) {
         for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
             put_and_read(db, "k", 1, value, sizes[i], 0);
         for (uint64_t i = 0; i < 1000; i++)
             assert_rc(put_blob(db, blob_random(&random) % 3000, i, 3000), 0);
     }
-    put_and_read(db, "k", 1, value, most + 1, SHMKV_ETOOBIG);
-    put_and_read(db, "k", 1, value, segment, SHMKV_ETOOBIG);
-    put_and_read(db, "k", 1, value, segment + segment / 100, SHMKV_ETOOBIG);
+    put_and_read(db, "too large", 9, value, largest - extra, SHMKV_ETOOBIG);
+    put_and_read(db, "k", 1, value, largest - extra + 1, SHMKV_ETOOBIG);
+    put_and_read(db, "k", 1, value, largest + 1, SHMKV_ETOOBIG);
+    assert_rc(shmkv_exists(db, "too large", 9), SHMKV_ENOTFOUND);
+    assert_rc(shmkv_read(db, "k", 1, value, largest, NULL), 0); /* unharmed */
     free(value);
 }
 

@@ -8,7 +8,7 @@
 
 #include "clock.h"
 
-#define SEGMENT (64u << 10) /* of the usual store */
+#define LARGEST (16u << 20) /* record of the usual store: a quarter of it */
 
 static int64_t expiry_of(struct shmkv *db, const char *key)
 {
@@ -154,10 +154,10 @@ static void append_stops_at_the_limit(void **state)
 {
     struct shmkv *db = fixture_db(state);
     struct snapshot before = snapshot_take(db);
-    char *value = calloc(1, SEGMENT);
+    char *value = calloc(1, LARGEST);
     size_t total = 77;
-    assert_rc(shmkv_append(db, "present", 7, value, SEGMENT, &total), SHMKV_ETOOBIG);
-    assert_rc(shmkv_append(db, "present", 7, value, SEGMENT - 48, &total), SHMKV_ETOOBIG);
+    assert_rc(shmkv_append(db, "present", 7, value, LARGEST, &total), SHMKV_ETOOBIG);
+    assert_rc(shmkv_append(db, "present", 7, value, LARGEST - 48, &total), SHMKV_ETOOBIG);
     assert_rc(shmkv_append(db, "present", 7, value, SIZE_MAX, &total), SHMKV_ETOOBIG);
     assert_rc(shmkv_append(db, "present", 7, NULL, 1, &total), SHMKV_EINVAL);
     assert_rc(shmkv_append(db, "", 0, "x", 1, &total), SHMKV_EKEY);
@@ -198,8 +198,8 @@ static void touch_wants_a_key(void **state)
 static void the_largest_value_can_be_touched(void **state)
 {
     struct shmkv *db = fixture_db(state);
-    char *value = calloc(1, SEGMENT);
-    size_t size = SEGMENT - 24 - 8 - 8;
+    char *value = calloc(1, LARGEST);
+    size_t size = LARGEST - 24 - 8 - 8;
     assert_rc(shmkv_put(db, "k", 1, value, size, NULL), 0);
     assert_rc(shmkv_touch(db, "k", 1, 50000), 0);
     assert_rc(shmkv_put(db, "k", 1, value, size + 1, NULL), SHMKV_ETOOBIG);
@@ -313,9 +313,9 @@ static void a_callbacks_value_may_be_too_large(void **state)
 {
     struct shmkv *db = fixture_db(state);
     struct snapshot before = snapshot_take(db);
-    char *value = malloc(SEGMENT + 1);
-    memset(value, 'x', SEGMENT);
-    value[SEGMENT] = '\0';
+    char *value = malloc(LARGEST + 1);
+    memset(value, 'x', LARGEST);
+    value[LARGEST] = '\0';
     struct plan p = {.action = SHMKV_STORE, .value = value};
     assert_rc(shmkv_update(db, "present", 7, follow_plan, &p), SHMKV_ETOOBIG);
     free(value);

@@ -8,7 +8,7 @@
 
 #include "clock.h"
 
-#define SEGMENT (64u << 10) /* of the usual store */
+#define LARGEST (16u << 20) /* record of the usual store: a quarter of it */
 
 static const struct shmkv_put_options if_absent = {.flags = SHMKV_IF_ABSENT};
 static const struct shmkv_put_options if_present = {.flags = SHMKV_IF_PRESENT};
@@ -339,8 +339,8 @@ static void a_value_that_is_too_large(void **state)
 {
     struct shmkv *db = fixture_db(state);
     struct snapshot before = snapshot_take(db);
-    char *value = calloc(1, SEGMENT + 1);
-    static const size_t sizes[] = {SEGMENT,    SEGMENT + 1,      SEGMENT - 24, UINT32_MAX,
+    char *value = calloc(1, LARGEST + 1);
+    static const size_t sizes[] = {LARGEST,    LARGEST + 1,      LARGEST - 24, UINT32_MAX,
                                    1ull << 32, (1ull << 32) + 1, SIZE_MAX};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         assert_rc(shmkv_put(db, "absent", 6, value, sizes[i], NULL), SHMKV_ETOOBIG);

@@ -47,6 +47,8 @@ static unsigned audit_segments(const struct arena *a)
         case SEGMENT_FREE:
         case SEGMENT_PARTIAL:
         case SEGMENT_SEALED:
+        case SEGMENT_RUN_HEAD:
+        case SEGMENT_RUN_REST: /* shmkv_check() looks for its head */
         case SEGMENT_LIMBO:
         case SEGMENT_KINDS:
             break;

@@ -11,11 +11,13 @@
 #include "child.h"
 #include "clock.h"
 
-#define VALUE_MOST 4000u
+#define VALUE_MOST 300000u
+#define HUGE 200000u      /* four segments of the usual store */
 #define ONE_KEY 5u        /* what the one-key operations change */
 #define FRESH_KEY 1000u   /* not there in the beginning */
 #define MANY_KEYS 100000u /* of the operations of many steps, from here on */
-#define FILLER 1000000u   /* keys that a preparation puts and deletes */
+#define HUGE_KEYS 2000u
+#define FILLER 1000000u /* keys that a preparation puts and deletes */
 #define LARGE 1000u
 #define SOON_MS 60u
 #define SQUEEZE_SLOTS 16384u /* the next table is larger than the holes that puts leave */
@@ -128,7 +130,36 @@ static void prepare_expire(struct shmkv *db)
     clock_sleep_ns(SOON_MS * 1000000ull);
 }
 
-/* The same, then an index whose growth needs memory that segments have. */
+static void prepare_huge(struct shmkv *db)
+{
+    prepare_base(db);
+    must(crash_put(db, ONE_KEY, 1, HUGE));
+    for (uint64_t key = HUGE_KEYS; key < HUGE_KEYS + 3; key++)
+        must(crash_put(db, key, 1, HUGE));
+}
+
+/* As prepare_full(), with large values in it. */
+static void prepare_huge_full(struct shmkv *db)
+{
+    struct shmkv_stats s = {.stalls = 0};
+    prepare_huge(db);
+    for (uint64_t i = 0; s.stalls == 0; i++) {
+        must(crash_put(db, FILLER + i % 100, 1, LARGE));
+        must(shmkv_get_stats(db, &s));
+    }
+}
+
+/* Dead, but nobody has freed them. */
+static void prepare_huge_dead(struct shmkv *db)
+{
+    prepare_base(db);
+    for (uint64_t key = FILLER; key < FILLER + 3; key++) {
+        must(crash_put(db, key, 1, HUGE));
+        must(crash_put(db, key, 2, BASE_SIZE));
+    }
+}
+
+/* All memory taken by dead records, then an index whose growth needs memory that segments have. */
 static void prepare_squeeze(struct shmkv *db)
 {
     struct shmkv_stats s = {.slots = 0};
@@ -200,6 +231,22 @@ static int put_large(struct shmkv *db, unsigned i)
     return crash_put(db, MANY_KEYS + i, 2, LARGE);
 }
 
+static int put_huge(struct shmkv *db, unsigned i)
+{
+    return crash_put(db, HUGE_KEYS + i, 2, HUGE);
+}
+
+static int reserve_huge(struct shmkv *db, unsigned i)
+{
+    struct shmkv_reservation r;
+    (void)i;
+    int rc = shmkv_reserve(db, &one_key, sizeof(one_key), HUGE, NULL, &r);
+    if (rc != 0)
+        return rc;
+    blob_write(r.value, HUGE, one_key, 2);
+    return shmkv_commit(&r);
+}
+
 static int compact(struct shmkv *db, unsigned i)
 {
     (void)i;
@@ -262,6 +309,11 @@ static struct crash_effect over(unsigned i)
     return (struct crash_effect){ONE_KEY, 1, 2};
 }
 
+static struct crash_effect over_each(unsigned i)
+{
+    return (struct crash_effect){HUGE_KEYS + i, 1, 2};
+}
+
 static struct crash_effect over_at_first(unsigned i)
 {
     return i == 0 ? over(i) : (struct crash_effect){ONE_KEY + 1, 1, 1};
@@ -296,6 +348,11 @@ const struct crash_op crash_ops[] = {
     {"take", USUAL, prepare_base, 1, take_one, removed},
     {"cas", USUAL, prepare_base, 1, cas_one, over},
     {"reserve", USUAL, prepare_base, 1, reserve_one, over},
+    {"huge over", USUAL, prepare_huge, 3, put_huge, over_each},
+    {"huge reserve", USUAL, prepare_base, 1, reserve_huge, over},
+    {"huge delete", USUAL, prepare_huge, 1, delete_one, removed},
+    {"huge compact", USUAL, prepare_huge_dead, 1, compact, NULL},
+    {"huge full", SMALL, prepare_huge_full, 2, put_huge, over_each},
     {"segments", USUAL, prepare_base, 150, put_large, many},
     {"grow", USUAL, prepare_grow, 400, put_many_keys, many},
     {"same", USUAL, prepare_same, 300, put_many_keys, many},

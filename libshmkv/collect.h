@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * collect.h - runs whose record is dead are retired, so that large values do not fill a store for
+ * ever.
+ *
+ *   RUN_HEAD(x) -> in a read section: does the index lead to its record? -> no: LIMBO(e)
+ *
+ * Nothing is copied: a run holds one record, which is current or not.  Once the index has ceased to
+ * lead to it, it never does again, as only records that are being appended are published; so the
+ * word may change long after the look.  It names the life x, and e was loaded after the look, thus
+ * after the unlink.  No counter is trusted, so a death cannot leak a run: each thorough pass asks
+ * the index about every run.
+ *
+ *   INV-C2  A run goes to LIMBO only after its record was seen superseded.
+ *                                          test_run: *, crash_kv: huge *, torture_kv
+ *
+ * Death: the one CAS has happened or not.
+ */
+#ifndef SHMKV_COLLECT_H
+#define SHMKV_COLLECT_H
+
+#include "index.h"
+
+/*
+ * Retire the runs whose record is dead; returns how many.  Not @thorough: only those that are dead
+ * by their counts, which are nearly always right.  Not inside a write section.
+ */
+unsigned collect_runs(struct writer *w, bool thorough);
+
+#endif
