@@ -185,27 +185,60 @@ static NOINLINE enum find find_place(const struct participant *p, const struct i
     }
 }
 
-/*
- * The common case of find_place(): no resize, and the first slot of the probe is the key's, or
- * EMPTY.  Decides as look_at() does: the slot is read before next.
- */
-static inline bool peek_place(const struct arena *a, const struct index_key *k, struct place *at)
+/* Does at->word lead to the key's record, unfrozen?  Then at->old is it. */
+static inline bool peek_record(const struct arena *a, const struct index_key *k, struct place *at)
 {
-    at->t = table_of(a, table_root(a));
-    at->slot = table_first(a, at->t, k->hash);
-    at->word = load_acquire(at->slot); /* [I1] */
-    if (unlikely(load_acquire(&at->t->next) != 0))
-        return false;
-    at->old = NULL;
-    if (at->word == SLOT_EMPTY)
-        return true;
-    at->old = arena_at(a, slot_offset(at->word));
     uint64_t offset = slot_offset(at->word) - a->log_offset;
-    if (unlikely((at->word & (SLOT_FROZEN | SLOT_TAG_MASK)) != slot_tag(k->hash) ||
-                 offset > a->log_plain || !record_has_key(at->old, k->data, k->size)))
+    if ((at->word & (SLOT_FROZEN | SLOT_TAG_MASK)) != slot_tag(k->hash) ||
+        unlikely(offset > a->log_plain))
+        return false;
+    at->old = arena_at(a, slot_offset(at->word));
+    if (unlikely(!record_has_key(at->old, k->data, k->size)))
         return false;
     at->old_bytes = record_size(at->old);
     return likely(offset + at->old_bytes <= a->log_bytes);
+}
+
+enum peek { PEEK_PLACE, PEEK_NEXT, PEEK_LONG_WAY };
+
+/* Decides as look_at() does: the slot is read before next, and while that is 0 none was moved. */
+static ALWAYS_INLINE enum peek peek_slot(const struct arena *a, const struct index_key *k,
+                                         struct place *at)
+{
+    at->word = load_acquire(at->slot); /* [I1] */
+    if (unlikely(load_acquire(&at->t->next) != 0))
+        return PEEK_LONG_WAY;
+    at->old = NULL;
+    if (at->word == SLOT_EMPTY || likely(peek_record(a, k, at)))
+        return PEEK_PLACE;
+    /* another key with the tag, or frozen: rare enough for the long way */
+    return slot_has_tag(at->word, k->hash) ? PEEK_LONG_WAY : PEEK_NEXT;
+}
+
+/* The rest of the home bucket, in the order of the probe. */
+static NOINLINE bool peek_further(const struct arena *a, const struct index_key *k,
+                                  struct place *at)
+{
+    unsigned start = (unsigned)((uintptr_t)at->slot % CACHE_LINE / sizeof(*at->slot));
+    _Atomic uint64_t *bucket = at->slot - start;
+    enum peek rc = PEEK_NEXT;
+    for (unsigned i = 1; i < BUCKET_SLOTS && rc == PEEK_NEXT; i++) {
+        at->slot = &bucket[(start + i) % BUCKET_SLOTS];
+        rc = peek_slot(a, k, at);
+    }
+    return rc == PEEK_PLACE;
+}
+
+/* The common case of find_place(): no resize, and the place is in the key's home bucket. */
+static ALWAYS_INLINE bool peek_place(const struct arena *a, const struct index_key *k,
+                                     struct place *at)
+{
+    at->t = table_of(a, table_root(a));
+    at->slot = table_first(a, at->t, k->hash);
+    enum peek rc = peek_slot(a, k, at);
+    if (unlikely(rc == PEEK_NEXT))
+        return peek_further(a, k, at);
+    return likely(rc == PEEK_PLACE);
 }
 
 /* ---- publish ------------------------------------------------------------------------------- */
