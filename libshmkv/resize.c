@@ -12,10 +12,11 @@
 
 #define PREFETCH_AHEAD 16u
 #define SHORT_KEY 36u
-#define QUICK_SLOTS (1u << 20) /* smaller tables grow fourfold: keys are moved half as often */
-#define PURGE_SHIFT 3          /* tombstones in an eighth of the slots cost more than a resize */
-#define PURGE_CACHE_SHIFT 2    /* in a cache, where they take no room in the log, in a quarter */
-#define PURGE_URGENT_SHIFT 10  /* where room is short: their keys may be long */
+#define QUICK_SLOTS (1u << 20)      /* smaller tables grow fourfold: keys are moved half as often */
+#define QUICK_SLOTS_HELD (1u << 16) /* where it is not keys that fill them */
+#define PURGE_SHIFT 3         /* tombstones in an eighth of the slots cost more than a resize */
+#define PURGE_CACHE_SHIFT 2   /* in a cache, where they take no room in the log, in a quarter */
+#define PURGE_URGENT_SHIFT 10 /* where room is short: their keys may be long */
 #define TAKE_STEP (1u << 20)
 #define CHUNK_BUCKETS (TABLE_CHUNK_SLOTS / BUCKET_SLOTS)
 
@@ -343,8 +344,9 @@ static uint64_t next_slots(const struct arena *a, const struct table *t)
     uint64_t slots = t->slots;
     bool full = starved(t) && purgeable(a, t) < table_quota(slots) / 4;
     bool held = areas_are_held(a);
-    if (full || held || keys >= most_keys(a, slots))
-        slots *= slots < QUICK_SLOTS && !a->cache ? 4 : 2;
+    bool many = keys >= most_keys(a, slots);
+    if (full || held || many)
+        slots *= slots < (many && !held ? QUICK_SLOTS : QUICK_SLOTS_HELD) && !a->cache ? 4 : 2;
     while (!held && slots > TABLE_MIN_SLOTS && keys < slots / 16 * 3 / 2 &&
            table_quota(slots / 2) >= filled_bound(t) + table_quota(slots / 2) / 4)
         slots /= 2;
