@@ -568,7 +568,7 @@ bool index_decide(const struct arena *a, uint64_t at)
     uint64_t room = arena_segment_start(a, id + segment_span(a, id)) - at;
     uint64_t seed = record_seed(id, load_relaxed(&segment_at(a, id)->incarnation));
     const struct record *r = arena_at(a, at);
-    if (!record_valid(r, room, seed))
+    if (!record_valid_live(a, r, room, seed))
         return false;
     struct index_key k = {.data = record_key(r), .size = r->klen};
     k.hash = hash_key(k.data, k.size, &a->hash_secret);

@@ -144,13 +144,23 @@ static bool type_valid(const struct record *r)
                                       (r->vlen == 0 || r->vlen == sizeof(struct record_origin)));
 }
 
-bool record_valid(const struct record *r, uint64_t room, uint64_t seed)
+static bool valid(const struct record *r, uint64_t room, uint64_t seed, uint32_t may_have)
 {
     if (room < sizeof(*r) || r->klen == 0 || record_size(r) > room || !type_valid(r) ||
         (r->flags & ~(unsigned)RECORD_EXPIRES) != 0)
         return false;
-    uint32_t state = load_relaxed(&r->state); /* relaxed: only PUBLISHED changes */
-    return (state & ~(RECORD_MARKS | (uint32_t)RECORD_PUBLISHED | (uint32_t)RECORD_HIT)) == 0 &&
+    uint32_t state = load_relaxed(&r->state); /* relaxed: the marks do not change */
+    return (state & ~(RECORD_MARKS | may_have)) == 0 &&
            (record_check_body(r) ^ record_tie(r->version, seed) ^ record_marks_tie(state)) ==
                r->crc;
+}
+
+bool record_valid(const struct record *r, uint64_t room, uint64_t seed)
+{
+    return valid(r, room, seed, RECORD_PUBLISHED);
+}
+
+bool record_valid_live(const struct arena *a, const struct record *r, uint64_t room, uint64_t seed)
+{
+    return valid(r, room, seed, (uint32_t)RECORD_PUBLISHED | (a->cache ? RECORD_HIT : 0u));
 }

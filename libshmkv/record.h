@@ -24,7 +24,7 @@
 
 #include <string.h>
 
-#include "layout.h"
+#include "arena.h"
 
 #define VERSION_EPOCH_SHIFT 24
 #define RECORD_MARKS ((uint32_t)RECORD_COPY | (uint32_t)RECORD_FIRST)
@@ -210,5 +210,7 @@ void record_copy(struct record *to, const struct record *from, uint64_t from_see
                  uint64_t to_seed);
 /* Are the @room bytes at @r a record that belongs there?  Never reads behind @room. */
 bool record_valid(const struct record *r, uint64_t room, uint64_t seed);
+/* The same in the memory of @a: in a cache a record may also be marked HIT. */
+bool record_valid_live(const struct arena *a, const struct record *r, uint64_t room, uint64_t seed);
 
 #endif

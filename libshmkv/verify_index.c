@@ -74,7 +74,7 @@ static const char *examine(const struct verify *v, uint64_t word, struct target 
     if (wrong != NULL)
         return wrong;
     uint64_t seed = record_seed(g->id, load_relaxed(&segment_at(a, g->id)->incarnation));
-    if (!record_valid(g->r, g->room, seed))
+    if (!record_valid_live(a, g->r, g->room, seed))
         return "leads to what is no record, or fails its checksum";
     struct index_key k = {.data = record_key(g->r), .size = g->r->klen};
     k.hash = hash_key(k.data, k.size, &a->hash_secret);

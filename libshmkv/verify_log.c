@@ -24,7 +24,7 @@ static const struct record *record_at(const struct walk *w, uint64_t at)
 
 static bool valid_at(const struct walk *w, uint64_t at)
 {
-    return record_valid(record_at(w, at), w->used - at, w->seed);
+    return record_valid_live(w->v->a, record_at(w, at), w->used - at, w->seed);
 }
 
 /* The next valid record behind @at; `used` if there is none. */
