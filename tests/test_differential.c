@@ -396,7 +396,7 @@ static void call_one(struct run *r)
     calls[blob_random(&r->random) % (sizeof(calls) / sizeof(calls[0]))](r);
 }
 
-static const struct shmkv_options small = {.size = 5u << 20, .flags = SHMKV_NO_KEEPER};
+static const struct shmkv_options small = {.size = 4u << 20, .flags = SHMKV_NO_KEEPER};
 
 static void ten_million_calls(void **state)
 {
