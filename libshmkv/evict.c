@@ -321,6 +321,5 @@ bool evict_enough(const struct arena *a, uint64_t segments)
     struct segment_census c;
     segment_count(a, &c);
     uint64_t ahead = min_u64(max_u64(AHEAD_LEAST, c.capacity >> AHEAD_SHIFT), AHEAD_MOST);
-    return c.available + c.kinds[SEGMENT_LIMBO] >=
-           segment_kept(&c, SEGMENT_FOR_PUT) + ahead + segments;
+    return c.available + c.limbo >= segment_kept(&c, SEGMENT_FOR_PUT) + ahead + segments;
 }
