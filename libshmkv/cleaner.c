@@ -79,6 +79,8 @@ static int relocate(struct writer *w, uint64_t at, uint64_t word)
         int rc = index_evict(w, at, word);
         return rc < 0 ? rc : 0;
     }
+    if (expire_record(w, r)) /* a store full of such records would be moved for nothing */
+        return 0;
     /* A segment of dead records can be had when nothing is free to move anything to. */
     if (!append_has_room(&w->moves, bytes) && !is_current(w, r))
         return 0;

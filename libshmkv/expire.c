@@ -15,7 +15,7 @@ static bool is_expired(const struct arena *a, uint64_t word, uint64_t now)
 }
 
 /* A key so long that not even its tombstone fits into a segment. */
-static bool replace_in_run(struct writer *w, struct index_change *c)
+static int replace_in_run(struct writer *w, struct index_change *c)
 {
     struct append l = APPEND_INIT;
     int rc = run_open(&l, &w->self, SEGMENT_FOR_TOMBSTONE, c->bytes);
@@ -24,11 +24,11 @@ static bool replace_in_run(struct writer *w, struct index_change *c)
         rc = index_publish_reserved(w, &l, c);
     }
     append_close(&l, w->self.arena);
-    return rc == 0;
+    return rc;
 }
 
-/* A deletion, on the condition that what is there has expired; false if it had to be left. */
-static bool replace(struct writer *w, const struct record *r)
+/* A deletion, on the condition that what is there has expired; as of index_write(). */
+static int replace(struct writer *w, const struct record *r)
 {
     const struct arena *a = w->self.arena;
     struct index_change c = {.condition = INDEX_IF_EXPIRED};
@@ -48,7 +48,16 @@ static bool replace(struct writer *w, const struct record *r)
             rc = index_write(w, &c);
     } while (rc == INDEX_AGAIN);
     POINT("expire.replaced");
-    return rc == 0;
+    return rc;
+}
+
+bool expire_record(struct writer *w, const struct record *r)
+{
+    if (likely(!record_expires(r)) || r->type != RECORD_PAIR ||
+        record_expiry(r) > arena_clock(w->self.arena))
+        return false;
+    int rc = replace(w, r);
+    return rc == 0 || rc == SHMKV_ENOTFOUND;
 }
 
 static unsigned sweep_bucket(struct writer *w, const _Atomic uint64_t *bucket, uint64_t now)
@@ -58,7 +67,7 @@ static unsigned sweep_bucket(struct writer *w, const _Atomic uint64_t *bucket, u
     for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
         uint64_t word = load_acquire(&bucket[i]); /* [I1] */
         if (is_expired(a, word, now))
-            replaced += replace(w, arena_at(a, slot_offset(word)));
+            replaced += replace(w, arena_at(a, slot_offset(word))) == 0;
     }
     return replaced;
 }
