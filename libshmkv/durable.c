@@ -230,9 +230,11 @@ static bool is_due(struct durable *d, uint64_t now)
 
 bool durable_tick(struct durable *d, const struct participant *p, uint64_t now)
 {
-    if (d->path == NULL || !enter(d))
+    if (d->path == NULL)
         return false;
-    store_relaxed(&d->keeps, 1); /* relaxed: policy */
+    store_relaxed(&d->keeps, 1); /* relaxed: policy; before enter(), whoever is in keeps it too */
+    if (!enter(d))
+        return false;
     bool failed = false, made = false;
     if (d->lease != NULL || now >= d->look_ns) {
         if (d->lease == NULL)

@@ -4,7 +4,8 @@
  *
  * One process at a time writes to an image: it holds the lease, a lock on byte LOCK_KEEPER of the
  * file, as process.h holds its own, so no live holder ever loses it.  A keeper holds it as long as
- * it keeps house; a process without one takes it for one checkpoint.  Inside the process the word
+ * it keeps house, even if a thread of its process that syncs took it first; a process without one
+ * takes it for one checkpoint, and so opens the image each time.  Inside the process the word
  * `busy` lets one thread at a time at the image; it holds the fork word of its taker, so a child
  * made meanwhile finds a foreign one and begins anew.
  *
