@@ -173,6 +173,7 @@ int cmd_backup(struct cli *cli);
 int cmd_check(struct cli *cli);
 int cmd_repair(struct cli *cli);
 
+int cmd_config(struct cli *cli);
 int cmd_stat(struct cli *cli);
 int cmd_readers(struct cli *cli);
 int cmd_watch(struct cli *cli);

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cli.h"
 #include "units.h"
@@ -68,7 +69,37 @@ static void info_print(const struct info_row *row, bool json)
     }
 }
 
-static void info_print_all(const struct cli *cli, const struct shmkv_stats *stats)
+static void info_print_text(const char *name, const char *value, bool json)
+{
+    struct text line = {0};
+    if (json) {
+        text_printf(&line, ", \"%s\": ", name);
+        text_add_json(&line, value, strlen(value));
+    } else {
+        text_printf(&line, cli_output_is_terminal() ? "%-14s %s\n" : "%s\t%s\n", name, value);
+    }
+    cli_write(&line);
+    text_free(&line);
+}
+
+/* A cache or not; the image and the bytes that its file has on the disk. */
+static void info_print_kind(const struct shmkv_config *config, bool json)
+{
+    if (json) {
+        printf(", \"cache\": %s", config->cache ? "true" : "false");
+    } else {
+        info_print_text("cache", config->cache ? "yes" : "no", false);
+    }
+    struct stat file;
+    if (config->image && stat(config->image, &file) == 0) {
+        const struct info_row row = {"image_bytes", (uint64_t)file.st_blocks * 512, true};
+        info_print_text("image", config->image, json);
+        info_print(&row, json);
+    }
+}
+
+static void info_print_all(const struct cli *cli, const struct shmkv_stats *stats,
+                           const struct shmkv_config *config)
 {
     const struct info_row rows[] = {
         {"size", stats->size, true},
@@ -94,6 +125,7 @@ static void info_print_all(const struct cli *cli, const struct shmkv_stats *stat
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         info_print(&rows[i], json);
     }
+    info_print_kind(config, json);
     if (json) {
         puts("}");
     }
@@ -106,9 +138,13 @@ int cmd_info(struct cli *cli)
         return status;
     }
     struct shmkv_stats stats = {0};
+    struct shmkv_config config = {0};
     int rc = shmkv_get_stats(cli->db, &stats);
     if (rc == 0) {
-        info_print_all(cli, &stats);
+        rc = shmkv_get_config(cli->db, &config);
+    }
+    if (rc == 0) {
+        info_print_all(cli, &stats, &config);
     }
     return cli_result(cli, rc);
 }

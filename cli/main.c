@@ -39,6 +39,8 @@ static const struct cli_command commands[] = {
     {"create", "", "make a store (the first write makes one, too)", cmd_create,
      O(SIZE) | O(CACHE) | O(RESERVE) | O(MODE), 0, 0, false},
     {"info", "", "describe a store", cmd_info, O(JSON), 0, 0, false},
+    {"config", "[KEY=VALUE...]", "print the settings of a store, or change them", cmd_config,
+     O(JSON), 0, -1, false},
     {"clear", "", "remove every key", cmd_clear, 0, 0, 0, false},
     {"destroy", "", "remove a store", cmd_destroy, O(FORCE), 0, 0, false},
     {"ls", "", "list the stores of this machine", cmd_ls, O(JSON), 0, 0, true},

@@ -10,7 +10,7 @@ _shmkv_options() {
     del) echo "--prefix --verbose" ;;
     append | compact) echo "--verbose" ;;
     cas) echo "--ttl --verbose" ;;
-    ttl | info | ls | readers) echo "--json" ;;
+    ttl | info | config | ls | readers) echo "--json" ;;
     mget) echo "--format --json" ;;
     mset) echo "--ttl" ;;
     load) echo "--format --skip-bad --verbose" ;;
@@ -73,7 +73,7 @@ _shmkv() {
     fi
     local common="--store --shm-dir --help"
     local all="set get del exists incr append cas touch ttl mget mset load dump scan count create
-        info clear destroy ls gc stat readers watch sync checkpoint backup check
+        info config clear destroy ls gc stat readers watch sync checkpoint backup check
         repair compact bench"
     _shmkv_command
     COMPREPLY=()
@@ -102,6 +102,7 @@ _shmkv() {
     fi
     case $command in
     "") mapfile -t COMPREPLY < <(compgen -W "$all" -- "$cur") ;;
+    config) mapfile -t COMPREPLY < <(compgen -W "size=" -- "$cur") ;;
     load | dump | backup | repair) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     set | get | del | exists | incr | append | cas | touch | ttl | mget | watch)
         IFS=$'\n'

@@ -9,6 +9,9 @@
 #include "hash.h"
 #include "layout.h"
 
+#define ARENA_SIZE_MIN (1ull << 20)
+#define ARENA_SIZE_MAX (1ull << 44)
+
 /* A mapping of a store in this process.  Immutable once attached, but for the descriptors. */
 struct arena {
     char *base; /* of the arena object */

@@ -67,8 +67,9 @@ static int extend(const struct arena *a, int fd, const char *path, uint64_t byte
  * range that is larger than what it has left. */
 static int map_new(struct arena *a, struct superblock *plan, uint64_t size)
 {
-    uint64_t reserve = arena_geometry_reserve(size);
-    uint64_t least = arena_geometry_reserve_min(size);
+    uint64_t made_for = max_u64(size, arena_geometry_made_for(plan));
+    uint64_t reserve = arena_geometry_reserve(made_for);
+    uint64_t least = arena_geometry_reserve_min(made_for);
     void *base = NULL;
     for (;;) {
         base = arena_geometry_map(a->fd, reserve, PROT_READ | PROT_WRITE);

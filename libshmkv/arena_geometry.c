@@ -66,6 +66,12 @@ uint64_t arena_geometry_reserve_min(uint64_t size)
     return align_up(max_u64(RESERVE_LEAST, 4 * size), HUGE_PAGE_BYTES);
 }
 
+uint64_t arena_geometry_made_for(const struct superblock *sb)
+{
+    uint64_t n = sb->segment_count;
+    return n > SEGMENTS_MORE ? (n - SEGMENTS_MORE) / 4 * sb->segment_bytes : 0;
+}
+
 void arena_geometry_choose(struct superblock *sb, uint64_t size, uint64_t reserve)
 {
     bool given = sb->segment_bytes != 0; /* what an image was made with */

@@ -9,8 +9,6 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-#define ARENA_SIZE_MIN (1ull << 20)
-#define ARENA_SIZE_MAX (1ull << 44)
 #define ARENA_FEATURES ((uint32_t)STORE_CACHE) /* superblock.features that this version knows */
 #define ARENA_PARTICIPANTS 64u                 /* entries that have memory from the start */
 #define ARENA_LOCK_SECONDS 10u
@@ -82,6 +80,9 @@ int arena_geometry_size(const char *name, uint64_t *size);
 /* The address range wanted for a store of @size, and the least that will do. */
 uint64_t arena_geometry_reserve(uint64_t size);
 uint64_t arena_geometry_reserve_min(uint64_t size);
+/* The size that a store with the segments of @sb was made with, as far as they tell; 0: none are
+ * chosen yet.  Where the limit was lowered since, the address range must still hold them all. */
+uint64_t arena_geometry_made_for(const struct superblock *sb);
 /* Fill the geometry of @sb for a store of @size in an address range of @reserve bytes; if @sb has
  * a segment_bytes and segment_count already, these stay (see arena_geometry_valid()). */
 void arena_geometry_choose(struct superblock *sb, uint64_t size, uint64_t reserve);

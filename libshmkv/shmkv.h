@@ -498,6 +498,32 @@ struct shmkv_keeper {
  */
 SHMKV_API int shmkv_get_keeper(struct shmkv *db, struct shmkv_keeper *keeper);
 
+/* The settings of a store.  What is pointed to is valid until the handle is closed. */
+struct shmkv_config {
+    uint64_t size;         /* limit of memory in use, bytes */
+    uint64_t size_most;    /* the largest that shmkv_set_size() takes */
+    uint64_t segment_size; /* bytes; fixed, as all that follows */
+    int cache;             /* 1: it evicts keys rather than be full */
+    const char *image;     /* path of its image; NULL: it is volatile */
+    const char *memory;    /* path of its shared memory; there is PATH.sync beside it */
+};
+
+/* SHMKV_ECLOSED, SHMKV_ELIMIT. */
+SHMKV_API int shmkv_get_config(struct shmkv *db, struct shmkv_config *config);
+
+/**
+ * shmkv_set_size() - change the limit of memory in use, while the store is in use.
+ * @size:    at most @size_most of shmkv_get_config(), which is about three times the size the store
+ *           was made with; and what is in use must fit, with some room for cleaning.
+ * Visible:  to every process, at once.
+ * Durable:  in a store with an image, with the next checkpoint.
+ * Blocks:   to make it smaller it cleans first, as shmkv_compact().  If killed inside: the old or
+ *           the new size, even if that turns out too small: nothing is lost, but set it again.
+ * Return:   0, or SHMKV_EINVAL (out of range), SHMKV_ENOSPC (too much is in use), SHMKV_EREADONLY,
+ *           SHMKV_ECLOSED, SHMKV_EBUSY, SHMKV_EDEFUNCT, SHMKV_ELIMIT; nothing changed then.
+ */
+SHMKV_API int shmkv_set_size(struct shmkv *db, uint64_t size);
+
 /* Clean until nothing is gained any more; finish a running resize; give free memory back. */
 SHMKV_API int shmkv_compact(struct shmkv *db);
 

@@ -202,7 +202,10 @@ static int load(struct opening *op)
     if (rc != 0)
         return rc;
     POINT("open.image");
-    store_relaxed(&s->arena.sb->epoch, 1); /* relaxed: nobody else sees it yet */
+    uint64_t size = im.head.size; /* as of the last commit: it may have been changed */
+    if (op->look.state == IMAGE_READY && size >= ARENA_SIZE_MIN && size <= ARENA_SIZE_MAX)
+        store_relaxed(&s->arena.sb->size, size); /* relaxed: nobody else sees it yet */
+    store_relaxed(&s->arena.sb->epoch, 1);       /* relaxed: nobody else sees it yet */
     rc = epoch_join(&p, &s->arena, s->process.index);
     if (rc == 0) {
         rc = recover_store(&im, &p, &options, &result);
