@@ -59,9 +59,21 @@ static bool read_state(const struct work *w, uint64_t id, struct piece *piece)
     /* acquire: what the opener stored, and the records below `used` [L1] */
     if (!is_listed(w->p, load_acquire(&s->state)))
         return false;
-    *piece = (struct piece){.id = id, .incarnation = load_relaxed(&s->incarnation)};
-    piece->birth = load_relaxed(&s->birth); /* relaxed, both: they stay for our section */
+    *piece = (struct piece){.id = id, .incarnation = load_acquire(&s->incarnation)}; /* [L4] */
+    piece->birth = load_relaxed(&s->birth); /* relaxed: of this life or a later one, see is_same */
     return true;
+}
+
+/*
+ * Was all that was read of the piece of one life?  After the reads.  Its cleaner may have loaded G
+ * before our section began, and retired it only now: then our section does not hold it.
+ */
+static bool is_same(const struct work *w, const struct piece *piece)
+{
+    const struct segment *s = segment_at(w->a, piece->id);
+    fence_seq_cst(); /* what was copied was loaded before; pairs with begin_life [L4] */
+    return is_listed(w->p, load_acquire(&s->state)) &&
+           load_acquire(&s->incarnation) == piece->incarnation;
 }
 
 static uint64_t read_used(const struct work *w, uint64_t id)
@@ -156,6 +168,8 @@ static int copy_ahead(struct work *w, uint64_t id, uint64_t *copied)
     piece.end = listed ? read_used(w, id) : 0;
     if (piece.end > from)
         rc = stash_piece(w, &piece);
+    if (!is_same(w, &piece))
+        piece.end = 0;
     epoch_exit(w->p, outer);
     if (rc == 0 && piece.end > from) {
         *copied += piece.end - from;
@@ -274,6 +288,8 @@ static int stash_rest(struct work *w)
             rc = stash_piece(w, piece);
         if (rc != 0)
             return rc;
+        if (!is_same(w, piece))
+            piece->end = 0; /* what was current there moved before the cut [INV-K3] */
     }
     return 0;
 }

@@ -13,15 +13,19 @@
  *                    the rest -> private memory; end of section
  *
  * What is listed: every segment that is neither HOLE, FREE nor PUNCHING, those in LIMBO(e) too if e
- * is not below the section's epoch.  Such segments are not reused before the section ends, so what
- * is copied belongs to one incarnation.  Recovery drops records of an epoch > E that came along.
+ * is not below the section's epoch.  Such segments are not reused before the section ends; but one
+ * that is CLEANING may yet go to LIMBO(e) with an e that its cleaner loaded before the section was
+ * entered.  All that was current in it had moved by then, so it is looked at again when it was
+ * copied, and left out if it is not listed any more, or lives anew.  Recovery drops records of an
+ * epoch > E that came along.
  *
  *   INV-K1  A write that was acknowledged before the cut began is in it: it was decided, so `used`
  *           or the look at `inflight` covers it, and its epoch is <= E.
  *   INV-K2  The cut is causal: who could see a write that is not in it saw it after the membarrier,
- *           loads G after that, and so writes in an epoch > E.                          publish.pml
+ *           loads G after that, and so writes in an epoch > E.             publish.pml, crash_cut
  *   INV-K3  A record that moves while the segments are read is in the cut: the segment it leaves
  *           goes to LIMBO(e), e not below the section's epoch, and is listed.
+ *                                   crash_cut: *_between_any_two_reads, a_segment_is_freed_*
  *   INV-K4  Each record is verified in the private copy that is written; a bad one ends the
  *           checkpoint, since an image that holds it would not open.
  *                                                                   crash_durable: a_stray_write*

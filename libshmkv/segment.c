@@ -226,7 +226,8 @@ static void begin_life(const struct participant *p, bool kept, struct segment_ho
     store_relaxed(&s->kept, kept);
     store_relaxed(&s->run, 0);
     store_relaxed(&s->birth, epoch_now(a));
-    store_relaxed(&s->incarnation, a->sb->generation << CLAIM_EPOCH_BITS | claim_epoch(hold->word));
+    /* release: who reads a life's number reads no older `used`; pairs with read_state [L4] */
+    store_release(&s->incarnation, a->sb->generation << CLAIM_EPOCH_BITS | claim_epoch(hold->word));
     change(s, claim_word(SEGMENT_OPENING, p->index, 0), hold->word); /* [S3] */
     POINT("segment.opened");
 }
