@@ -370,7 +370,7 @@ int checkpoint_make(struct image *im, const struct participant *p, uint32_t flag
 {
     const struct arena *a = p->arena;
     struct work w = {.im = im, .p = p, .a = a};
-    w.pieces = calloc(a->sb->segment_count, sizeof(*w.pieces));
+    w.pieces = malloc(a->sb->segment_count * sizeof(*w.pieces)); /* no zeros: there may be many */
     w.ends = calloc(a->sb->segment_count, sizeof(*w.ends));
     int rc = w.pieces != NULL && w.ends != NULL
                  ? image_begin(im)

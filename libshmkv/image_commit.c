@@ -99,8 +99,8 @@ static void find_changes(const struct image *im, struct commit *c)
 static int prepare(const struct image *im, struct commit *c, const struct image_cut *cut,
                    const struct image_item *items, size_t n)
 {
-    c->entries = calloc(im->super.segment_count, sizeof(*c->entries));
-    c->changes = calloc(im->super.segment_count, sizeof(*c->changes));
+    c->entries = malloc(im->super.segment_count * sizeof(*c->entries)); /* no zeros: a store */
+    c->changes = malloc(im->super.segment_count * sizeof(*c->changes)); /* may have many */
     if (c->entries == NULL || c->changes == NULL || n > im->super.segment_count)
         return error_set(SHMKV_ESYSTEM, "%s: no memory for a list of %zu segments", im->file.path,
                          n);
