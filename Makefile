@@ -66,7 +66,11 @@ LIB_FLAGS := -fPIC -fno-semantic-interposition -fvisibility=hidden -ftls-model=i
              -fno-split-wide-types
 LIBS := -lpthread
 TEST_LIBS := -lcmocka -lurcu
-CLI_LIBS ?=
+# The screen of `shmkv top`, if it can be had.
+CURSES := $(shell printf '\043if __has_include(<curses.h>)\nyes\n\043endif\n' | \
+    $(CC) $(CPPFLAGS) -E -P - 2>/dev/null)
+CLI_FLAGS := $(if $(CURSES),-DSHMKV_CURSES)
+CLI_LIBS ?= $(if $(CURSES),-lncurses -ltinfo)
 BENCH_LIBS ?= -lm
 
 # clang knows -fno-semantic-interposition only for some targets; it assumes it anyway.
@@ -301,7 +305,7 @@ endef
 TEST_FLAGS := -Itests -Itests/support -Icli -Idaemon
 $(eval $(call compile,lib,libshmkv,$(LIB_FLAGS)))
 $(eval $(call compile,points,libshmkv,$(LIB_FLAGS) -DSHMKV_POINTS))
-$(eval $(call compile,cli,cli))
+$(eval $(call compile,cli,cli,$(CLI_FLAGS)))
 $(eval $(call compile,daemon,daemon,-Icli))
 $(eval $(call compile,bench,bench))
 $(eval $(call compile,peers,bench/peers,-fPIC -fvisibility=hidden))

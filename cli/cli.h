@@ -53,6 +53,7 @@ enum cli_status {
     X(OPT_CHANGES, 0, "count", NUMBER, "N", "end after N changes")                                 \
     X(OPT_SINCE, 0, "since", NUMBER, "VERSION", "the known version (default: the current)")        \
     X(OPT_TIMEOUT, 0, "timeout", TIME, "TIME", "end after so long (exit status 1)")                \
+    X(OPT_ONCE, 0, "once", FLAG, NULL, "print one table and end")                                  \
     X(OPT_SECONDS, 0, "seconds", NUMBER, "N", "time for each part (default: 2)")                   \
     X(OPT_BENCH_KEYS, 0, "keys", NUMBER, "N", "number of keys (default: 100000)")                  \
     X(OPT_VALUE_SIZE, 0, "value-size", SIZE, "SIZE", "bytes in a value (default: 35)")
@@ -176,6 +177,7 @@ int cmd_repair(struct cli *cli);
 int cmd_config(struct cli *cli);
 int cmd_stat(struct cli *cli);
 int cmd_readers(struct cli *cli);
+int cmd_top(struct cli *cli);
 int cmd_watch(struct cli *cli);
 int cmd_bench(struct cli *cli);
 

@@ -50,6 +50,8 @@ static const struct cli_command commands[] = {
     {"stat", "", "print counters and sizes", cmd_stat, O(JSON) | O(PROMETHEUS), 0, 0, false},
     {"readers", "", "list who is attached and what memory each holds back", cmd_readers, O(JSON), 0,
      0, false},
+    {"top", "", "show who does how much, and the store's memory, each second", cmd_top,
+     O(ONCE) | O(JSON), 0, 0, false},
     {"watch", "[KEY]", "print each change of a key, or that anything changed", cmd_watch,
      O(CHANGES) | O(SINCE) | O(TIMEOUT) | O(JSON), 0, 1, false},
     {"sync", "", "wait until everything written is durable", cmd_sync, O(TIMEOUT), 0, 0, false},

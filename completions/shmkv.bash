@@ -19,6 +19,7 @@ _shmkv_options() {
     count) echo "--prefix --match" ;;
     create) echo "--size --cache --reserve --mode" ;;
     destroy) echo "--force" ;;
+    top) echo "--once --json" ;;
     stat) echo "--json --prometheus" ;;
     watch) echo "--count --since --timeout --json" ;;
     sync) echo "--timeout" ;;
@@ -73,7 +74,7 @@ _shmkv() {
     fi
     local common="--store --shm-dir --help"
     local all="set get del exists incr append cas touch ttl mget mset load dump scan count create
-        info config clear destroy ls gc stat readers watch sync checkpoint backup check
+        info config clear destroy ls gc stat readers top watch sync checkpoint backup check
         repair compact bench"
     _shmkv_command
     COMPREPLY=()

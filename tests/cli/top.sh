@@ -1,0 +1,36 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# top.sh - the top command: one table, JSON, and the screen in a terminal.
+. "$(dirname "$0")/common.bash"
+
+refuse "a store that is not there" 3 "there is no store" top
+"$SHMKV" create --size 16M
+"$SHMKV" set a b
+(while sleep 0.01; do "$SHMKV" set a c || exit; done) 2>/dev/null &
+writer=$!
+"$SHMKV" watch --timeout 60s >/dev/null &
+watcher=$!
+run top --once
+holds "one table" test "$status" = 0 -a -z "$err"
+holds "with the columns" grep -q '^PID  *NAME  *THREADS  *OPS/S' "$work/out"
+holds "with the process that is attached" grep -qE "^$watcher +shmkv +1 " "$work/out"
+holds "and with rates" grep -qE '^gets/s [0-9]+  puts/s [1-9]' "$work/out"
+run top --json
+holds "JSON" grep -qE '^\{"gets_per_s": [0-9]+, .*"processes": \[\{"pid": .*\}\]\}$' "$work/out"
+if ! command -v script >/dev/null; then
+    skip "the screen: no script(1)"
+else
+    (sleep 2; printf h; sleep 1; printf q) |
+        TERM=xterm timeout 20 script -qec "$SHMKV top" "$work/screen" >/dev/null 2>&1
+    ended=$?
+    if grep -q 'without ncurses' "$work/screen"; then
+        skip "the screen: built without ncurses"
+        kill $writer $watcher
+        finish
+    fi
+    holds "q ends the screen" test "$ended" = 0
+    holds "which showed the store" grep -q 'puts/s' "$work/screen"
+fi
+kill $writer $watcher 2>/dev/null
+wait 2>/dev/null
+finish
