@@ -21,6 +21,7 @@
 #include "child.h"
 #include "clock.h"
 #include "disk.h"
+#include "file.h"
 #include "point.h"
 #include "scratch.h"
 #include "store.h"
@@ -236,24 +237,41 @@ static void a_dropped_write_stays_away(void **state)
 
 /* ---- death at every point ------------------------------------------------------------------ */
 
+#define POINTS 64u
+
+/* The points of the rooms that durability is about, and how often a life passes each. */
+struct passed {
+    char name[64];
+    unsigned times;
+};
+
 struct plan {
-    char point[64];
+    const struct passed *point;
     unsigned nth;
+    enum point_action action;
+    bool opened; /* armed only once the store is open */
 };
 
 static void note_point(void *arg, const char *name)
 {
     const char *rooms[] = {"checkpoint.", "image.", "durable.", "open.", "recover.", "file."};
-    char(*names)[64] = arg;
+    struct passed *points = arg;
     for (size_t i = 0; i < ARRAY_SIZE(rooms); i++) {
         if (strncmp(name, rooms[i], strlen(rooms[i])) != 0)
             continue;
         unsigned n = 0;
-        while (names[n][0] != 0 && strcmp(names[n], name) != 0)
+        while (points[n].times != 0 && strcmp(points[n].name, name) != 0)
             n++;
-        if (n < 63)
-            snprintf(names[n], sizeof(names[n]), "%s", name);
+        assert_true(n < POINTS - 1);
+        snprintf(points[n].name, sizeof(points[n].name), "%s", name);
+        points[n].times++;
     }
+}
+
+static void arm(const struct plan *plan, bool opened)
+{
+    if (plan != NULL && plan->opened == opened)
+        point_arm(plan->point->name, plan->nth, plan->action, NULL, NULL);
 }
 
 /* Two synced turns, another write; with everything that a life of a store has. */
@@ -261,9 +279,9 @@ static int live(void *arg)
 {
     const struct plan *plan = arg;
     struct shmkv *db;
-    if (plan != NULL)
-        point_arm(plan->point, plan->nth, POINT_KILL, NULL, NULL);
+    arm(plan, false);
     child_assert(open_path(image, SHMKV_CREATE | SHMKV_NO_KEEPER, NEVER, &db) == 0);
+    arm(plan, true);
     for (uint32_t turn = 0; turn < 3; turn++) {
         child_assert(put_all(db, turn) == 0);
         child_assert(shmkv_sync(db, -1) == 0);
@@ -313,8 +331,8 @@ static void die_at(const struct plan *plan, bool loses)
     empty(directory, false);
     lose_memory();
     int status = child_wait(child_start(live, (void *)(uintptr_t)plan), LIMIT_MS);
-    if (status != 0)
-        assert_int_equal(status, CHILD_SIGNAL + SIGKILL);
+    if (status != CHILD_SIGNAL + SIGKILL)
+        fail_msg("%s was passed for the %u. time: status %d", plan->point->name, plan->nth, status);
     uint32_t synced = acknowledged();
     if (loses)
         lose_memory();
@@ -332,16 +350,15 @@ static void die_at(const struct plan *plan, bool loses)
 static void death_at_every_point(void **state)
 {
     (void)state;
-    static char names[64][64];
+    static struct passed points[POINTS];
     unsigned deaths = 0;
-    memset(names, 0, sizeof(names));
-    point_record(note_point, names);
+    memset(points, 0, sizeof(points));
+    point_record(note_point, points);
     assert_int_equal(live(NULL), 0);
     point_record(NULL, NULL);
-    for (unsigned n = 0; names[n][0] != 0; n++) {
-        for (unsigned nth = 1; nth <= 4; nth += nth) {
-            struct plan plan = {.nth = nth};
-            memcpy(plan.point, names[n], sizeof(plan.point));
+    for (const struct passed *point = points; point->times != 0; point++) {
+        for (unsigned nth = 1; nth <= 4 && nth <= point->times; nth += nth) {
+            struct plan plan = {.point = point, .nth = nth, .action = POINT_KILL};
             die_at(&plan, true);
             die_at(&plan, false);
             deaths += 2;
@@ -349,6 +366,112 @@ static void death_at_every_point(void **state)
     }
     print_message("# %u deaths\n", deaths);
     assert_true(deaths >= 60);
+}
+
+/* While one stands there, others go on; a sync is done, or says that it was not. */
+static void stop_at(const struct plan *plan)
+{
+    empty(directory, false);
+    lose_memory();
+    pid_t child = child_start(live, (void *)(uintptr_t)plan);
+    if (!child_wait_stopped(child, LIMIT_MS))
+        fail_msg("nobody stopped at %s, time %u", plan->point->name, plan->nth);
+    struct shmkv *db = open_image(SHMKV_NO_KEEPER);
+    assert_rc(put(db, KEYS, 7), 0);
+    int synced = shmkv_sync(db, 30);
+    if (synced != 0)
+        assert_rc(synced, SHMKV_ETIMEOUT);
+    assert_rc(shmkv_check(db, NULL, NULL), 0);
+    assert_rc(shmkv_close(db), 0);
+    assert_int_equal(kill(child, SIGCONT), 0);
+    assert_int_equal(child_wait(child, LIMIT_MS), 0);
+    assert_int_equal(acknowledged(), 2);
+    lose_memory();
+    db = open_image(0);
+    assert_all(db, 2);
+    if (synced == 0)
+        assert_int_equal(turn_of(db, KEYS), 7);
+    assert_rc(shmkv_close(db), 0);
+}
+
+static void a_stop_at_every_point(void **state)
+{
+    (void)state;
+    static struct passed points[POINTS];
+    unsigned stops = 0;
+    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    memset(points, 0, sizeof(points));
+    point_record(note_point, points);
+    for (uint32_t turn = 0; turn < 3; turn++) {
+        assert_rc(put_all(db, turn), 0);
+        assert_rc(shmkv_sync(db, -1), 0);
+    }
+    point_record(NULL, NULL);
+    assert_rc(shmkv_close(db), 0);
+    for (const struct passed *point = points; point->times != 0; point++) {
+        for (unsigned nth = 1; nth <= 2 && nth <= point->times; nth++) {
+            struct plan plan = {.point = point, .nth = nth, .action = POINT_STOP, .opened = true};
+            stop_at(&plan);
+            stops++;
+        }
+    }
+    print_message("# %u stops\n", stops);
+    assert_true(stops >= 20);
+}
+
+/* ---- a slow disk --------------------------------------------------------------------------- */
+
+#define MANY 20000u /* keys, a third of the store */
+
+static int slow_write(struct file *f, const void *from, size_t bytes, uint64_t at)
+{
+    clock_sleep_ns(bytes * 60); /* 16 MB/s */
+    return file_system.write(f, from, bytes, at);
+}
+
+static int slow_barrier(struct file *f)
+{
+    clock_sleep_ns(10000000);
+    return file_system.barrier(f);
+}
+
+/* Much faster than the disk, which has only just begun with a cut when all has changed. */
+static int overwrite_on_a_slow_disk(void *arg)
+{
+    struct file_table slow = file_system;
+    struct shmkv *db;
+    (void)arg;
+    slow.write = slow_write;
+    slow.barrier = slow_barrier;
+    file_use(&slow);
+    child_assert(open_path(image, SHMKV_CREATE | SHMKV_KEEPER, 5, &db) == 0);
+    uint64_t end = clock_mono_ns() + 3000000000ull;
+    for (uint32_t turn = 0; turn < 2 || clock_mono_ns() < end; turn++) {
+        for (uint32_t i = 0; i < MANY; i++)
+            child_assert(put(db, i, turn) == 0);
+        if (turn == 0)
+            child_assert(shmkv_sync(db, -1) == 0);
+    }
+    return raise(SIGKILL);
+}
+
+static void no_put_waits_for_the_disk(void **state)
+{
+    (void)state;
+    int status = child_wait(child_start(overwrite_on_a_slow_disk, NULL), LIMIT_MS);
+    assert_int_equal(status, CHILD_SIGNAL + SIGKILL);
+    lose_memory();
+    struct shmkv *db = open_image(0);
+    uint32_t first = turn_of(db, 0), before = first;
+    for (uint32_t i = 1; i < MANY; i++) {
+        uint32_t turn = turn_of(db, i);
+        assert_true(turn == before || (before == first && turn == first - 1));
+        before = turn;
+    }
+    print_message("# the cut is of turn %u\n", first);
+    assert_true(first != UINT32_MAX && first > 0);
+    assert_rc(shmkv_check(db, NULL, NULL), 0);
+    assert_rc(shmkv_close(db), 0);
 }
 
 /* ---- errors of the disk -------------------------------------------------------------------- */
@@ -675,7 +798,9 @@ int main(void)
         TEST(a_stray_write_is_not_written),
         TEST(no_effect_without_its_cause),
         TEST(failed_calls_are_told),
+        TEST(no_put_waits_for_the_disk),
         TEST(death_at_every_point),
+        TEST(a_stop_at_every_point),
     };
     return cmocka_run_group_tests_name("crash_durable", tests, NULL, NULL);
 }
