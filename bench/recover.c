@@ -16,6 +16,7 @@
 #include "lib_report.h"
 #include "lib_workload.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -83,11 +84,15 @@ static void fill(void)
 /* What a reboot does to shared memory. */
 static void lose_memory(void)
 {
-    char command[128];
+    DIR *dir = opendir(memory);
 
-    snprintf(command, sizeof(command), "rm -f %s/*", memory);
-    if (system(command) != 0)
-        die("%s failed", command);
+    if (dir == NULL)
+        die("cannot look into %s", memory);
+    for (struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
+        if (e->d_name[0] != '.' && unlinkat(dirfd(dir), e->d_name, 0) != 0)
+            die("cannot remove %s", e->d_name);
+    }
+    closedir(dir);
 }
 
 static struct took recover(void)

@@ -84,18 +84,18 @@ static uint64_t read_used(const struct work *w, uint64_t id)
 
 /* ---- private copies ------------------------------------------------------------------------ */
 
-static int grow_stash(struct work *w, uint64_t bytes)
+/* Where the next @bytes go; NULL: no memory. */
+static char *grow_stash(struct work *w, uint64_t bytes)
 {
-    if (w->stash_bytes + bytes <= w->stash_room)
-        return 0;
-    uint64_t room = max_u64(2 * w->stash_room, w->stash_bytes + bytes);
-    char *larger = realloc(w->stash, room);
-    if (larger == NULL)
-        return error_set(SHMKV_ESYSTEM, "%s: no memory for %llu bytes of a checkpoint", w->a->name,
-                         (unsigned long long)room);
-    w->stash = larger;
-    w->stash_room = room;
-    return 0;
+    if (w->stash == NULL || w->stash_bytes + bytes > w->stash_room) {
+        uint64_t room = max_u64(2 * w->stash_room, w->stash_bytes + bytes);
+        char *larger = realloc(w->stash, room);
+        if (larger == NULL)
+            return NULL;
+        w->stash = larger;
+        w->stash_room = room;
+    }
+    return w->stash + w->stash_bytes;
 }
 
 /* Inside a section in which the piece was seen: copy what the image lacks. */
@@ -103,10 +103,10 @@ static int stash_piece(struct work *w, struct piece *piece)
 {
     uint64_t first = page_down(piece->from);
     uint64_t bytes = piece->end - first, room = align_up(bytes, PAGE_BYTES);
-    int rc = grow_stash(w, room);
-    if (rc != 0)
-        return rc;
-    char *to = w->stash + w->stash_bytes;
+    char *to = grow_stash(w, room);
+    if (to == NULL)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for another %llu bytes of a checkpoint",
+                         w->a->name, (unsigned long long)room);
     memcpy(to, arena_at(w->a, arena_segment_start(w->a, piece->id) + first), bytes);
     memset(to + bytes, 0, room - bytes);
     piece->stash = w->stash_bytes;
@@ -372,9 +372,12 @@ int checkpoint_make(struct image *im, const struct participant *p, uint32_t flag
     struct work w = {.im = im, .p = p, .a = a};
     w.pieces = malloc(a->sb->segment_count * sizeof(*w.pieces)); /* no zeros: there may be many */
     w.ends = calloc(a->sb->segment_count, sizeof(*w.ends));
-    int rc = w.pieces != NULL && w.ends != NULL
-                 ? image_begin(im)
-                 : error_set(SHMKV_ESYSTEM, "%s: no memory for a checkpoint", a->name);
+    if (w.pieces == NULL || w.ends == NULL) {
+        free(w.pieces);
+        free(w.ends);
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for a checkpoint", a->name);
+    }
+    int rc = image_begin(im);
     if (rc == 0 && checkpoint_pending(im, a) > REST_BYTES)
         rc = copy_all_ahead(&w);
     if (rc == 0)

@@ -115,7 +115,7 @@ static int check_end(const struct image *im, const char *journal)
                              "later one is there; restore the image from a backup, or save what "
                              "can be saved with shmkv repair",
                              im->file.path, (unsigned long long)im->head.sequence + 1,
-                             (unsigned long long)(im->super.journal_offset + im->journal_at));
+                             (unsigned long long)im->super.journal_offset + im->journal_at);
     }
     return 0;
 }
@@ -186,7 +186,7 @@ void image_journal_salvage(struct image *im, struct image_sink *sink)
             memcmp(r, (const char *)r + bytes, bytes) != 0)
             image_note(sink, "one of both copies of commit %llu (byte %llu) is damaged",
                        (unsigned long long)r->head.sequence,
-                       (unsigned long long)(im->super.journal_offset + at));
+                       (unsigned long long)im->super.journal_offset + at);
         apply_sound(im, r);
     }
     free(journal);

@@ -117,7 +117,7 @@ static int claim_slots(struct image *im, uint64_t size)
 
 static int load(struct image *im, struct readings *r)
 {
-    uint64_t size;
+    uint64_t size = 0;
     int rc = load_super(im);
     if (rc == 0)
         rc = file_size(&im->file, &size);

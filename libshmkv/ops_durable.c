@@ -71,7 +71,9 @@ static int verify_copy(const struct image *im)
 {
     uint64_t size = im->super.segment_bytes;
     char *segment = malloc(size);
-    int rc = segment != NULL ? 0 : error_set(SHMKV_ESYSTEM, "%s: no memory", im->file.path);
+    if (segment == NULL)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory to read a backup again", im->file.path);
+    int rc = 0;
     for (uint64_t id = 0; rc == 0 && id < im->super.segment_count; id++) {
         const struct image_entry *e = image_listed(im, id);
         uint64_t seed = record_seed(id, e->incarnation);

@@ -45,7 +45,7 @@ static void reap_participant(const struct arena *a, uint32_t i)
 /* It keeps house no more, nor waits to.  Relaxed: policy and information, see keeper.h. */
 static void forget_keeper(const struct arena *a, uint32_t process)
 {
-    uint32_t keeper = process + 1, service = process + 1;
+    uint32_t keeper = process + 1, service = keeper;
     cas_relaxed(&a->sync->keeper, &keeper, 0);
     cas_relaxed(&a->sync->service, &service, 0);
 }

@@ -67,7 +67,7 @@ static int read_piece(struct survey *s, struct piece *p)
     for (uint64_t i = 0; i < p->segments; i++, at += step) {
         const struct image_entry *e = image_listed(s->im, p->id + i);
         if (image_read(s->im, e->slot, p->data + at, 0, e->bytes) != 0) {
-            image_found(s->sink, "segment %llu: %s", (unsigned long long)(p->id + i), error_text());
+            image_found(s->sink, "segment %llu: %s", (unsigned long long)p->id + i, error_text());
             memset(p->data + at, 0, step);
         }
     }

@@ -15,7 +15,7 @@ h_files=({libshmkv,cli,bench,bench/peers,daemon,examples,tests,tests/support}/*.
 shell_files=(scripts/*.sh bench/*.sh tests/*.sh tests/cli/*.sh tests/daemon/*.sh tests/model/*.sh .ci/run)
 man_files=(man/*.[1-8])
 jobs=$(nproc)
-flags=(-std=c17 -D_GNU_SOURCE= -Ilibshmkv -Icli -Idaemon -Itests -Itests/support -DSHMKV_POINTS)
+flags=(-std=c17 -D_GNU_SOURCE= -Ilibshmkv -Icli -Itests -Itests/support -Idaemon -DSHMKV_POINTS)
 clang_format=$(command -v clang-format-14 || echo clang-format)
 library_tls_limit=640 # bytes; what all libraries of a program share is less than 2 KiB
 out=build/lint

@@ -524,13 +524,6 @@ static void failed_calls_are_told(void **state)
 
 /* ---- copies, removals, others -------------------------------------------------------------- */
 
-static void copy_file(const char *from, const char *to)
-{
-    char command[300];
-    snprintf(command, sizeof(command), "cp %s %s", from, to);
-    assert_int_equal(system(command), 0);
-}
-
 static void a_copy_of_an_image_is_a_store_of_its_own(void **state)
 {
     (void)state;
@@ -539,7 +532,7 @@ static void a_copy_of_an_image_is_a_store_of_its_own(void **state)
     snprintf(copy, sizeof(copy), "%s/copy", directory);
     assert_rc(put_all(db, 5), 0);
     assert_rc(shmkv_sync(db, -1), 0);
-    copy_file(image, copy);
+    scratch_copy(image, copy);
     assert_rc(open_path(copy, SHMKV_NO_KEEPER, NEVER, &other), 0);
     assert_all(other, 5);
     assert_rc(put_all(other, 6), 0);

@@ -36,7 +36,7 @@ static void *must(void *p)
 
 static void append(enum disk_kind kind, uint64_t at, uint64_t bytes, const void *data)
 {
-    if (disk.count == disk.room) {
+    if (disk.ops == NULL || disk.count == disk.room) {
         disk.room = disk.room * 2 + 64;
         disk.ops = must(realloc(disk.ops, disk.room * sizeof(*disk.ops)));
     }
@@ -243,7 +243,7 @@ struct disk_replay {
 
 static void grow(struct disk_replay *r, uint64_t size)
 {
-    if (size <= r->room)
+    if (r->durable != NULL && size <= r->room)
         return;
     uint64_t room = size + (size >> 1);
     r->durable = must(realloc(r->durable, room));
@@ -256,7 +256,7 @@ struct disk_replay *disk_replay_begin(void)
 {
     struct disk_replay *r = must(calloc(1, sizeof(*r)));
     grow(r, disk.start_size + 1);
-    if (disk.start_size != 0)
+    if (disk.start != NULL)
         memcpy(r->durable, disk.start, disk.start_size);
     r->size = disk.start_size;
     return r;

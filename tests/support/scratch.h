@@ -20,6 +20,8 @@ void scratch_remove(void);
 const char *scratch_dir(void);
 /* Path of @file in it; static storage. */
 const char *scratch_path(const char *file);
+/* Make @to a copy of the file @from, wherever they are. */
+void scratch_copy(const char *from, const char *to);
 /* Number of files in it. */
 int scratch_count(void);
 
