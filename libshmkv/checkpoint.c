@@ -222,9 +222,11 @@ static bool was_published(struct work *w, uint64_t at, uint64_t *size)
     memcpy(&head, r, sizeof(head));
     *size = record_size(&head);
     w->stash_bytes = 0;
-    if (room < sizeof(head) || *size > room || grow_stash(w, *size) != 0)
+    if (room < sizeof(head) || *size > room)
         return false;
-    struct record *copy = (void *)w->stash;
+    struct record *copy = (void *)grow_stash(w, *size);
+    if (copy == NULL)
+        return false;
     memcpy(copy, r, *size);
     uint64_t seed = record_seed(id, load_relaxed(&segment_at(a, id)->incarnation));
     if (!record_valid(copy, *size, seed) || record_size(copy) != *size)
