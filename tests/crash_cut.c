@@ -211,8 +211,10 @@ static void assert_number(struct live *l, const char *kind, unsigned i, char fil
             fail_msg("%s is in the cut", key);
         return;
     }
-    if (value == NULL)
+    if (value == NULL) {
         fail_msg("%s is not in the cut", key);
+        return;
+    }
     if (value[0] != fill || value[VALUE - 1] != fill)
         fail_msg("%s is '%c' in the cut, not '%c'", key, value[0], fill);
 }
