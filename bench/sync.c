@@ -144,7 +144,7 @@ static int compare(const void *a, const void *b)
 
 static double median_ratio(double (*rates)[KINDS], unsigned rounds, enum kind of, enum kind to)
 {
-    double ratios[ROUNDS_MAX];
+    double ratios[ROUNDS_MAX] = {0};
     for (unsigned i = 0; i < rounds; i++)
         ratios[i] = rates[i][of] / rates[i][to];
     qsort(ratios, rounds, sizeof(*ratios), compare);
