@@ -221,12 +221,9 @@ static bool was_published(struct work *w, uint64_t at, uint64_t *size)
     struct record head;
     memcpy(&head, r, sizeof(head));
     *size = record_size(&head);
-    w->stash_bytes = 0;
     if (room < sizeof(head) || *size > room)
         return false;
-    struct record *copy = (void *)grow_stash(w, *size);
-    if (copy == NULL)
-        return false;
+    struct record *copy = (void *)w->stash; /* room for a segment, see checkpoint_make() */
     memcpy(copy, r, *size);
     uint64_t seed = record_seed(id, load_relaxed(&segment_at(a, id)->incarnation));
     if (!record_valid(copy, *size, seed) || record_size(copy) != *size)
@@ -374,7 +371,8 @@ int checkpoint_make(struct image *im, const struct participant *p, uint32_t flag
     struct work w = {.im = im, .p = p, .a = a};
     w.pieces = malloc(a->sb->segment_count * sizeof(*w.pieces)); /* no zeros: there may be many */
     w.ends = calloc(a->sb->segment_count, sizeof(*w.ends));
-    if (w.pieces == NULL || w.ends == NULL) {
+    /* A record in flight is decided on a copy in the stash: without one it could not be told. */
+    if (w.pieces == NULL || w.ends == NULL || grow_stash(&w, a->segment_mask + 1) == NULL) {
         free(w.pieces);
         free(w.ends);
         return error_set(SHMKV_ESYSTEM, "%s: no memory for a checkpoint", a->name);
