@@ -555,7 +555,8 @@ SHMKV_API int shmkv_check(struct shmkv *db, void (*report)(void *arg, const char
  */
 SHMKV_API int shmkv_sync(struct shmkv *db, int64_t timeout_ms);
 
-/* Write a checkpoint now, also if nothing has changed.  Errors as shmkv_sync(). */
+/* Have a checkpoint of all that was written, as shmkv_sync() without a limit; nothing is written if
+ * the last one holds it all.  Errors as shmkv_sync(). */
 SHMKV_API int shmkv_checkpoint(struct shmkv *db);
 
 /**
