@@ -279,14 +279,25 @@ bool cli_is_volatile(const struct cli *cli)
     return strncmp(cli->store, "shm:", 4) == 0;
 }
 
-/* A store that is in its image only must be loaded to be read, which takes the right to write. */
+/*
+ * A store that is in its image only is loaded for all if we may, so that the next command finds it
+ * in memory; otherwise for this command alone.
+ */
 int cli_open_with(struct cli *cli, struct shmkv_options *options)
 {
     options->shm_dir = cli->shm_dir;
+    const uint32_t flags = options->flags;
+    if (flags & SHMKV_READONLY) {
+        options->flags |= SHMKV_LIVE;
+    }
     int rc = shmkv_open(cli->store, options, &cli->db);
-    if (rc == SHMKV_ENOSTORE && options->flags & SHMKV_READONLY && !cli_is_volatile(cli)) {
-        options->flags &= ~(uint32_t)SHMKV_READONLY;
+    if (rc == SHMKV_ENOSTORE && flags & SHMKV_READONLY && !cli_is_volatile(cli)) {
+        options->flags = flags & ~(uint32_t)SHMKV_READONLY;
         rc = shmkv_open(cli->store, options, &cli->db);
+        if (rc == SHMKV_EACCESS || rc == SHMKV_EREADONLY) {
+            options->flags = flags;
+            rc = shmkv_open(cli->store, options, &cli->db);
+        }
     }
     return cli_result(cli, rc);
 }

@@ -49,7 +49,7 @@ int cmd_repair(struct cli *cli)
 /* The store in memory; @alone: it has no image. */
 static int image_check_memory(struct cli *cli, bool alone)
 {
-    struct shmkv_options options = {.flags = SHMKV_READONLY, .shm_dir = cli->shm_dir};
+    struct shmkv_options options = {.flags = SHMKV_READONLY | SHMKV_LIVE, .shm_dir = cli->shm_dir};
     int rc = shmkv_open(cli->store, &options, &cli->db);
     if (rc == SHMKV_ENOSTORE && !alone) {
         if (cli_output_is_terminal()) {

@@ -36,7 +36,9 @@ int shmkv_get_config(struct shmkv *db, struct shmkv_config *config)
         .size_most = largest_size(a),
         .segment_size = a->segment_mask + 1,
         .cache = a->cache,
-        .image = c->store->durable.path,
+        .image = c->store->durable.path != NULL ? c->store->durable.path
+                 : a->imaged                    ? a->name /* a private view of it */
+                                                : NULL,
         .memory = a->path,
     };
     return 0;

@@ -16,7 +16,7 @@
 
 int ops_check_image(const struct store *s)
 {
-    if (s->durable.path != NULL)
+    if (s->arena.imaged)
         return 0;
     return error_set(SHMKV_ENOTSUP,
                      "%s: a volatile store has no image; what is to survive a power "

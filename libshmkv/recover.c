@@ -143,7 +143,7 @@ static int rewrite(struct recovery *v, uint64_t id)
     store_relaxed(&s->incarnation, life);
     store_relaxed(&s->used, bytes);
     store_relaxed(&s->dead, 0);
-    if (bytes == 0)
+    if (bytes == 0 || v->im->file.readonly)
         return 0;
     int rc = image_reserve(v->im, id, life, &copied);
     return rc != 0 ? rc : image_write(v->im, id, arena_at(a, arena_segment_start(a, id)), 0, bytes);
@@ -215,17 +215,27 @@ static uint64_t list(const struct recovery *v, struct image_item *items)
     return n;
 }
 
-/* What makes it stay so: the new generation, whose epochs nobody has used. */
-static int commit(struct recovery *v, uint64_t keys)
+/* Epochs that nobody has used. */
+static void set_epochs(const struct recovery *v)
 {
     struct superblock *sb = v->a->sb;
     uint64_t g = v->im->head.ceiling + 1;
+    store_relaxed(&sb->epoch, g); /* relaxed, all: shown by arena_ready() */
+    store_relaxed(&sb->ceiling, g + IMAGE_CEILING);
+    store_relaxed(&sb->horizon, 0); /* R18: no tombstone is dropped before it was worked out */
+}
+
+/* What makes it stay so: the new generation. */
+static int commit(struct recovery *v, uint64_t keys)
+{
+    const struct superblock *sb = v->a->sb;
+    uint64_t g = load_relaxed(&sb->epoch); /* relaxed, all: nobody else is there */
     struct image_cut cut = {
         .epoch = g - 1,
-        .ceiling = g + IMAGE_CEILING,
+        .ceiling = load_relaxed(&sb->ceiling),
         .clock_ms = arena_clock(v->a),
         .keys = keys,
-        .size = load_relaxed(&sb->size), /* relaxed: nobody else is there */
+        .size = load_relaxed(&sb->size),
     };
     struct image_item *items = calloc(v->segments + 1, sizeof(*items));
     if (items == NULL)
@@ -235,9 +245,6 @@ static int commit(struct recovery *v, uint64_t keys)
     int rc = image_commit(v->im, &cut, items, list(v, items));
     POINT("recover.committed");
     free(items);
-    store_relaxed(&sb->epoch, g); /* relaxed: shown by arena_ready() */
-    store_relaxed(&sb->ceiling, cut.ceiling);
-    store_relaxed(&sb->horizon, 0); /* R18: no tombstone is dropped before it was worked out */
     return rc;
 }
 
@@ -275,7 +282,8 @@ static int recover(struct recovery *v, struct recover_worker *total)
     set_clock(v);
     count_keys(v, total);
     recover_index_show(v, (uint64_t)total->tombstones);
-    return commit(v, (uint64_t)(total->pairs + total->tombstones));
+    set_epochs(v);
+    return v->im->file.readonly ? 0 : commit(v, (uint64_t)(total->pairs + total->tombstones));
 }
 
 int recover_store(struct image *im, const struct participant *p, const struct recover_options *opt,
@@ -284,7 +292,7 @@ int recover_store(struct image *im, const struct participant *p, const struct re
     static const struct recover_options defaults;
     uint64_t begun = clock_mono_ns();
     struct recover_worker total = {0};
-    int rc = image_begin(im);
+    int rc = im->file.readonly ? 0 : image_begin(im);
     if (rc != 0)
         return rc;
     struct recovery v = {.im = im, .p = p, .a = p->arena, .opt = opt != NULL ? opt : &defaults};

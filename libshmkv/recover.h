@@ -38,7 +38,8 @@ struct recover_result {
 
 /*
  * recover_store() - fill a fresh arena from an image, and commit that.
- * @im: open for writing, the create lock held: nobody else sees arena or image.
+ * @im: the create lock held: nobody else sees arena or image.  If it is open for reading only the
+ *      arena gets the same contents, and nothing is committed: it must not be written to.
  * @p:  a participant of the arena, whose geometry is the image's; STORE_BUILDING, without a table.
  * On success the caller calls arena_ready(): root, G, D, segments (all SEALED), clock, incarnations
  * and the ceiling are set.

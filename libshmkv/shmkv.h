@@ -89,6 +89,7 @@ enum shmkv_open_flag {
     SHMKV_NO_KEEPER = 1u << 4, /* run no housekeeping thread in this process */
     SHMKV_KEEPER = 1u << 5,    /* run it from the start, and before those of other processes */
     SHMKV_CACHE = 1u << 6,     /* a new store is a cache: it evicts keys rather than be full */
+    SHMKV_LIVE = 1u << 7,      /* with SHMKV_READONLY: only a store that is in memory */
 };
 
 /* How to open.  Zero is a good value for every member. */
@@ -112,6 +113,9 @@ struct shmkv_options {
  * @opt:   NULL for all defaults: open an existing store for reading and writing.
  * @db:    receives the handle; set to NULL on error.
  * Opening one store twice in a process gives two handles on one mapping.
+ * With SHMKV_READONLY a store that is not in memory (after a reboot, say) is loaded into memory of
+ * this handle's own, and the image is not written to: such a handle shows what the image held when
+ * it was opened, for good, whatever others write later.  SHMKV_LIVE has SHMKV_ENOSTORE instead.
  * Blocks:  at most 10 s on a process that is creating the store right now; while the image is
  *          loaded, if its store is not in memory (after a reboot, say).
  * Return:  0, or SHMKV_ENOSTORE, SHMKV_ESTOREEXISTS, SHMKV_EACCESS, SHMKV_EFORMAT,

@@ -439,7 +439,7 @@ static void preload(const struct arena *a)
 static int check_options(const char *name, const struct shmkv_options *o)
 {
     const unsigned known = SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_READONLY | SHMKV_PRELOAD |
-                           SHMKV_NO_KEEPER | SHMKV_KEEPER | SHMKV_CACHE;
+                           SHMKV_NO_KEEPER | SHMKV_KEEPER | SHMKV_CACHE | SHMKV_LIVE;
     if (name == NULL || (o->flags & ~known) != 0)
         return error_set(SHMKV_EINVAL, "open: %s",
                          name == NULL ? "the name is NULL" : "unknown flags");

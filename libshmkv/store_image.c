@@ -19,6 +19,11 @@
  *   moved or     -                 -                         given a uuid of its own, then loaded
  *   copied
  *
+ * Who opens for reading only, and finds no arena, loads a private one under the shared LOCK_CREATE:
+ * the image is not written to, and need not be writable.  It is nobody else's, and never becomes
+ * READY, so it goes with its process; after a kill it is a leftover like any other.
+ *                                             crash_readonly
+ *
  * Death: before arena_ready() the arena is a leftover that the next opener removes (arena.c); the
  * image is blank, empty, or holds its last commit.
  *                                             crash_durable
@@ -31,6 +36,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -53,6 +59,7 @@ struct opening {
     char path[PATH_MAX];
     struct image_look look;
     bool exclusive;    /* LOCK_CREATE is to be taken so */
+    bool alone;        /* the arena is private */
     void *create_page; /* holds it */
 };
 
@@ -179,8 +186,8 @@ static int open_image(const struct opening *op, struct image *im)
     memcpy(g.uuid, sb->uuid, sizeof(g.uuid));
     if (op->look.state != IMAGE_READY)
         return image_create(im, op->path, &g, op->look.mode & 0777u);
-    int rc = image_open(im, op->path, false);
-    if (rc != 0)
+    int rc = image_open(im, op->path, op->alone);
+    if (rc != 0 || op->alone)
         return rc;
     rc = image_begin(im);
     if (rc == 0 && op->look.moved)
@@ -267,13 +274,56 @@ static int open_alone(struct opening *op)
         op->look.moved || op->look.state != IMAGE_READY ? SHMKV_ENOSTORE : open_arena(op, false);
     if (rc != SHMKV_ENOSTORE && rc != SHMKV_EDEFUNCT)
         return rc;
-    if ((op->o->flags & SHMKV_READONLY) != 0)
-        return error_set(SHMKV_ENOSTORE,
-                         "%s: the store is not in memory, and a process that only reads may not "
-                         "load it; open it for writing once, or start shmkvd",
-                         op->name);
     rc = check_unattached(op);
     return rc != 0 ? rc : open_arena(op, true);
+}
+
+/* An arena of ours, under a name that nobody else forms. */
+static int make_private(struct opening *op)
+{
+    struct arena_image image;
+    struct store *s = op->s;
+    bool created;
+    int rc = describe(op, &image);
+    if (rc == 0)
+        rc = random_bytes(op, image.uuid, sizeof(image.uuid));
+    if (rc != 0)
+        return rc;
+    image.owner = geteuid();
+    struct arena_options ao = {
+        .create = true, .size = op->look.geometry.size, .shm_dir = op->o->shm_dir, .image = &image};
+    rc = arena_open(&s->arena, op->name, &ao, &created);
+    if (rc != 0)
+        return rc;
+    rc = process_join(&s->process, &s->arena, NULL, NULL);
+    if (rc == 0) {
+        op->alone = true;
+        rc = load(op);
+        if (rc != 0)
+            process_leave(&s->process);
+    }
+    if (rc != 0)
+        arena_close(&s->arena);
+    return rc;
+}
+
+/* Under the shared lock: nobody makes an arena meanwhile, and so nobody writes to the image. */
+static int open_private(struct opening *op)
+{
+    struct arena *a = &op->s->arena;
+    if ((op->o->flags & SHMKV_LIVE) != 0)
+        return error_set(SHMKV_ENOSTORE,
+                         "%s: the store is not in memory; open it for writing once, or start "
+                         "shmkvd",
+                         op->name);
+    int rc = check_unattached(op);
+    if (rc == 0)
+        rc = make_private(op);
+    if (rc != 0)
+        return rc;
+    a->readonly = true;
+    mprotect(a->base, a->reserve, PROT_READ); /* a refusal leaves it as safe as the code is */
+    return 0;
 }
 
 static int open_once(struct opening *op)
@@ -285,7 +335,8 @@ static int open_once(struct opening *op)
     }
     if (rc != 0)
         return rc;
-    op->exclusive |= op->look.state != IMAGE_READY || op->look.moved;
+    bool readonly = (op->o->flags & SHMKV_READONLY) != 0;
+    op->exclusive |= !readonly && (op->look.state != IMAGE_READY || op->look.moved);
     uint64_t device = op->look.device, inode = op->look.inode;
     rc = lock(op);
     if (rc == 0)
@@ -299,10 +350,12 @@ static int open_once(struct opening *op)
     if (op->exclusive)
         return open_alone(op);
     if (op->look.state != IMAGE_READY || op->look.moved)
-        return AGAIN;
+        return readonly ? open_private(op) : AGAIN;
     rc = open_arena(op, false);
     if (rc != SHMKV_ENOSTORE && rc != SHMKV_EDEFUNCT)
         return rc;
+    if (readonly)
+        return open_private(op);
     op->exclusive = true;
     return AGAIN;
 }

@@ -133,6 +133,16 @@ static int survey(struct survey *s, int (*fn)(void *arg, const struct piece *p),
     return rc;
 }
 
+/* What salvage makes the best of, an opening may refuse: a list that contradicts itself, say. */
+static void open_it(const char *path, struct image_sink *sink)
+{
+    struct image im;
+    if (image_open(&im, path, true) != 0)
+        image_found(sink, "%s", error_text());
+    else
+        image_close(&im);
+}
+
 int verify_image(const char *path, struct image_sink *sink)
 {
     struct image im;
@@ -142,6 +152,8 @@ int verify_image(const char *path, struct image_sink *sink)
     struct survey s = {.im = &im, .sink = sink};
     rc = survey(&s, NULL, NULL);
     image_close(&im);
+    if (rc == 0 && sink->findings == 0)
+        open_it(path, sink);
     if (rc == 0 && sink->findings != 0)
         rc = error_set(SHMKV_ECORRUPT,
                        "%s: %llu findings; restore it from a backup, or save what can be saved "

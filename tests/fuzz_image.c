@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * fuzz_image.c - opening, checking and repairing an image against any bytes.
+ * fuzz_image.c - opening, recovering, checking and repairing an image against any bytes.
  *
  * The input changes a small image that is whole: a first byte says which checksums are made right
  * again afterwards, so that what lies behind them is reached; then come patches, each a place, an
  * offset, a length and bytes.  Whatever comes of it must be opened or refused, without a crash;
- * what opens must be repairable, and what was repaired must have no findings.  The files are in
- * memory.
+ * what opens must be repairable, what was repaired must have no findings, and what has none must
+ * be recovered, to a store that is sound.  The files are in memory.
  */
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "crc32c.h"
 #include "error.h"
+#include "process.h"
 #include "record.h"
+#include "recover.h"
+#include "verify.h"
 #include "verify_image.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -255,8 +260,50 @@ static void say_nothing(void *arg, const char *line)
     (void)line;
 }
 
+/* An arena that nobody else sees. */
+static void make_arena(struct arena *a, const struct image *im)
+{
+    bool created;
+    char name[40];
+    const struct image_super *s = &im->super;
+    struct arena_image about = {.device = 1,
+                                .inode = 2,
+                                .owner = geteuid(),
+                                .hash_seed = s->hash_seed,
+                                .segment_bytes = s->segment_bytes,
+                                .segment_count = s->segment_count};
+    struct arena_options o = {.create = true, .size = 1u << 20, .image = &about};
+    snprintf(name, sizeof(name), "fuzz %d", (int)getpid());
+    memcpy(about.uuid, &(pid_t){getpid()}, sizeof(pid_t));
+    require(arena_open(a, name, &o, &created) == 0 && created);
+}
+
+/* As an opening for reading only; 0, or what recovery says. */
+static int recover(struct image *im)
+{
+    struct arena a;
+    struct process process;
+    struct participant p;
+    struct recover_result result;
+    struct recover_options one = {.threads = 1};
+    if (im->super.segment_count != SEGMENTS || im->super.segment_bytes != SEGMENT)
+        return SHMKV_EINVAL; /* the seed is any; with another geometry the arena is not for it */
+    make_arena(&a, im);
+    require(process_join(&process, &a, NULL, NULL) == 0);
+    store_relaxed(&a.sb->epoch, 1);
+    require(epoch_join(&p, &a, process.index) == 0);
+    int rc = recover_store(im, &p, &one, &result);
+    if (rc == 0)
+        require(verify_store(&p, process.index, &(struct verify_sink){.report = say_nothing}) == 0);
+    epoch_leave(&p);
+    process_leave(&process);
+    arena_close(&a);
+    return rc;
+}
+
 static void prepare(void)
 {
+    epoch_register_process();
     image.bytes = calloc(1, ROOM);
     out.bytes = calloc(1, ROOM);
     require(image.bytes != NULL && out.bytes != NULL);
@@ -275,11 +322,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     change(data, size);
     struct image im;
     struct image_sink sink = {.report = say_nothing}, after = {.report = say_nothing};
-    int opened = image_open(&im, "image", true);
-    if (opened == 0)
+    int opened = image_open(&im, "image", true), recovered = opened;
+    if (opened == 0) {
+        recovered = recover(&im);
         image_close(&im);
+    }
     int checked = verify_image("image", &sink);
     require(opened != 0 || checked == 0 || checked == SHMKV_ECORRUPT);
+    require(recovered == 0 || recovered == SHMKV_EINVAL || checked != 0);
     if (verify_image_repair("image", "/no/such/place/out", &sink) == 0)
         require(verify_image("/no/such/place/out", &after) == 0);
     else

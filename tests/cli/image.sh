@@ -50,6 +50,21 @@ forget
 expect "check of what is not in memory" 0 "" check
 holds "which does not load it" test -z "$(find /dev/shm -name 'shmkv.*')"
 
+# Who may only read it, and finds it not in memory, reads it all the same.
+if is_root && setpriv --reuid=65534 --clear-groups true 2>/dev/null; then
+    chmod 755 "$work"
+    chmod 644 "$store"
+    cp "$SHMKV" "$work/shmkv"
+    before=$(sha256sum "$store")
+    holds "another user reads it" test \
+        "$(setpriv --reuid=65534 --clear-groups "$work/shmkv" count)" = 10001
+    holds "which leaves nothing in memory" test -z "$(find /dev/shm -name 'shmkv.*')"
+    holds "and the image as it was" test "$(sha256sum "$store")" = "$before"
+    chmod 640 "$store"
+else
+    skip "another user reads it: needs root and setpriv"
+fi
+
 "$SHMKV" set when before
 expect "backup" 0 "" backup "$copy"
 "$SHMKV" set when after
