@@ -147,10 +147,26 @@ static void readers_print_json(const struct shmkv_participant *p, const char *na
     text_printf(&out, "{\"pid\": %" PRId64 ", \"name\": ", p->pid);
     text_add_json(&out, name, size);
     text_printf(&out, ", \"reading\": %" PRIu64 ", \"writing\": %" PRIu64, p->reading, p->writing);
-    text_printf(&out, ", \"bytes_held\": %" PRIu64 ", \"operations\": %" PRIu64 "}\n",
-                p->bytes_held, p->operations);
+    text_printf(&out, ", \"bytes_held\": %" PRIu64 ", \"operations\": %" PRIu64, p->bytes_held,
+                p->operations);
+    text_printf(&out, ", \"thread\": %" PRId64 ", \"age_ms\": %" PRIu64 "}\n", p->thread,
+                p->age_ms);
     cli_write(&out);
     text_free(&out);
+}
+
+/* What stands in a line for people: which of the two sections it is in, and for how long. */
+static void readers_print_row(const struct shmkv_participant *p, const struct text *name)
+{
+    char held[UNITS_TEXT], age[UNITS_TEXT] = "-";
+    units_show_size(held, p->bytes_held);
+    if (p->age_ms != 0) {
+        units_show_time(age, p->age_ms);
+    }
+    printf("%-10" PRId64 " %-10" PRId64 " %-16.*s %10" PRIu64 " %10" PRIu64 " %9s %9s %12" PRIu64
+           "\n",
+           p->pid, p->thread, (int)name->size, name->data, p->reading, p->writing, age, held,
+           p->operations);
 }
 
 static int readers_print(void *arg, const struct shmkv_participant *p)
@@ -165,13 +181,12 @@ static int readers_print(void *arg, const struct shmkv_participant *p)
     struct text name = {0};
     text_add_shown(&name, p->name, size);
     if (cli_output_is_terminal()) {
-        char held[UNITS_TEXT];
-        units_show_size(held, p->bytes_held);
-        printf("%-10" PRId64 " %-16.*s %10" PRIu64 " %10" PRIu64 " %9s %12" PRIu64 "\n", p->pid,
-               (int)name.size, name.data, p->reading, p->writing, held, p->operations);
+        readers_print_row(p, &name);
     } else {
-        printf("%" PRId64 "\t%.*s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\n", p->pid,
-               (int)name.size, name.data, p->reading, p->writing, p->bytes_held, p->operations);
+        printf("%" PRId64 "\t%.*s\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%" PRId64
+               "\t%" PRIu64 "\n",
+               p->pid, (int)name.size, name.data, p->reading, p->writing, p->bytes_held,
+               p->operations, p->thread, p->age_ms);
     }
     text_free(&name);
     return 0;
@@ -184,8 +199,8 @@ int cmd_readers(struct cli *cli)
         return status;
     }
     if (!cli_has(cli, OPT_JSON) && cli_output_is_terminal()) {
-        printf("%-10s %-16s %10s %10s %9s %12s\n", "PID", "NAME", "READING", "WRITING", "HELD",
-               "OPERATIONS");
+        printf("%-10s %-10s %-16s %10s %10s %9s %9s %12s\n", "PID", "THREAD", "NAME", "READING",
+               "WRITING", "AGE", "HELD", "OPERATIONS");
     }
     return cli_result(cli, shmkv_readers(cli->db, readers_print, cli));
 }

@@ -28,6 +28,7 @@ struct top_row {
     char name[16];
     uint64_t threads, operations, held;
     uint64_t oldest; /* epoch of its oldest section; 0: in none */
+    uint64_t age_ms; /* and for how long it has been seen to stand */
     double rate;
 };
 
@@ -35,6 +36,7 @@ struct top_look {
     uint64_t ns;
     struct shmkv_stats stats;
     struct shmkv_keeper keeper;
+    struct shmkv_participant oldest; /* whose section has stood longest; age_ms 0: nobody's */
     size_t rows;
     struct top_row row[TOP_ROWS];
 };
@@ -45,6 +47,9 @@ static int top_add(void *arg, const struct shmkv_participant *p)
 {
     struct top_look *look = arg;
     size_t i = 0;
+    if (p->age_ms > look->oldest.age_ms) {
+        look->oldest = *p;
+    }
     while (i < look->rows && look->row[i].pid != p->pid) {
         i++;
     }
@@ -60,6 +65,7 @@ static int top_add(void *arg, const struct shmkv_participant *p)
     row->threads++;
     row->operations += p->operations;
     row->held = p->bytes_held > row->held ? p->bytes_held : row->held;
+    row->age_ms = p->age_ms > row->age_ms ? p->age_ms : row->age_ms;
     uint64_t epochs[] = {p->reading, p->writing};
     for (int k = 0; k < 2; k++) {
         if (epochs[k] != 0 && (row->oldest == 0 || epochs[k] < row->oldest)) {
@@ -72,6 +78,7 @@ static int top_add(void *arg, const struct shmkv_participant *p)
 static int top_take(struct shmkv *db, struct top_look *look)
 {
     look->rows = 0;
+    look->oldest = (struct shmkv_participant){0};
     look->ns = units_mono_ns();
     int rc = shmkv_get_keeper(db, &look->keeper);
     rc = rc == 0 ? shmkv_get_stats(db, &look->stats) : rc;
@@ -109,6 +116,30 @@ static void top_compare(const struct top_look *old, struct top_look *now,
 
 #define TOP_RATE(member) top_rate(old, now, old->stats.member, now->stats.member)
 
+/* A process chooses its own name: it must not move the cursor. */
+static void top_add_name(struct text *out, const char *name, size_t most, int width)
+{
+    struct text shown = {0};
+    text_add_shown(&shown, name, strnlen(name, most));
+    text_printf(out, "%-*.*s", width, (int)shown.size, shown.data);
+    text_free(&shown);
+}
+
+static void top_oldest(const struct shmkv_participant *p, struct text *out)
+{
+    char age[UNITS_TEXT], held[UNITS_TEXT];
+    if (p->age_ms == 0) {
+        text_add_string(out, "no section stands\n\n");
+        return;
+    }
+    units_show_time(age, p->age_ms);
+    units_show_size(held, p->bytes_held);
+    text_printf(out, "oldest section: process %" PRId64 " (", p->pid);
+    top_add_name(out, p->name, sizeof(p->name), 0);
+    text_printf(out, "), thread %" PRId64 ", in a %s for %s, holds %s back\n\n", p->thread,
+                p->writing != 0 ? "write" : "read section", age, held);
+}
+
 static void top_text(const struct top_look *old, const struct top_look *now, struct text *out)
 {
     const struct shmkv_stats *s = &now->stats;
@@ -124,18 +155,22 @@ static void top_text(const struct top_look *old, const struct top_look *now, str
                 memory, size, live, s->segments, s->segments_free, s->segments_limbo);
     text_printf(out, "cleaner: %.0f segments/s, %.1f %% of a processor; evictions/s %.0f\n",
                 TOP_RATE(segments_cleaned), TOP_RATE(cleaning_ns) / 1e7, TOP_RATE(evictions));
-    text_printf(out, "epoch %" PRIu64 ", %.0f/s; keeper %" PRId64 "; processes %" PRIu64 "\n\n",
+    text_printf(out, "epoch %" PRIu64 ", %.0f/s; keeper %" PRId64 "; processes %" PRIu64 "\n",
                 s->epoch, TOP_RATE(epoch), now->keeper.pid, s->processes);
-    text_printf(out, "%-10s %-16s %7s %12s %10s %9s\n", "PID", "NAME", "THREADS", "OPS/S",
-                "SECTION", "HELD");
+    top_oldest(&now->oldest, out);
+    text_printf(out, "%-10s %-16s %7s %12s %10s %9s %9s\n", "PID", "NAME", "THREADS", "OPS/S",
+                "SECTION", "AGE", "HELD");
     for (size_t i = 0; i < now->rows; i++) {
         const struct top_row *row = &now->row[i];
-        struct text name = {0}; /* a process chooses its own: it must not move the cursor */
-        text_add_shown(&name, row->name, strnlen(row->name, sizeof(row->name)));
+        char age[UNITS_TEXT] = "-";
+        if (row->age_ms != 0) {
+            units_show_time(age, row->age_ms);
+        }
         units_show_size(held, row->held);
-        text_printf(out, "%-10" PRId64 " %-16.*s %7" PRIu64 " %12.0f %10" PRIu64 " %9s\n", row->pid,
-                    (int)name.size, name.data, row->threads, row->rate, row->oldest, held);
-        text_free(&name);
+        text_printf(out, "%-10" PRId64 " ", row->pid);
+        top_add_name(out, row->name, sizeof(row->name), 16);
+        text_printf(out, " %7" PRIu64 " %12.0f %10" PRIu64 " %9s %9s\n", row->threads, row->rate,
+                    row->oldest, age, held);
     }
 }
 
@@ -155,8 +190,9 @@ static void top_json(const struct top_look *old, const struct top_look *now, str
         text_add_json(out, row->name, strnlen(row->name, sizeof(row->name)));
         text_printf(out, ", \"threads\": %" PRIu64 ", \"operations_per_s\": %.0f", row->threads,
                     row->rate);
-        text_printf(out, ", \"section\": %" PRIu64 ", \"bytes_held\": %" PRIu64 "}", row->oldest,
-                    row->held);
+        text_printf(out, ", \"section\": %" PRIu64 ", \"age_ms\": %" PRIu64, row->oldest,
+                    row->age_ms);
+        text_printf(out, ", \"bytes_held\": %" PRIu64 "}", row->held);
     }
     text_add_string(out, "]}\n");
 }

@@ -125,6 +125,23 @@ void units_show_size(char out[static UNITS_TEXT], uint64_t bytes)
     snprintf(out, UNITS_TEXT, "%.1f%c", value, letters[letter]);
 }
 
+void units_show_time(char out[static UNITS_TEXT], uint64_t ms)
+{
+    static const struct {
+        const char *name;
+        uint64_t ms;
+    } units[] = {{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}};
+    for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
+        if (ms >= units[i].ms) {
+            uint64_t tenths = ms / (units[i].ms / 10);
+            snprintf(out, UNITS_TEXT, "%" PRIu64 ".%" PRIu64 "%s", tenths / 10, tenths % 10,
+                     units[i].name);
+            return;
+        }
+    }
+    snprintf(out, UNITS_TEXT, "%" PRIu64 "ms", ms);
+}
+
 void units_show_date(char out[static UNITS_TEXT], int64_t unix_ms)
 {
     time_t seconds = unix_ms / 1000;

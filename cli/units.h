@@ -29,6 +29,9 @@ bool units_parse_mode(const char *text, uint64_t *mode);
 /* "512", "4.0K", "1.5G" */
 void units_show_size(char out[static UNITS_TEXT], uint64_t bytes);
 
+/* Milliseconds as "250ms", "5.3s", "12.0m", "7.5h", "3.0d" */
+void units_show_time(char out[static UNITS_TEXT], uint64_t ms);
+
 /* Unix time in milliseconds as "2031-05-06T07:08:09.010Z" */
 void units_show_date(char out[static UNITS_TEXT], int64_t unix_ms);
 

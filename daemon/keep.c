@@ -110,11 +110,16 @@ static int keep_open_store(const struct conf_store *store, struct shmkv *db, str
     }
     keep_show(board, BOARD_KEEPING);
     watch_begin(&watch, store->name, db);
-    if (keep_house(&watch, board, signals) != 0) {
-        return keep_fail(board, "", keep_story(store));
+    int rc = keep_house(&watch, board, signals);
+    if (rc != 0) {
+        keep_fail(board, "", keep_story(store));
+    }
+    watch_end(&watch);
+    if (rc != 0) {
+        return KEEP_FAILED;
     }
     keep_show(board, BOARD_CLOSING);
-    int rc = shmkv_checkpoint(db);
+    rc = shmkv_checkpoint(db);
     if (rc != 0 && rc != SHMKV_ENOTSUP) { /* a volatile store has none */
         return keep_fail(board, "the final checkpoint failed: ", keep_story(store));
     }

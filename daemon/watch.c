@@ -3,7 +3,6 @@
 #include "watch.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "say.h"
 #include "units.h"
@@ -13,25 +12,8 @@
 #define WATCH_STALLS_NS 10000000000ull /* between two lines about writers that wait */
 #define WATCH_FAILED_NS 60000000000ull /* between two lines about checkpoints that fail */
 #define WATCH_SLOW_DISK_MS 10000u
-#define WATCH_HELD_PART 16u    /* of the size: held back, worth a line */
 #define WATCH_FULL_PERCENT 88u /* of the log; new values are refused at 90 */
 #define WATCH_ROOM_PERCENT 80u
-
-void watch_begin(struct watch *w, const char *store, struct shmkv *db)
-{
-    struct shmkv_stats stats = {0};
-    struct shmkv_keeper keeper = {0};
-    shmkv_get_stats(db, &stats);
-    shmkv_get_keeper(db, &keeper);
-    *w = (struct watch){
-        .store = store,
-        .db = db,
-        .begun_ns = units_mono_ns(),
-        .stalls = stats.stalls,
-        .reaped = stats.reaped,
-        .failures = keeper.failures,
-    };
-}
 
 /* ---- checkpoints --------------------------------------------------------------------------- */
 
@@ -142,33 +124,57 @@ static void watch_reaped(struct watch *w, const struct shmkv_stats *s)
 
 /* ---- memory held back ---------------------------------------------------------------------- */
 
-/* The participant that holds most. */
-static int watch_most(void *arg, const struct shmkv_participant *p)
+/* Called by the library, in its housekeeping thread. */
+static void watch_warned(void *arg, const struct shmkv_warning *warning)
 {
-    struct shmkv_participant *most = arg;
-    if (p->bytes_held > most->bytes_held) {
-        *most = *p;
-    }
-    return 0;
+    struct watch *w = arg;
+    char size[UNITS_TEXT];
+    const struct shmkv_participant *who = warning->who;
+    units_show_size(size, who->bytes_held);
+    say(SAY_WARNING, w->store,
+        "is held back by process %" PRId64 " (%s), thread %" PRId64 ", which has been in a %s for "
+        "%" PRIu64 " s: %s cannot be freed before it goes on or ends",
+        who->pid, who->name, who->thread, who->writing != 0 ? "write" : "read section",
+        who->age_ms / 1000, size);
+    atomic_store(&w->holder, who->pid);
 }
 
-static void watch_held(struct watch *w, const struct shmkv_stats *s)
+static int watch_holds(void *arg, const struct shmkv_participant *p)
 {
-    struct shmkv_participant most = {0};
-    shmkv_readers(w->db, watch_most, &most);
-    bool much = most.bytes_held > s->size / WATCH_HELD_PART;
-    if (much && most.pid != w->holder) {
-        char size[UNITS_TEXT];
-        units_show_size(size, most.bytes_held);
-        say(SAY_WARNING, w->store,
-            "is held back by process %" PRId64 " (%s), which has been %s for long: %s cannot be "
-            "freed before it goes on or ends",
-            most.pid, most.name, most.writing != 0 ? "in a write" : "in a read section", size);
-        w->holder = most.pid;
-    } else if (w->holder != 0 && most.bytes_held == 0) {
-        say(SAY_INFO, w->store, "is held back no more by process %" PRId64, w->holder);
-        w->holder = 0;
+    return p->pid == *(const int64_t *)arg && p->bytes_held != 0;
+}
+
+static void watch_held(struct watch *w)
+{
+    int64_t holder = atomic_load(&w->holder);
+    if (holder != 0 && shmkv_readers(w->db, watch_holds, &holder) == 0) {
+        say(SAY_INFO, w->store, "is held back no more by process %" PRId64, holder);
+        atomic_compare_exchange_strong(&w->holder, &holder, 0);
     }
+}
+
+/* ---- all of it ------------------------------------------------------------------------------ */
+
+void watch_begin(struct watch *w, const char *store, struct shmkv *db)
+{
+    struct shmkv_stats stats = {0};
+    struct shmkv_keeper keeper = {0};
+    shmkv_get_stats(db, &stats);
+    shmkv_get_keeper(db, &keeper);
+    *w = (struct watch){
+        .store = store,
+        .db = db,
+        .begun_ns = units_mono_ns(),
+        .stalls = stats.stalls,
+        .reaped = stats.reaped,
+        .failures = keeper.failures,
+    };
+    shmkv_set_warning(db, watch_warned, w);
+}
+
+void watch_end(struct watch *w)
+{
+    shmkv_set_warning(w->db, NULL, NULL);
 }
 
 int watch_look(struct watch *w)
@@ -185,7 +191,7 @@ int watch_look(struct watch *w)
         watch_room(w, &stats);
         watch_stalls(w, &stats, now);
         watch_reaped(w, &stats);
-        watch_held(w, &stats);
+        watch_held(w);
     }
     return rc;
 }

@@ -3,13 +3,13 @@
 #include "cleaner.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 #include "clock.h"
 #include "collect.h"
 #include "error.h"
 #include "evict.h"
 #include "expire.h"
+#include "held.h"
 #include "point.h"
 #include "process.h"
 #include "reap.h"
@@ -204,41 +204,20 @@ static bool is_enough(const struct arena *a, const struct cleaner_need *need)
     return need->refused == 0 && has_room(a, need);
 }
 
-/* Bytes that wait for sections to end. */
-static uint64_t held_bytes(const struct arena *a, const struct segment_census *c)
-{
-    uint64_t bytes = c->limbo << a->segment_shift;
-    for (unsigned i = 0; i < TABLE_AREAS; i++) {
-        if (claim_kind(load_acquire(&a->tables[i].state)) == TABLE_LIMBO)
-            bytes += load_relaxed(&a->tables[i].taken);
-    }
-    return bytes;
-}
-
 static int no_room(const struct arena *a)
 {
     struct segment_census c;
-    uint64_t epoch;
-    segment_count(a, &c);
-    int64_t who = epoch_oldest(a, &epoch);
-    uint64_t size = load_relaxed(&a->sb->size);
-    uint64_t held = held_bytes(a, &c);
-    if (who >= 0 && held > 0 && epoch < epoch_now(a)) {
-        uint64_t process = load_relaxed(&a->participants[who].owner) - 1;
-        const struct process_entry *pe = &a->processes[process % PROCESS_MAX];
-        char name[17] = "";
-        uint64_t words[2] = {load_relaxed(&pe->name[0]), load_relaxed(&pe->name[1])};
-        memcpy(name, words, 16);
-        return error_set(SHMKV_EHELD,
-                         "%s: no room: process %" PRIu32 " (%s) has been inside a section since "
-                         "epoch %" PRIu64 " (now %" PRIu64 ") and holds %" PRIu64
-                         " bytes back; let it go on, or end it",
-                         a->name, load_relaxed(&pe->pid), name, epoch, epoch_now(a), held);
+    struct shmkv_participant holder;
+    if (held_oldest(a, &holder)) {
+        char text[HELD_TEXT];
+        held_describe(&holder, text, sizeof(text));
+        return error_set(SHMKV_EHELD, "%s: no room: %s; let it go on, or end it", a->name, text);
     }
+    segment_count(a, &c);
     return error_set(SHMKV_ENOSPC,
                      "%s: no room: %" PRIu64 " of %" PRIu64 " bytes are in use, %" PRIu64
                      " by current records; delete keys, or make a larger store",
-                     a->name, segment_memory(a), size, c.live);
+                     a->name, segment_memory(a), load_relaxed(&a->sb->size), c.live);
 }
 
 /* Clean, or do what may help where nothing can be cleaned. */

@@ -17,6 +17,9 @@
 /* Left below the ceiling for those who must raise G: cuts, and versions that run over. */
 #define EPOCH_MARGIN (1u << 16)
 
+/* A section that is so far behind G stands: it has lasted for a millisecond, or was preempted. */
+#define STANDING 2u
+
 static long membarrier(int command)
 {
     return syscall(SYS_membarrier, command, 0, 0);
@@ -71,6 +74,7 @@ int epoch_join(struct participant *p, const struct arena *a, uint32_t process)
         p->epoch = &a->sb->epoch;
         p->index = i;
         p->fenced = !membarrier_registered();
+        epoch_name_thread(p);
         store_seq_cst(&entry->flags, p->fenced ? PARTICIPANT_FENCED : 0u);
         return 0;
     }
@@ -78,6 +82,12 @@ int epoch_join(struct participant *p, const struct arena *a, uint32_t process)
                      "%s: all %u participant entries are in use; close threads or "
                      "processes that use the store (shmkv readers lists them)",
                      a->name, PARTICIPANT_MAX);
+}
+
+/* Relaxed, here and below: information. */
+void epoch_name_thread(const struct participant *p)
+{
+    store_relaxed(&p->entry->thread, (uint64_t)syscall(SYS_gettid));
 }
 
 void epoch_clear_entry(const struct arena *a, struct participant_entry *entry)
@@ -90,6 +100,8 @@ void epoch_clear_entry(const struct arena *a, struct participant_entry *entry)
         POINT("leave.counting");
         add_relaxed(&a->sync->retired[i], count);
     }
+    store_relaxed(&entry->thread, 0);
+    store_relaxed(&entry->standing, 0);
     store_release(&entry->inflight, 0);
     store_release(&entry->writing, 0); /* pairs with epoch_poll [E4] */
     store_release(&entry->reading, 0); /* pairs with epoch_poll [E4] */
@@ -118,20 +130,39 @@ bool epoch_fence_all(const struct arena *a)
     return true;
 }
 
-/* The lowest nonzero epoch in any entry; UINT64_MAX if nobody is in a section. */
-static uint64_t lowest_section(const struct arena *a, int64_t *who)
+static void note_standing(struct participant_entry *entry, uint64_t epoch)
+{
+    if (load_relaxed(&entry->standing) == epoch)
+        return;
+    store_relaxed(&entry->standing_ns, clock_mono_ns());
+    store_release(&entry->standing, epoch); /* pairs with epoch_standing_ns [E6] */
+}
+
+uint64_t epoch_standing_ns(const struct participant_entry *entry, uint64_t epoch)
+{
+    if (epoch == 0 || load_acquire(&entry->standing) != epoch) /* pairs with note_standing [E6] */
+        return 0;
+    uint64_t since = load_relaxed(&entry->standing_ns), now = clock_mono_ns();
+    return now - min_u64(now, since);
+}
+
+/* The lowest nonzero epoch in any entry; UINT64_MAX if nobody is in a section.  @g: about now. */
+static uint64_t lowest_section(const struct arena *a, uint64_t g, int64_t *who)
 {
     uint64_t lowest = UINT64_MAX;
     uint32_t high = atomic_load(&a->sync->participant_high);
     for (uint32_t i = 0; i < high; i++) {
-        const struct participant_entry *entry = &a->participants[i];
-        uint64_t words[2] = {load_acquire(&entry->reading),  /* acquire: pairs with epoch_exit */
-                             load_acquire(&entry->writing)}; /* and epoch_exit_write [E4] */
-        for (unsigned k = 0; k < 2; k++) {
-            if (words[k] != 0 && words[k] < lowest) {
-                lowest = words[k];
-                *who = (int64_t)i;
-            }
+        struct participant_entry *entry = &a->participants[i];
+        uint64_t reading = load_acquire(&entry->reading); /* acquire: pairs with epoch_exit */
+        uint64_t writing = load_acquire(&entry->writing); /* and epoch_exit_write [E4] */
+        uint64_t oldest = epoch_older(reading, writing);
+        if (oldest == 0)
+            continue;
+        if (oldest + STANDING <= g)
+            note_standing(entry, oldest);
+        if (oldest < lowest) {
+            lowest = oldest;
+            *who = (int64_t)i;
         }
     }
     return lowest;
@@ -160,7 +191,7 @@ uint64_t epoch_poll(const struct arena *a)
     if (safe + 1 >= g || !epoch_fence_all(a)) /* [E3] */
         return safe;
     int64_t who = -1;
-    uint64_t lowest = lowest_section(a, &who);
+    uint64_t lowest = lowest_section(a, g, &who);
     uint64_t found = min_u64(g, lowest) - 1;
     if (found > safe) {
         max_seq_cst(&a->sb->safe, found); /* [E5] who frees by `safe` comes after our scan */
@@ -183,6 +214,6 @@ uint64_t epoch_retire(const struct arena *a)
 int64_t epoch_oldest(const struct arena *a, uint64_t *epoch)
 {
     int64_t who = -1;
-    *epoch = lowest_section(a, &who);
+    *epoch = lowest_section(a, epoch_now(a), &who);
     return who;
 }

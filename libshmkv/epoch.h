@@ -41,6 +41,11 @@
  * Between claim and first section: an idle entry, reaped likewise.  In epoch_poll(): G may be
  * raised without a scan, which harms nobody.
  *
+ * How long a section lasts nobody would know: its begin takes no time.  So whoever looks at all
+ * sections and finds one that G has left behind notes its epoch and the time in the entry, once;
+ * the owner's line is not touched for a section that is short.  A note is information: it may be
+ * lost, or be one of a moment later.                                       test_epoch: standing_*
+ *
  * Without membarrier(2) (old kernel, seccomp) a participant marks its entry FENCED and issues a
  * full fence itself; a process that cannot issue membarrier reclaims nothing while any entry is
  * not FENCED.
@@ -84,6 +89,16 @@ uint64_t epoch_retire(const struct arena *a);
 bool epoch_fence_all(const struct arena *a);
 /* Index of the participant in the oldest section, or -1 if there is none; *@epoch is its epoch. */
 int64_t epoch_oldest(const struct arena *a, uint64_t *epoch);
+/* How long a section with that epoch has been seen to stand there; 0: not at all. */
+uint64_t epoch_standing_ns(const struct participant_entry *entry, uint64_t epoch);
+/* The entry is the calling thread's: it is what is told of it. */
+void epoch_name_thread(const struct participant *p);
+
+/* Of two sections' epochs, 0 being none, the older one. */
+static inline uint64_t epoch_older(uint64_t a, uint64_t b)
+{
+    return a == 0 || b == 0 ? a | b : min_u64(a, b);
+}
 
 static inline uint64_t epoch_now(const struct arena *a)
 {

@@ -156,9 +156,11 @@ static void *run(void *arg)
     struct keeper *k = arg;
     int64_t pause = TICK_MIN_NS;
     _Atomic uint32_t *request = &k->arena->sync->durable.request;
+    epoch_name_thread(&k->writer.self);
     while (load_acquire(&k->stop) == 0) {      /* pairs with keeper_stop [K1] */
         uint32_t seen = load_seq_cst(request); /* pairs with durable.c, ask [K2] */
         bool busy = tick(k);
+        warn_look(k->warn, k->arena);
         pause = busy ? 0 : pause == 0 ? TICK_MIN_NS : pause * 2;
         pause = pause > TICK_MAX_NS ? TICK_MAX_NS : pause;
         if (pause != 0 && k->drained != 0) /* a cache that is read fills its rings in no time */
@@ -169,7 +171,8 @@ static void *run(void *arg)
     return NULL;
 }
 
-void keeper_start(struct keeper *k, struct durable *d, const struct process *p, bool service)
+void keeper_start(struct keeper *k, struct durable *d, struct warn *w, const struct process *p,
+                  bool service)
 {
     const struct arena *a = p->arena;
     if (k->running) {
@@ -177,7 +180,7 @@ void keeper_start(struct keeper *k, struct durable *d, const struct process *p, 
             store_relaxed(&k->service, 1); /* relaxed: policy */
         return;
     }
-    *k = (struct keeper){.arena = a, .durable = d, .process = p, .opened = UINT64_MAX};
+    *k = (struct keeper){.arena = a, .durable = d, .warn = w, .process = p, .opened = UINT64_MAX};
     store_relaxed(&k->service, service); /* relaxed: policy */
     k->writer.puts = k->writer.moves = (struct append)APPEND_INIT;
     if (epoch_join(&k->writer.self, a, p->index) != 0)

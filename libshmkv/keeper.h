@@ -23,6 +23,7 @@
 #include "index.h"
 #include "process.h"
 #include "trim.h"
+#include "warn.h"
 
 struct keeper {
     pthread_t thread;
@@ -31,6 +32,7 @@ struct keeper {
     const struct arena *arena;
     const struct process *process;
     struct durable *durable;
+    struct warn *warn;
     struct writer writer;
     _Atomic uint32_t service; /* 1: comes before others; may become so while it runs */
     void *lease;              /* NULL: not ours */
@@ -44,7 +46,8 @@ struct keeper {
 
 /* Start the thread, unless it runs already; @service: it comes before others.  Without a thread
  * nothing is lost. */
-void keeper_start(struct keeper *k, struct durable *d, const struct process *p, bool service);
+void keeper_start(struct keeper *k, struct durable *d, struct warn *w, const struct process *p,
+                  bool service);
 /* Stop and join it. */
 void keeper_stop(struct keeper *k);
 

@@ -228,7 +228,9 @@ struct participant_entry {
     _Atomic uint64_t writing;             /* epoch of its write section, 0: none */
     _Atomic uint64_t inflight;            /* offset of the record whose fate is open, 0: none */
     _Atomic uint64_t flags;               /* enum participant_flag */
-    uint64_t pad[3];
+    _Atomic uint64_t thread;              /* its number, for people */
+    _Atomic uint64_t standing;            /* epoch of a section that was seen to stand, */
+    _Atomic uint64_t standing_ns;         /* and CLOCK_MONOTONIC when it was: epoch.h */
     _Atomic uint64_t counters[STAT_COUNTERS];
 };
 _Static_assert(sizeof(struct participant_entry) == 256, "four cache lines");

@@ -228,6 +228,8 @@ static int explain(const struct context *c, int rc)
 {
     if (likely(rc == 0))
         return 0;
+    if (rc == SHMKV_EHELD)
+        warn_refused(&c->store->warn, &c->store->arena);
     if (rc == SHMKV_ECORRUPT)
         return error_set(rc, "%s: the index is damaged; shmkv check lists where",
                          c->store->arena.name);

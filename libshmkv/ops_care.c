@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "collect.h"
 #include "error.h"
+#include "held.h"
 #include "ops.h"
 
 #define LIMBO_PATIENCE_NS 100000000u
@@ -73,43 +74,6 @@ int shmkv_get_stats(struct shmkv *db, struct shmkv_stats *stats)
     return 0;
 }
 
-/* Bytes in limbo that the end of a section in epoch @e would let go. */
-static uint64_t bytes_held(const struct arena *a, uint64_t e)
-{
-    uint64_t bytes = 0;
-    for (uint64_t id = 0, n = load_acquire(&a->sb->segment_high); e != 0 && id < n; id++) {
-        uint64_t word = load_acquire(&segment_at(a, id)->state);
-        if (claim_kind(word) == SEGMENT_LIMBO && claim_epoch(word) >= e)
-            bytes += segment_span(a, id) << a->segment_shift;
-    }
-    return bytes;
-}
-
-/* The name, without its end, of the process with number @owner - 1; returns its pid. */
-static int64_t identity(const struct arena *a, uint64_t owner, char name[static 16])
-{
-    const struct process_entry *process = &a->processes[(owner - 1) % PROCESS_MAX];
-    uint64_t words[2] = {load_relaxed(&process->name[0]), load_relaxed(&process->name[1])};
-    memcpy(name, words, sizeof(words) - 1);
-    return (int64_t)load_relaxed(&process->pid);
-}
-
-static void describe(const struct arena *a, const struct participant_entry *entry, uint64_t owner,
-                     struct shmkv_participant *p)
-{
-    *p = (struct shmkv_participant){
-        .reading = load_relaxed(&entry->reading),
-        .writing = load_relaxed(&entry->writing),
-    };
-    p->pid = identity(a, owner, p->name);
-    uint64_t oldest = p->reading != 0 && p->writing != 0 ? min_u64(p->reading, p->writing)
-                                                         : p->reading | p->writing;
-    p->bytes_held = bytes_held(a, oldest);
-    p->operations =
-        load_relaxed(&entry->counters[STAT_hits]) + load_relaxed(&entry->counters[STAT_misses]) +
-        load_relaxed(&entry->counters[STAT_puts]) + load_relaxed(&entry->counters[STAT_deletes]);
-}
-
 int shmkv_readers(struct shmkv *db, int (*fn)(void *arg, const struct shmkv_participant *p),
                   void *arg)
 {
@@ -121,15 +85,24 @@ int shmkv_readers(struct shmkv *db, int (*fn)(void *arg, const struct shmkv_part
         return error_set(SHMKV_EINVAL, "readers: the callback is NULL");
     const struct arena *a = &c->store->arena;
     uint32_t high = load_acquire(&a->sync->participant_high);
+    uint64_t oldest;
+    epoch_oldest(a, &oldest); /* so that what stands is noted, whoever else looks */
     for (uint32_t i = 0; rc == 0 && i < high; i++) {
         struct shmkv_participant p;
         uint64_t owner = load_acquire(&a->participants[i].owner);
         if (owner == 0)
             continue;
-        describe(a, &a->participants[i], owner, &p);
+        held_look(a, i, owner, &p);
         rc = fn(arg, &p);
     }
     return rc;
+}
+
+int shmkv_set_warning(struct shmkv *db, shmkv_warning_fn *fn, void *arg)
+{
+    struct context *c;
+    int rc = store_context(db, &c);
+    return rc != 0 ? rc : warn_set(&c->store->warn, db, fn, arg);
 }
 
 /* Relaxed: information; the text may be a mixture of two. */
@@ -160,7 +133,7 @@ int shmkv_get_keeper(struct shmkv *db, struct shmkv_keeper *keeper)
                          a->name);
     uint32_t holder = keeper_holder(a, self);
     if (holder != 0)
-        keeper->pid = identity(a, holder, keeper->name);
+        keeper->pid = held_process(a, holder, keeper->name);
     keeper->mine = holder == self + 1;
     durable_stats(c->store, keeper);
     return 0;

@@ -62,6 +62,8 @@ int shmkv_reserve(struct shmkv *db, const void *key, size_t klen, size_t vlen,
     c->reserved = rc == 0;
     barrier_compiler(); /* [B1] */
     c->writer.busy = false;
+    if (rc == SHMKV_EHELD)
+        warn_refused(&c->store->warn, &c->store->arena);
     return rc;
 }
 

@@ -473,11 +473,37 @@ struct shmkv_participant {
     uint64_t writing;    /* epoch of its write; 0: in none */
     uint64_t bytes_held; /* memory that cannot be freed before it goes on */
     uint64_t operations; /* reads and writes so far */
+    int64_t thread;      /* number of the thread that registered, as gettid(2) gives it there */
+    uint64_t age_ms;     /* so long it has been seen in this section, at least; 0: not for long */
 };
 
 /* Calls @fn for each participant; non-zero stops and is returned. */
 SHMKV_API int shmkv_readers(struct shmkv *db,
                             int (*fn)(void *arg, const struct shmkv_participant *p), void *arg);
+
+/* What shmkv_set_warning() tells; valid during the call. */
+struct shmkv_warning {
+    int code;         /* SHMKV_EHELD: a section holds memory back; there may be others one day */
+    int refused;      /* 1: a write of this process found no room because of it */
+    const char *text; /* the whole story in one line, without a newline */
+    const struct shmkv_participant *who; /* whose section it is */
+};
+typedef void shmkv_warning_fn(void *arg, const struct shmkv_warning *warning);
+
+/**
+ * shmkv_set_warning() - be told when a section that stands holds memory back.
+ * @fn:   called by the housekeeping thread of this process, if it runs (see shmkv_open()), once a
+ *        section has stood for a second with a 16th of the store held back; and by a write that
+ *        fails with SHMKV_EHELD, in its thread, just before it returns.  Of one section at most
+ *        every ten seconds by either.  NULL: nobody is told any more.
+ * One function for each store of a process: it replaces one that was set through another handle,
+ * and ends with the handle.
+ * Threads: @fn runs in one thread at a time, outside of the library's locks and sections.  It may
+ *          use the store, but not close it; it should be short, since housekeeping waits for it.
+ * Blocks:  until a call of the function before it has returned; it does not run afterwards.
+ * Return:  0, SHMKV_EBUSY (called by @fn itself), SHMKV_ECLOSED, SHMKV_ELIMIT.
+ */
+SHMKV_API int shmkv_set_warning(struct shmkv *db, shmkv_warning_fn *fn, void *arg);
 
 /* Who keeps house for a store: cleans ahead of need, reaps the dead, writes checkpoints. */
 struct shmkv_keeper {

@@ -167,6 +167,7 @@ static int renew(struct store *s)
         return 0;
     s->contexts = NULL;
     s->keeper.running = false; /* the thread is the parent's */
+    warn_after_fork(&s->warn);
     epoch_register_process();
     int rc = arena_after_fork(&s->arena);
     if (rc == 0)
@@ -260,7 +261,7 @@ int store_check_writable(struct context *c)
     uint32_t after = s->durable.path != NULL ? 0 : KEEPER_AFTER; /* it writes the image */
     if (s->wants_keeper && c->writes <= after && c->writes++ == after) {
         registry_lock();
-        keeper_start(&s->keeper, &s->durable, &s->process, s->service);
+        keeper_start(&s->keeper, &s->durable, &s->warn, &s->process, s->service);
         registry_unlock();
     }
     c->plain = (!s->wants_keeper || c->writes > after) && !s->arena.cache;
@@ -388,7 +389,7 @@ static void serve(struct store *s, const struct shmkv_options *o)
     if ((o->flags & SHMKV_KEEPER) == 0)
         return;
     s->wants_keeper = s->service = true;
-    keeper_start(&s->keeper, &s->durable, &s->process, true);
+    keeper_start(&s->keeper, &s->durable, &s->warn, &s->process, true);
 }
 
 /* A store of this process that the same open would give; NULL if there is none. */
@@ -540,9 +541,14 @@ int shmkv_close(struct shmkv *db)
 {
     if (db == NULL)
         return 0;
+    struct store *s = load_relaxed(&db->store); /* relaxed: as in store_context() */
     int rc = 0;
+    if (s != NULL && s->fork_word == fork_word()) /* without the lock: its function may need it */
+        rc = warn_unset(&s->warn, db);
+    if (rc != 0)
+        return rc;
     registry_lock();
-    struct store *s = load_relaxed(&db->store);
+    s = load_relaxed(&db->store);
     if (s != NULL) {
         store_relaxed(&db->store, NULL);
         store_current = &nobody;

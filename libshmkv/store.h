@@ -23,6 +23,7 @@ struct store {
     struct arena arena;
     struct process process;
     struct durable durable;
+    struct warn warn;
     struct keeper keeper;
     uint64_t fork_word; /* of the process that `process` belongs to */
     unsigned handles;   /* open handles on it */

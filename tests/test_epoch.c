@@ -49,6 +49,36 @@ static void grace_waits_for_a_read_section(void **state)
     epoch_leave(&p);
 }
 
+/* Raised so often that a section that was begun before stands; and looked at. */
+static uint64_t stand(const struct arena *a)
+{
+    uint64_t epoch;
+    epoch_raise_above(a, epoch_now(a) + 1);
+    epoch_oldest(a, &epoch);
+    return epoch;
+}
+
+static void standing_sections_are_noted(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct participant p = join(state);
+    uint64_t outer = epoch_enter(&p);
+    uint64_t e = epoch_now(a);
+    assert_true(epoch_standing_ns(p.entry, e) == 0);
+    epoch_oldest(a, &e);
+    assert_true(epoch_standing_ns(p.entry, e) == 0); /* G has not left it behind */
+    assert_true(stand(a) == e);
+    clock_sleep_ns(2000000);
+    uint64_t age = epoch_standing_ns(p.entry, e);
+    assert_true(age >= 2000000);
+    stand(a);
+    assert_true(epoch_standing_ns(p.entry, e) >= age); /* it is noted once */
+    assert_true(epoch_standing_ns(p.entry, e + 1) == 0);
+    epoch_exit(&p, outer);
+    assert_true(epoch_standing_ns(p.entry, 0) == 0); /* none is no section */
+    epoch_leave(&p);
+}
+
 static void grace_waits_for_a_write_section(void **state)
 {
     const struct arena *a = fixture_arena(state);
@@ -334,6 +364,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FIXTURE(grace_ends_without_sections),
         FIXTURE(grace_waits_for_a_read_section),
+        FIXTURE(standing_sections_are_noted),
         FIXTURE(grace_waits_for_a_write_section),
         FIXTURE(grace_does_not_wait_for_later_sections),
         FIXTURE(grace_waits_for_the_oldest),

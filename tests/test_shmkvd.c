@@ -177,7 +177,7 @@ static void who_holds_memory_back_is_named(void **state)
     struct service s;
     char *argv[] = {"shmkvd", f->name, NULL};
     char value[4096] = "v";
-    char text[64];
+    char text[96];
     service_start(&s, argv);
     service_says(&s, "READY=1");
     pid_t reader = start_holder(f);
@@ -186,7 +186,8 @@ static void who_holds_memory_back_is_named(void **state)
         assert_rc(shmkv_put(f->db, &key, sizeof(key), value, sizeof(value), NULL), 0);
     }
     assert_rc(shmkv_compact(f->db), 0);
-    snprintf(text, sizeof(text), "is held back by process %d (test_shmkvd)", (int)reader);
+    snprintf(text, sizeof(text), "is held back by process %d (test_shmkvd), thread %d", (int)reader,
+             (int)reader);
     service_says(&s, text);
     child_kill(reader);
     snprintf(text, sizeof(text), "is held back no more by process %d", (int)reader);

@@ -106,6 +106,12 @@ static void test_showing(void **state)
     assert_string_equal(text, "1.0M");
     units_show_size(text, UINT64_MAX);
     assert_string_equal(text, "16.0E");
+    units_show_time(text, 999);
+    assert_string_equal(text, "999ms");
+    units_show_time(text, 5390);
+    assert_string_equal(text, "5.3s");
+    units_show_time(text, 3 * 86400000ull + 43200000);
+    assert_string_equal(text, "3.5d");
     units_show_date(text, 1700000000123);
     assert_string_equal(text, "2023-11-14T22:13:20.123Z");
 }

@@ -64,6 +64,8 @@ holds "watch shows a removal" grep -qx $'0\t' "$work/watched"
 holds "watch shows what follows" grep -qE '^[1-9][0-9]*	again$' "$work/watched"
 holds "readers knows the watcher" grep -q "^$watcher"$'\t' "$work/readers"
 json_ok "readers --json" "$work/readers.json"
+holds "and its thread, with an age" grep -qE "^$watcher	shmkv(	[0-9]+){4}	$watcher	[0-9]+\$" \
+    "$work/readers"
 expect "watch --timeout is 1" 1 "" watch a --timeout 100ms
 expect "watch of everything, timed out" 1 "" watch --timeout 100ms
 "$SHMKV" set e v --ttl 1s

@@ -14,9 +14,10 @@ run top --once
 holds "one table" test "$status" = 0 -a -z "$err"
 holds "with the columns" grep -q '^PID  *NAME  *THREADS  *OPS/S' "$work/out"
 holds "with the process that is attached" grep -qE "^$watcher +shmkv +1 " "$work/out"
+holds "and with who stands" grep -qE '^(no section stands|oldest section: process )' "$work/out"
 holds "and with rates" grep -qE '^gets/s [0-9]+  puts/s [1-9]' "$work/out"
 run top --json
-holds "JSON" grep -qE '^\{"gets_per_s": [0-9]+, .*"processes": \[\{"pid": .*\}\]\}$' "$work/out"
+holds "JSON" grep -qE '^\{"gets_per_s": [0-9]+, .*"processes": \[\{"pid": .*"age_ms": [0-9]+.*\}\]\}$' "$work/out"
 if ! command -v script >/dev/null; then
     skip "the screen: no script(1)"
 else
