@@ -49,7 +49,9 @@ static void make_header(const struct arena *a, struct table *t, uint64_t generat
     store_relaxed(&t->topped, 0);
     store_relaxed(&t->tombstones, 0);
     store_relaxed(&t->cursor, 0);
-    store_relaxed(&t->tickets, 0);
+    /* release: who sees this word open sees the new generation, and gives nothing back to it that
+     * was of the area's earlier life; pairs with table_return_tickets [T3] */
+    store_release(&t->tickets, 0);
 }
 
 static bool is_claim(uint64_t word)
@@ -169,8 +171,14 @@ static bool is_idle(const struct arena *a, uint64_t word)
     return (load_acquire(&claimer->reading) | load_acquire(&claimer->writing)) == 0; /* [T2] */
 }
 
-/* CLAIMED -> TAKING, of idle others; of all, or of those which a younger root has overtaken. */
-static bool begin_taking(const struct participant *p, bool all)
+/* Claims that were seen TAKING, by area; 0: none. */
+struct takings {
+    uint64_t words[TABLE_AREAS];
+};
+
+/* CLAIMED -> TAKING, of idle others; of all, or of those which a younger root has overtaken.
+ * False: there is none to finish, others' included. */
+static bool begin_taking(const struct participant *p, bool all, struct takings *seen)
 {
     const struct arena *a = p->arena;
     uint64_t root = table_root(a);
@@ -178,37 +186,42 @@ static bool begin_taking(const struct participant *p, bool all)
     for (unsigned i = 0; i < TABLE_AREAS; i++) {
         struct table *t = &a->tables[i];
         uint64_t word = load_acquire(&t->state);
-        some |= claim_kind(word) == TABLE_TAKING;
-        if (claim_kind(word) != TABLE_CLAIMED || claim_participant(word) == p->index ||
-            !(all || claim_epoch(word) < root / TABLE_AREAS) || !is_idle(a, word))
-            continue;
-        POINT("table.idle");
-        some |=
-            change(t, word, claim_word(TABLE_TAKING, claim_participant(word), claim_epoch(word)));
-        POINT("table.taking");
+        if (claim_kind(word) == TABLE_CLAIMED && claim_participant(word) != p->index &&
+            (all || claim_epoch(word) < root / TABLE_AREAS) && is_idle(a, word)) {
+            POINT("table.idle");
+            uint64_t taking = claim_word(TABLE_TAKING, claim_participant(word), claim_epoch(word));
+            if (change(t, word, taking))
+                word = taking;
+            POINT("table.taking");
+        }
+        seen->words[i] = claim_kind(word) == TABLE_TAKING ? word : 0;
+        some |= seen->words[i] != 0;
     }
     return some;
 }
 
 /*
  * TAKING -> PUNCHING, of those whose claimer is idle after the fence: from its next section on it
- * sees that the table is gone.  Who died after naming it in CLOSED is in its section until it is
- * reaped, and the reaper makes it LIVE; the look at the name costs nothing and is the same.
+ * sees that the table is gone.  Only of those that were TAKING before the fence: whose word became
+ * that later may have begun a section before it, which only another fence would show.  Who died
+ * after naming it in CLOSED is in its section until it is reaped, and the reaper makes it LIVE; the
+ * look at the name costs nothing and is the same.
  */
-static bool finish_taking(const struct participant *p)
+static bool finish_taking(const struct participant *p, const struct takings *seen)
 {
     const struct arena *a = p->arena;
     uint64_t punching = claim_word(TABLE_PUNCHING, p->index, 0);
     bool taken = false;
     if (!epoch_fence_all(a)) /* pairs with table_claimed_owner [T2] */
         return false;
+    POINT("table.fenced");
     for (unsigned i = 0; i < TABLE_AREAS; i++) {
         struct table *t = &a->tables[i];
-        uint64_t word = load_acquire(&t->state);
-        if (claim_kind(word) != TABLE_TAKING || claim_participant(word) == p->index ||
-            !is_idle(a, word) || is_named(a, claim_epoch(word) * TABLE_AREAS + i))
+        uint64_t word = seen->words[i];
+        if (word == 0 || claim_participant(word) == p->index || !is_idle(a, word) ||
+            is_named(a, claim_epoch(word) * TABLE_AREAS + i))
             continue;
-        if (change(t, word, punching)) {
+        if (change(t, word, punching)) { /* fails if somebody else did it: a word never repeats */
             empty_area(a, t, punching);
             taken = true;
         }
@@ -218,7 +231,8 @@ static bool finish_taking(const struct participant *p)
 
 bool table_take_idle(const struct participant *p)
 {
-    return begin_taking(p, true) && finish_taking(p);
+    struct takings seen;
+    return begin_taking(p, true, &seen) && finish_taking(p, &seen);
 }
 
 void table_reclaim(const struct participant *p)
@@ -226,6 +240,7 @@ void table_reclaim(const struct participant *p)
     const struct arena *a = p->arena;
     uint64_t punching = claim_word(TABLE_PUNCHING, p->index, 0);
     uint64_t safe = load_acquire(&a->sb->safe); /* pairs with epoch_poll [E5] */
+    struct takings seen;
     for (unsigned i = 0; i < TABLE_AREAS; i++) {
         struct table *t = &a->tables[i];
         uint64_t word = load_acquire(&t->state);
@@ -233,8 +248,8 @@ void table_reclaim(const struct participant *p)
             change(t, word, punching))
             empty_area(a, t, punching);
     }
-    if (begin_taking(p, false))
-        finish_taking(p);
+    if (begin_taking(p, false, &seen))
+        finish_taking(p, &seen);
 }
 
 /* The claimer is dead, so if no CLOSED word names its table now, none ever will. */
@@ -282,7 +297,7 @@ void table_return_tickets(const struct arena *a, struct tickets *held)
     if (held->count == 0)
         return;
     struct table *t = table_of(a, held->ref);
-    uint64_t word = load_acquire(&t->tickets);
+    uint64_t word = load_acquire(&t->tickets); /* no newer than the generation [T3] */
     while ((word & TICKETS_CLOSED) == 0 && table_ref(a, t) == held->ref) { /* in this order */
         if (cas_acq_rel(&t->tickets, &word, word + held->count))
             break;

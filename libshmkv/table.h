@@ -33,10 +33,10 @@
  *                                                   tickets.pml, test_table: tickets_*, torture_kv
  *
  *   INV-T3  A claimed table is never taken from who uses it.  Its claimer uses it in sections only,
- *           and at the beginning of each sees that it is CLAIMED still; the taker sets TAKING,
- *           fences all, and only then looks whether the claimer is in a section: as INV-S1.  What
- *           the claimer named in CLOSED is LIVE before its section ends.
- *                                                   test_resize: an_idle_claim_*
+ *           and at the beginning of each sees that it is CLAIMED still; who takes it has seen
+ *           TAKING, then fences all, and only then looks whether the claimer is in a section: as
+ *           INV-S1.  What the claimer named in CLOSED is LIVE before its section ends.
+ *               tickets.pml, test_resize: an_idle_claim_*, crash_resize: a_claim_*, only_what_*
  *
  * Death: CLAIMED(p), and TAKING(p), is given back by the reaper unless a CLOSED word names it;
  * tickets held by a dead participant are lost until the next resize.

@@ -21,6 +21,7 @@ struct scene {
     uint64_t from;  /* the root at the beginning */
     uint64_t outer; /* of a section that stays open */
     unsigned passed;
+    struct table *late; /* a claim that came later */
 };
 
 static char *numbered(unsigned i)
@@ -390,6 +391,44 @@ static void a_claim_that_is_used_meanwhile_lives(void **state)
     end(&s, "old");
 }
 
+/* The taker has fenced; now another claimer ends its section, and somebody begins to take its. */
+static void another_is_to_be_taken(void *arg)
+{
+    struct scene *s = arg;
+    uint64_t word = load_acquire(&s->late->state);
+    epoch_exit(&s->other.self, s->outer);
+    assert_int_equal(claim_kind(word), TABLE_CLAIMED);
+    store_seq_cst(&s->late->state,
+                  claim_word(TABLE_TAKING, s->other.self.index, claim_epoch(word)));
+    s->passed++;
+}
+
+/*
+ * What became TAKING behind the fence is left: its claimer may have begun a section before that, of
+ * which only the next fence tells.
+ */
+static void only_what_was_to_be_taken_before_the_fence_is_taken(void **state)
+{
+    struct scene s;
+    struct writer idle;
+    struct table *early = NULL;
+    begin(&s, state);
+    writer_begin(&idle, s.a, writers_process(state));
+    uint64_t outer = epoch_enter(&idle.self);
+    assert_int_equal(table_claim(&idle.self, 1024, &early), 0);
+    epoch_exit(&idle.self, outer);
+    s.outer = epoch_enter(&s.other.self);
+    assert_int_equal(table_claim(&s.other.self, 1024, &s.late), 0);
+    point_arm("table.fenced", 1, POINT_CALL, another_is_to_be_taken, &s);
+    assert_true(table_take_idle(&s.w.self));
+    assert_int_equal(load_acquire(&early->state), TABLE_FREE);
+    assert_int_equal(claim_kind(load_acquire(&s.late->state)), TABLE_TAKING);
+    assert_true(table_take_idle(&s.w.self)); /* with a fence of its own */
+    assert_int_equal(load_acquire(&s.late->state), TABLE_FREE);
+    writer_end(&idle);
+    end(&s, "old");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +440,7 @@ int main(void)
         FIXTURE(a_claimer_costs_one_area),
         FIXTURE(a_claim_is_not_taken_from_who_uses_it),
         FIXTURE(a_claim_that_is_used_meanwhile_lives),
+        FIXTURE(only_what_was_to_be_taken_before_the_fence_is_taken),
         FIXTURE(a_mover_brings_nothing_evicted_back),
     };
     return cmocka_run_group_tests_name("resize, overtaken", tests, NULL, NULL);

@@ -10,7 +10,9 @@
  * Labels and what they stand for: insert is publish() with table_ticket(), give_back is
  * table_return_tickets(), grow is get_prepared() with table_claim() and table_restamp_owner(), close
  * is close_tickets(), shown is show_next() with table_enliven(), then finish() with top_up() and
- * table_retire_old(); reaper is table_reap().  One step is one access to shared memory, but for a
+ * table_retire_old(); reaper is table_reap(); taker is table_take_idle(), which takes a claimed area
+ * back from who is in no section (INV-T3), and whose fence is modelled by its effect, too: what it
+ * then reads of `inside` is at least as new as that.  One step is one access to shared memory, but for a
  * load and the CAS that expects its value, where a failed CAS repeats the load at once; and all
  * slots of a table are moved in one step.  A grace period is modelled by its effect (grace.pml shows how):
  * limbo[a] names those who were in a section when area a was retired and are in it still.
@@ -33,13 +35,29 @@
  *   BREAK_R14_RETURN   tickets are given back without a look at the generation
  *   BREAK_R14_REAP     the reaper frees a dead grower's area though T's word names it
  *   BREAK_R14_CLAIMED  next is set while the area is CLAIMED, and the reaper looks at root only
+ *   BREAK_R14_FENCE    the taker's fence comes before it has seen TAKING
+ *   BREAK_R14_IDLE     the taker does not look whether the claimer is in a section
+ *   BREAK_R14_FORGET   the claimer does not look whether its area was taken
  *   HOLDS_R14_PREPARED a grower claims its area ahead of need and keeps it
+ *   HOLDS_R14_TAKING   the same, with a taker, and one round of the second worker
  *   HOLDS_R14_SIZES    tables of Q and of Q + 1 slots follow each other
  *   WITNESS_*          interesting states that the model must reach
  */
 #define WORKERS 2
 #define AREAS 3
 #define Q 2
+#if defined(BREAK_R14_FENCE) || defined(BREAK_R14_IDLE) || defined(BREAK_R14_FORGET) || \
+    defined(WITNESS_TAKEN)
+#define HOLDS_R14_TAKING
+#endif
+#ifdef HOLDS_R14_TAKING
+#define HOLDS_R14_PREPARED
+#endif
+#ifdef HOLDS_R14_TAKING
+#define SECOND_BEGINS 1 /* its first round is over */
+#else
+#define SECOND_BEGINS 0
+#endif
 #if defined(HOLDS_R14_PREPARED) || defined(HOLDS_R14_SIZES)
 #define ROUNDS 2 /* of each worker */
 #else
@@ -51,6 +69,7 @@
 #define CLAIMED 1
 #define LIVE 2
 #define LIMBO 3
+#define TAKING 4
 
 /* ---- shared memory ---- */
 
@@ -122,10 +141,22 @@ inline claim(me, i)
 #endif
 }
 
+#define IS_CLAIM(i) (kind[i] == CLAIMED || kind[i] == TAKING)
+#define IS_MINE(i) (IS_CLAIM(i) && claimer[i] == me)
+
+/* table_unclaim_owner(): harmless if it was taken away. */
+inline unclaim(i)
+{
+    if
+    :: IS_MINE(i) -> make_free(i)
+    :: else
+    fi
+}
+
 inline enliven(i, g)
 {
     if
-    :: kind[i] == CLAIMED && life[i] == (g) -> kind[i] = LIVE; claimer[i] = 0
+    :: IS_CLAIM(i) && life[i] == (g) -> kind[i] = LIVE; claimer[i] = 0
     :: else
     fi
 }
@@ -183,11 +214,11 @@ inline fill(i, g)
     WITHIN(i)
 }
 
-proctype worker(byte me) provided (!dead[me])
+proctype worker(byte me, rounds) provided (!dead[me])
 {
     byte t, g;                 /* a table: area and generation */
     byte x, n;                 /* the next one */
-    byte q, c, rounds;
+    byte q, c;
     byte have, have_a, have_g; /* tickets that it holds */
     byte mine = NONE;          /* the area that it has claimed */
     bit tp;
@@ -282,6 +313,12 @@ given:
 
 grow: /* resize_grow(), resize_prepare() */
     atomic {
+#if defined(HOLDS_R14_TAKING) && !defined(BREAK_R14_FORGET)
+        if
+        :: mine != NONE && !(kind[mine] == CLAIMED && claimer[mine] == me) -> mine = NONE
+        :: else
+        fi;
+#endif
         if
         :: closed[t] -> goto shown
         :: !closed[t] && mine == NONE ->
@@ -293,7 +330,14 @@ grow: /* resize_grow(), resize_prepare() */
             fi;
             claim(me, mine)
         :: !closed[t] && mine != NONE && life[mine] <= g -> /* prepared for an older root */
+#ifdef HOLDS_R14_TAKING
+            if
+            :: IS_MINE(mine) -> kind[mine] = CLAIMED; life[mine] = g + 1
+            :: else
+            fi;
+#else
             life[mine] = g + 1;
+#endif
             gen[mine] = g + 1
         :: !closed[t] && mine != NONE && life[mine] > g
         fi;
@@ -307,9 +351,9 @@ grow: /* resize_grow(), resize_prepare() */
 close: /* close_tickets() */
     atomic {
         if
-        :: closed[t] -> make_free(mine); mine = NONE; goto shown
+        :: closed[t] -> unclaim(mine); mine = NONE; goto shown
         :: !closed[t] && cap[mine] < BOUND(t, r[t]) -> /* too small */
-            make_free(mine); mine = NONE; leave(me); goto again
+            unclaim(mine); mine = NONE; leave(me); goto again
         :: else ->
             q = r[t]; tp = topped[t];
             B[mine] = BOUND(t, q);
@@ -389,7 +433,7 @@ done:
     finished++
 }
 
-#define CLAIMS(i) (kind[i] == CLAIMED && claimer[i] == 0)
+#define CLAIMS(i) (IS_CLAIM(i) && claimer[i] == 0)
 
 /*
  * table_reap() of worker 0 (the workers are alike), which is killed at any step while it claims an
@@ -401,13 +445,13 @@ proctype reaper()
 
     atomic { CLAIMS(0) || CLAIMS(1) || CLAIMS(2) -> dead[0] = 1 }
     do
-    :: atomic { i < AREAS && (kind[i] != CLAIMED || claimer[i] != 0) -> i++ }
-    :: i < AREAS && kind[i] == CLAIMED && claimer[i] == 0 ->
+    :: atomic { i < AREAS && !CLAIMS(i) -> i++ }
+    :: i < AREAS && CLAIMS(i) ->
         t = root_a;
         atomic {
             if
-            :: !(kind[i] == CLAIMED && claimer[i] == 0) /* others enlivened it */
-            :: kind[i] == CLAIMED && claimer[i] == 0 && NAMED -> kind[i] = LIVE
+            :: !CLAIMS(i) /* others enlivened it, or took it */
+            :: CLAIMS(i) && NAMED -> kind[i] = LIVE
             :: else -> make_free(i)
             fi;
             t = 0;
@@ -416,6 +460,59 @@ proctype reaper()
     :: i == AREAS -> break
     od;
     atomic { leave(0); i = 0 }
+}
+
+/*
+ * table_take_idle(), once, of any area.  Its first look, whether the claimer seems idle, only saves
+ * work.  w is what the fence shows of `inside`, or what was stored since: the look at `inside` may
+ * read either.
+ */
+proctype taker()
+{
+    byte i, t, g, w;
+
+#ifdef BREAK_R14_FENCE
+    atomic { w = INSIDE_NOW }
+#endif
+    atomic {
+        if
+        :: kind[0] == CLAIMED -> i = 0
+        :: kind[1] == CLAIMED -> i = 1
+        :: kind[2] == CLAIMED -> i = 2
+        fi;
+        g = life[i];
+        kind[i] = TAKING
+    }
+#ifndef BREAK_R14_FENCE
+    atomic { w = INSIDE_NOW }
+#endif
+    atomic {
+#ifndef BREAK_R14_IDLE
+        if
+        :: kind[i] == TAKING && life[i] == g && (w & (1 << claimer[i])) == 0
+        :: kind[i] == TAKING && life[i] == g && !inside[claimer[i]]
+        :: else -> goto left
+        fi;
+#endif
+        t = root_a
+    }
+    atomic { /* is_named() */
+        if
+        :: NAMED -> goto left
+        :: else
+        fi
+    }
+    atomic {
+        if
+        :: kind[i] == TAKING && life[i] == g -> make_free(i)
+#ifdef WITNESS_TAKEN
+            ; assert(false)
+#endif
+        :: else
+        fi
+    }
+left:
+    i = 0; t = 0; g = 0; w = 0
 }
 
 /* pan runs with -E since a killed process is no deadlock; nobody else may be stuck. */
@@ -446,9 +543,12 @@ init
         cap[0] = Q + 1;
 #endif
         r[0] = cap[0] - filled[0];
-        run worker(0);
-        run worker(1);
+        run worker(0, 0);
+        run worker(1, SECOND_BEGINS);
         run reaper();
+#ifdef HOLDS_R14_TAKING
+        run taker();
+#endif
         run watchdog()
     }
 }
