@@ -230,15 +230,17 @@ static void versions_run_over_into_the_next_epoch(void **state)
 
 /* ---- INV-I4 -------------------------------------------------------------------------------- */
 
-/* A key that a resize comes to late: each write moves two buckets, from the first one on. */
-static char *late_key(const struct arena *a, char *key, char first)
+/*
+ * A key that a resize comes to late: each write moves two buckets, from the first one on.  Those of
+ * different @tenth (5 to 9) of the table are not in each other's way.
+ */
+static char *late_key(const struct arena *a, char *key, unsigned tenth)
 {
     const struct table *t = table_of(a, table_root(a));
     unsigned i = 0;
     do {
-        snprintf(key, 16, "%c%u", first, i++);
-    } while (table_home(t, key_of(a, key).hash) < table_buckets(t) / 2 ||
-             table_home(t, key_of(a, key).hash) > table_buckets(t) - 10);
+        snprintf(key, 16, "%c%u", (char)('a' + tenth), i++);
+    } while (table_home(t, key_of(a, key).hash) / (table_buckets(t) / 10) != tenth);
     return key;
 }
 
@@ -250,11 +252,11 @@ static void old_table_first(void **state)
     char over[16], gone[16], kept[16], fresh[16];
     _Atomic uint64_t *slot;
     writer_begin(&w, a, writers_process(state));
-    writer_put(&w, late_key(a, over, 'o'), "old");
-    writer_put(&w, late_key(a, gone, 'g'), "old");
-    writer_put(&w, late_key(a, kept, 'k'), "old");
+    writer_put(&w, late_key(a, over, 5), "old");
+    writer_put(&w, late_key(a, gone, 6), "old");
+    writer_put(&w, late_key(a, kept, 7), "old");
     uint64_t from = table_root(a);
-    struct index_key k = key_of(a, late_key(a, fresh, 'f'));
+    struct index_key k = key_of(a, late_key(a, fresh, 8));
     const _Atomic uint64_t *home =
         table_bucket(a, table_of(a, from), table_home(table_of(a, from), k.hash)) +
         table_first_slot(table_of(a, from), k.hash);

@@ -7,7 +7,24 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "audit.h"
+
 #define DEFAULT_SIZE (64u << 20)
+
+/*
+ * Where keys go depends on the store's seed, which is random: it is printed, and that of a test
+ * that failed can be given to it again.  Nobody has hashed anything with the first one yet.
+ */
+static void seed(struct fixture *f)
+{
+    const char *given = getenv("SHMKV_TEST_SEED");
+    struct arena *a = (struct arena *)(uintptr_t)audit_arena(f->db);
+    if (given != NULL) {
+        a->sb->hash_seed = strtoull(given, NULL, 0);
+        hash_init(&a->hash_secret, a->sb->hash_seed);
+    }
+    print_message("# %s: SHMKV_TEST_SEED=0x%llx\n", f->name, (unsigned long long)a->sb->hash_seed);
+}
 
 void fixture_begin(struct fixture *f, const struct shmkv_options *opt)
 {
@@ -17,6 +34,7 @@ void fixture_begin(struct fixture *f, const struct shmkv_options *opt)
     o.flags |= SHMKV_CREATE | SHMKV_EXCLUSIVE;
     if (shmkv_open(f->name, &o, &f->db) != 0)
         fail_msg("open %s: %s", f->name, shmkv_last_error());
+    seed(f);
 }
 
 void fixture_end(struct fixture *f)

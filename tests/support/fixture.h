@@ -3,7 +3,8 @@
  * fixture.h - a store of a test's own, and short names for what tests do with it.
  *
  * For cmocka: FIXTURE(test) opens a store of 64 MiB without a keeper before the test and removes it
- * after it; FIXTURE_WITH() takes the options of another one.
+ * after it; FIXTURE_WITH() takes the options of another one.  Each prints the seed of its hashes;
+ * with that in SHMKV_TEST_SEED all stores of a run have it.
  */
 #ifndef TEST_FIXTURE_H
 #define TEST_FIXTURE_H
