@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* checkpoint.c - see checkpoint.h. */
-#include "checkpoint.h"
+#include "checkpoint_parts.h"
 
 #include <stdlib.h>
 
@@ -12,174 +12,56 @@
 #define ROUNDS 8u
 #define REST_BYTES (1ull << 20) /* so little is copied within the cut's section at once */
 
-/* A segment as it was seen. */
-struct piece {
-    uint64_t id, incarnation, birth;
-    uint64_t end;   /* bytes of it that belong to the cut */
-    uint64_t from;  /* of these, what is in the image already */
-    uint64_t stash; /* where the others are in the stash, from the page that holds `from` on */
-};
+/* ---- copying ahead ------------------------------------------------------------------------- */
 
-/* One checkpoint under way. */
-struct work {
-    struct image *im;
-    const struct participant *p;
-    const struct arena *a;
-    struct piece *pieces;
-    uint64_t count;
-    uint64_t *ends; /* by segment: end of an undecided record that was published; 0: none */
-    char *stash;    /* private copies, whole pages */
-    uint64_t stash_bytes, stash_room;
-};
-
-static uint64_t page_down(uint64_t n)
+/* What there is of a segment or run, which may be reused as soon as this returns. */
+static bool look_ahead(const struct checkpoint_work *w, uint64_t id, struct checkpoint_piece *piece)
 {
-    return n & ~(uint64_t)(PAGE_BYTES - 1);
+    uint64_t outer = epoch_enter(w->p);
+    bool listed = checkpoint_piece_read(w, id, piece) &&
+                  claim_kind(load_acquire(&segment_at(w->a, id)->state)) != SEGMENT_LIMBO;
+    piece->end = listed ? checkpoint_piece_used(w, piece) : 0;
+    bool same = listed && checkpoint_piece_same(w, piece);
+    epoch_exit(w->p, outer);
+    return same && piece->end != 0;
 }
 
-/* Does a segment in this state hold records that nobody will overwrite while our section lasts? */
-static bool is_listed(const struct participant *p, uint64_t word)
+/* Private copies of what is new in it, if it still lives; else its end is 0. */
+static int stash_ahead(struct checkpoint_work *w, struct checkpoint_piece *piece)
 {
-    switch (claim_kind(word)) {
-    case SEGMENT_HOLE:
-    case SEGMENT_FREE:
-    case SEGMENT_PUNCHING:
-    case SEGMENT_OPENING:
-        return false;
-    case SEGMENT_LIMBO:
-        return claim_epoch(word) >= load_relaxed(&p->entry->reading); /* own word */
-    default:
-        return true;
-    }
-}
-
-static bool read_state(const struct work *w, uint64_t id, struct piece *piece)
-{
-    const struct segment *s = segment_at(w->a, id);
-    /* acquire: what the opener stored, and the records below `used` [L1] */
-    if (!is_listed(w->p, load_acquire(&s->state)))
-        return false;
-    *piece = (struct piece){.id = id, .incarnation = load_acquire(&s->incarnation)}; /* [L4] */
-    piece->birth = load_relaxed(&s->birth); /* relaxed: of this life or a later one, see is_same */
-    return true;
-}
-
-/*
- * Was all that was read of the piece of one life?  After the reads.  Its cleaner may have loaded G
- * before our section began, and retired it only now: then our section does not hold it.
- */
-static bool is_same(const struct work *w, const struct piece *piece)
-{
-    const struct segment *s = segment_at(w->a, piece->id);
-    fence_seq_cst(); /* what was copied was loaded before; pairs with begin_life [L4] */
-    return is_listed(w->p, load_acquire(&s->state)) &&
-           load_acquire(&s->incarnation) == piece->incarnation;
-}
-
-static uint64_t read_used(const struct work *w, uint64_t id)
-{
-    uint64_t used = load_acquire(&segment_at(w->a, id)->used); /* [L1] */
-    return min_u64(used, w->a->segment_mask + 1);              /* R3 */
-}
-
-/* ---- private copies ------------------------------------------------------------------------ */
-
-/* Where the next @bytes go; NULL: no memory. */
-static char *grow_stash(struct work *w, uint64_t bytes)
-{
-    if (w->stash == NULL || w->stash_bytes + bytes > w->stash_room) {
-        uint64_t room = max_u64(2 * w->stash_room, w->stash_bytes + bytes);
-        char *larger = realloc(w->stash, room);
-        if (larger == NULL)
-            return NULL;
-        w->stash = larger;
-        w->stash_room = room;
-    }
-    return w->stash + w->stash_bytes;
-}
-
-/* Inside a section in which the piece was seen: copy what the image lacks. */
-static int stash_piece(struct work *w, struct piece *piece)
-{
-    uint64_t first = page_down(piece->from);
-    uint64_t bytes = piece->end - first, room = align_up(bytes, PAGE_BYTES);
-    char *to = grow_stash(w, room);
-    if (to == NULL)
-        return error_set(SHMKV_ESYSTEM, "%s: no memory for another %llu bytes of a checkpoint",
-                         w->a->name, (unsigned long long)room);
-    memcpy(to, arena_at(w->a, arena_segment_start(w->a, piece->id) + first), bytes);
-    memset(to + bytes, 0, room - bytes);
-    piece->stash = w->stash_bytes;
-    w->stash_bytes += room;
-    return 0;
-}
-
-static int verify_piece(const struct work *w, const struct piece *piece)
-{
-    const char *base = w->stash + piece->stash - page_down(piece->from);
-    uint64_t seed = record_seed(piece->id, piece->incarnation);
-    for (uint64_t at = piece->from; at < piece->end;) {
-        const struct record *r = (const void *)(base + at);
-        if (!record_valid(r, piece->end - at, seed))
-            return error_set(SHMKV_ECORRUPT,
-                             "%s: memory was written over: segment %llu, offset %llu holds no "
-                             "sound record, so it is not written to the image, whose last "
-                             "checkpoint stands; shmkv check lists the damage",
-                             w->a->name, (unsigned long long)piece->id, (unsigned long long)at);
-        at += record_size(r);
-    }
-    return 0;
-}
-
-/* Outside of sections: the disk may be slow. */
-static int write_piece(struct work *w, const struct piece *piece)
-{
-    if (piece->end <= piece->from)
-        return 0;
-    int rc = verify_piece(w, piece);
-    if (rc == 0)
-        rc = image_write(w->im, piece->id, w->stash + piece->stash, page_down(piece->from),
-                         piece->end);
-    POINT("checkpoint.written");
+    struct checkpoint_piece now;
+    int rc = 0;
+    uint64_t outer = epoch_enter(w->p);
+    bool listed = checkpoint_piece_read(w, piece->id, &now) &&
+                  now.incarnation == piece->incarnation && now.span == piece->span;
+    piece->end = listed ? checkpoint_piece_used(w, piece) : 0;
+    if (piece->end > piece->from)
+        rc = checkpoint_piece_stash(w, piece);
+    if (!checkpoint_piece_same(w, piece))
+        piece->end = 0;
+    epoch_exit(w->p, outer);
     return rc;
 }
 
-/* ---- copying ahead ------------------------------------------------------------------------- */
-
-/* What is new in one segment; *@copied grows by it. */
-static int copy_ahead(struct work *w, uint64_t id, uint64_t *copied)
+/* What is new in one segment or run; *@copied grows by it. */
+static int copy_ahead(struct checkpoint_work *w, uint64_t id, uint64_t *copied)
 {
-    struct piece piece;
-    uint64_t outer = epoch_enter(w->p);
-    bool listed = read_state(w, id, &piece) &&
-                  claim_kind(load_acquire(&segment_at(w->a, id)->state)) != SEGMENT_LIMBO;
-    epoch_exit(w->p, outer);
-    if (!listed)
+    struct checkpoint_piece piece;
+    if (!look_ahead(w, id, &piece))
         return 0;
-    uint64_t incarnation = piece.incarnation;
-    uint64_t from;
-    int rc = image_reserve(w->im, id, incarnation, &from);
-    if (rc != 0)
-        return rc;
     w->stash_bytes = 0;
-    outer = epoch_enter(w->p);
-    listed = read_state(w, id, &piece) && piece.incarnation == incarnation;
-    piece.from = from;
-    piece.end = listed ? read_used(w, id) : 0;
-    if (piece.end > from)
-        rc = stash_piece(w, &piece);
-    if (!is_same(w, &piece))
-        piece.end = 0;
-    epoch_exit(w->p, outer);
-    if (rc == 0 && piece.end > from) {
-        *copied += piece.end - from;
-        rc = write_piece(w, &piece);
+    int rc = checkpoint_piece_reserve(w, &piece);
+    if (rc == 0)
+        rc = stash_ahead(w, &piece);
+    if (rc == 0 && piece.end > piece.from) {
+        *copied += piece.end - piece.from;
+        rc = checkpoint_piece_write(w, &piece);
     }
     return rc;
 }
 
 /* In rounds, as long as each leaves much less than the one before. */
-static int copy_all_ahead(struct work *w)
+static int copy_all_ahead(struct checkpoint_work *w)
 {
     uint64_t before = UINT64_MAX;
     for (unsigned round = 0; round < ROUNDS; round++) {
@@ -208,26 +90,38 @@ static uint64_t end_epoch(const struct arena *a)
     return e;
 }
 
+/* How far a record that begins there may reach: a run's goes through all of its segments. */
+static uint64_t room_at(const struct arena *a, uint64_t at)
+{
+    uint64_t id = arena_segment_of(a, at);
+    uint64_t span = at == arena_segment_start(a, id) ? segment_span(a, id) : 1;
+    return arena_segment_start(a, id + span) - at;
+}
+
 /*
  * A live writer's record in flight (R10).  It may be given up and written over at any moment, so
  * what counts is a private copy, and that the record is still the same when its slot was looked up.
+ * 1: it was published, 0: it was not, or a code; *@size: of it.
  */
-static bool was_published(struct work *w, uint64_t at, uint64_t *size)
+static int was_published(struct checkpoint_work *w, uint64_t at, uint64_t *size)
 {
     const struct arena *a = w->a;
-    uint64_t id = arena_segment_of(a, at);
-    uint64_t room = arena_segment_start(a, id + 1) - at;
+    uint64_t id = arena_segment_of(a, at), room = room_at(a, at);
     const struct record *r = arena_at(a, at);
     struct record head;
     memcpy(&head, r, sizeof(head));
     *size = record_size(&head);
     if (room < sizeof(head) || *size > room)
-        return false;
-    struct record *copy = (void *)w->stash; /* room for a segment, see checkpoint_make() */
+        return 0;
+    w->stash_bytes = 0;
+    struct record *copy = (void *)checkpoint_piece_room(w, *size);
+    if (copy == NULL)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for a record of %llu bytes", a->name,
+                         (unsigned long long)*size);
     memcpy(copy, r, *size);
     uint64_t seed = record_seed(id, load_relaxed(&segment_at(a, id)->incarnation));
     if (!record_valid(copy, *size, seed) || record_size(copy) != *size)
-        return false;
+        return 0;
     POINT("checkpoint.deciding");
     struct index_key k = {.data = record_key(copy), .size = copy->klen};
     k.hash = hash_key(k.data, k.size, &a->hash_secret);
@@ -237,73 +131,87 @@ static bool was_published(struct work *w, uint64_t at, uint64_t *size)
     uint32_t state = load_acquire(&r->state);
     memcpy(&head, r, sizeof(head));
     if (head.crc != copy->crc || head.version != copy->version)
-        return false;
+        return 0;
     return current || (state & RECORD_PUBLISHED) != 0;
 }
 
-static void look_at_inflight(struct work *w, const struct participant_entry *entry)
+static int look_at_inflight(struct checkpoint_work *w, const struct participant_entry *entry)
 {
     uint64_t at = load_acquire(&entry->inflight); /* pairs with index.c, inflight [I3] */
     uint64_t size;
     if (at == 0 || !index_in_log(w->a, at))
-        return;
+        return 0;
     uint64_t id = arena_segment_of(w->a, at);
     uint64_t offset = at - arena_segment_start(w->a, id);
-    if (offset >= read_used(w, id) && was_published(w, at, &size))
+    if (offset < load_acquire(&segment_at(w->a, id)->used)) /* [L1] */
+        return 0;
+    int rc = was_published(w, at, &size);
+    if (rc == 1)
         w->ends[id] = max_u64(w->ends[id], offset + size);
+    return rc < 0 ? rc : 0;
 }
 
-static void decide_all(struct work *w)
+static int decide_all(struct checkpoint_work *w)
 {
     uint32_t high = load_acquire(&w->a->sync->participant_high);
-    for (uint32_t i = 0; i < high; i++)
-        look_at_inflight(w, &w->a->participants[i]);
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < high; i++)
+        rc = look_at_inflight(w, &w->a->participants[i]);
+    return rc;
 }
 
-/* All states, then all `used`. */
-static void list_pieces(struct work *w)
+/*
+ * All states, then all `used`.  Behind the head of a run come its others.  Where the head is not
+ * what it was any more, since its life ended in our section, they were free in it at some time, so
+ * what stands there now was put behind the cut, or moved from what is listed: no loss either.
+ */
+static void list_pieces(struct checkpoint_work *w)
 {
     w->count = 0;
-    for (uint64_t id = 0, n = load_acquire(&w->a->sb->segment_high); id < n; id++) {
-        w->count += read_state(w, id, &w->pieces[w->count]);
+    for (uint64_t id = 0, n = load_acquire(&w->a->sb->segment_high), span; id < n; id += span) {
+        struct checkpoint_piece *piece = &w->pieces[w->count];
+        bool listed = checkpoint_piece_read(w, id, piece);
+        span = listed ? piece->span : 1;
+        w->count += listed;
         POINT("checkpoint.state");
     }
     for (uint64_t i = 0; i < w->count; i++) {
-        struct piece *piece = &w->pieces[i];
-        piece->end = max_u64(read_used(w, piece->id), w->ends[piece->id]);
+        struct checkpoint_piece *piece = &w->pieces[i];
+        piece->end = max_u64(checkpoint_piece_used(w, piece), w->ends[piece->id]);
         POINT("checkpoint.used");
     }
 }
 
-static int stash_rest(struct work *w)
+static int stash_rest(struct checkpoint_work *w)
 {
     w->stash_bytes = 0;
     for (uint64_t i = 0; i < w->count; i++) {
-        struct piece *piece = &w->pieces[i];
+        struct checkpoint_piece *piece = &w->pieces[i];
         if (piece->end == 0)
             continue;
-        int rc = image_reserve(w->im, piece->id, piece->incarnation, &piece->from);
+        int rc = checkpoint_piece_reserve(w, piece);
         if (rc == 0 && piece->end > piece->from)
-            rc = stash_piece(w, piece);
+            rc = checkpoint_piece_stash(w, piece);
         if (rc != 0)
             return rc;
-        if (!is_same(w, piece))
+        if (!checkpoint_piece_same(w, piece))
             piece->end = 0; /* what was current there moved before the cut [INV-K3] */
     }
     return 0;
 }
 
-static int cut(struct work *w, uint64_t *epoch)
+static int cut(struct checkpoint_work *w, uint64_t *epoch)
 {
     int rc;
     uint64_t outer = epoch_enter(w->p);
     *epoch = end_epoch(w->a);
     POINT("checkpoint.epoch");
     if (epoch_fence_all(w->a)) { /* [E3] */
-        decide_all(w);
+        rc = decide_all(w);
         POINT("checkpoint.decided");
         list_pieces(w);
-        rc = stash_rest(w);
+        if (rc == 0)
+            rc = stash_rest(w);
     } else {
         rc = error_set(SHMKV_ENOTSUP,
                        "%s: a checkpoint needs membarrier(2), which this process may not call",
@@ -316,22 +224,26 @@ static int cut(struct work *w, uint64_t *epoch)
 
 /* ---- commit -------------------------------------------------------------------------------- */
 
-static int write_rest(struct work *w, struct image_item *items, size_t *n)
+static int write_rest(struct checkpoint_work *w, struct image_item *items, size_t *n)
 {
     *n = 0;
     for (uint64_t i = 0; i < w->count; i++) {
-        const struct piece *piece = &w->pieces[i];
-        int rc = write_piece(w, piece);
+        const struct checkpoint_piece *piece = &w->pieces[i];
+        int rc = checkpoint_piece_write(w, piece);
         if (rc != 0)
             return rc;
-        if (piece->end == 0)
-            continue;
-        items[(*n)++] = (struct image_item){.segment = piece->id,
-                                            .incarnation = piece->incarnation,
-                                            .birth = piece->birth,
-                                            .bytes = piece->end};
+        if (piece->end != 0)
+            checkpoint_piece_list(w, piece, items, n);
     }
     return 0;
+}
+
+static uint64_t count_segments(const struct checkpoint_work *w)
+{
+    uint64_t n = 0;
+    for (uint64_t i = 0; i < w->count; i++)
+        n += w->pieces[i].end != 0 ? w->pieces[i].span : 0;
+    return n;
 }
 
 static struct image_cut describe(const struct arena *a, uint64_t epoch, uint32_t flags)
@@ -349,10 +261,10 @@ static struct image_cut describe(const struct arena *a, uint64_t epoch, uint32_t
     };
 }
 
-static int commit(struct work *w, uint64_t epoch, uint32_t flags)
+static int commit(struct checkpoint_work *w, uint64_t epoch, uint32_t flags)
 {
     size_t n = 0;
-    struct image_item *items = calloc(w->count + 1, sizeof(*items));
+    struct image_item *items = calloc(count_segments(w) + 1, sizeof(*items));
     if (items == NULL)
         return error_set(SHMKV_ESYSTEM, "%s: no memory for a list of segments", w->a->name);
     struct image_cut about = describe(w->a, epoch, flags);
@@ -368,11 +280,10 @@ static int commit(struct work *w, uint64_t epoch, uint32_t flags)
 int checkpoint_make(struct image *im, const struct participant *p, uint32_t flags, uint64_t *epoch)
 {
     const struct arena *a = p->arena;
-    struct work w = {.im = im, .p = p, .a = a};
+    struct checkpoint_work w = {.im = im, .p = p, .a = a};
     w.pieces = malloc(a->sb->segment_count * sizeof(*w.pieces)); /* no zeros: there may be many */
     w.ends = calloc(a->sb->segment_count, sizeof(*w.ends));
-    /* A record in flight is decided on a copy in the stash: without one it could not be told. */
-    if (w.pieces == NULL || w.ends == NULL || grow_stash(&w, a->segment_mask + 1) == NULL) {
+    if (w.pieces == NULL || w.ends == NULL) {
         free(w.pieces);
         free(w.ends);
         return error_set(SHMKV_ESYSTEM, "%s: no memory for a checkpoint", a->name);
@@ -402,6 +313,8 @@ uint64_t checkpoint_pending(const struct image *im, const struct arena *a)
         const struct image_entry *e = image_listed(im, id);
         uint64_t used = load_relaxed(&s->used); /* relaxed, both: a figure that steers */
         uint64_t listed = load_relaxed(&s->incarnation) == e->incarnation ? e->bytes : 0;
+        if (listed != 0 && (e->flags & IMAGE_RUN_HEAD) != 0)
+            listed = used; /* a run's record is listed whole */
         bytes += used - min_u64(used, listed);
     }
     return bytes;

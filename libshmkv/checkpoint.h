@@ -13,11 +13,11 @@
  *                    the rest -> private memory; end of section
  *
  * What is listed: every segment that is neither HOLE, FREE nor PUNCHING, those in LIMBO(e) too if e
- * is not below the section's epoch.  Such segments are not reused before the section ends; but one
- * that is CLEANING may yet go to LIMBO(e) with an e that its cleaner loaded before the section was
- * entered.  All that was current in it had moved by then, so it is looked at again when it was
- * copied, and left out if it is not listed any more, or lives anew.  Recovery drops records of an
- * epoch > E that came along.
+ * is not below the section's epoch; and every run whose head is that.  Such segments are not reused
+ * before the section ends; but one that is CLEANING, or a run, may yet go to LIMBO(e) with an e
+ * that was loaded before the section was entered.  All that was current in it had moved, or was
+ * superseded, by then, so it is looked at again when it was copied, and left out if it is not
+ * listed any more, or lives anew.  Recovery drops records of an epoch > E that came along.
  *
  *   INV-K1  A write that was acknowledged before the cut began is in it: it was decided, so `used`
  *           or the look at `inflight` covers it, and its epoch is <= E.
@@ -29,6 +29,7 @@
  *   INV-K4  Each record is verified in the private copy that is written; a bad one ends the
  *           checkpoint, since an image that holds it would not open.
  *                                                                   crash_durable: a_stray_write*
+ *   INV-K5  A run is listed whole or not at all.                        test_run_image, crash_cut
  *
  * The disk is never waited for inside a section, so a slow one holds no memory back; the price is
  * private memory for what was written during the last round of copying ahead.

@@ -303,10 +303,12 @@ static int need_ticket(struct writer *w, const struct place *at)
 /*
  * R18, where there is an image: a put into an EMPTY is the FIRST of its key, a tombstone tells
  * which FIRST record it supersedes.  Its segment stays as it is as long as we are in our section.
+ * @body: of what stands at @l->at, as record_write() returned it.
  */
-static NOINLINE void seal_for_image(const struct arena *a, const struct place *at, struct record *r,
-                                    uint64_t version, uint64_t seed)
+static NOINLINE void seal_for_image(const struct arena *a, const struct place *at,
+                                    const struct append *l, uint32_t body, uint64_t version)
 {
+    struct record *r = arena_at(a, l->at);
     if (r->type == RECORD_TOMBSTONE && r->vlen == sizeof(struct record_origin)) {
         struct record_origin origin = record_no_origin;
         if (at->old != NULL && at->old->type == RECORD_PAIR &&
@@ -315,8 +317,9 @@ static NOINLINE void seal_for_image(const struct arena *a, const struct place *a
             origin.incarnation = load_relaxed(&segment_at(a, origin.segment)->incarnation);
         }
         memcpy((void *)(uintptr_t)record_value(r), &origin, sizeof(origin));
+        body = record_check_body(r);
     }
-    record_seal(r, record_check_body(r), version, seed);
+    record_seal(r, body, version, l->seed);
     record_set_marks(r, at->old == NULL ? RECORD_FIRST : 0);
 }
 
@@ -347,7 +350,7 @@ static int publish(struct writer *w, struct append *l, struct index_change *c, s
             return rc;
         c->version = choose_version(a, at.old);
         if (unlikely(a->imaged))
-            seal_for_image(a, &at, r, c->version, l->seed);
+            seal_for_image(a, &at, l, body, c->version);
         else
             record_seal(r, body, c->version, l->seed);
         store_release(&p->entry->inflight, l->at); /* the record is whole; pairs with reap [I3] */

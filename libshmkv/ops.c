@@ -21,15 +21,10 @@ int ops_check_key(const void *key, size_t klen)
     return 0;
 }
 
-/*
- * The largest record that may be put.  A segment's place in an image holds one segment, so there is
- * no run in a store that has one, not for a tombstone either.
- */
+/* The largest record that may be put: any key, at least, and its tombstone. */
 static uint64_t largest_record(const struct arena *a)
 {
-    if (a->imaged)
-        return a->segment_mask + 1 - a->tombstone_bytes;
-    return max_u64(run_largest(a), record_bytes(SHMKV_KEY_MAX, 0, true)); /* any key, at least */
+    return max_u64(run_largest(a), record_bytes(SHMKV_KEY_MAX, a->tombstone_bytes, true));
 }
 
 int ops_check_size(const struct arena *a, size_t klen, size_t vlen)
@@ -41,9 +36,8 @@ int ops_check_size(const struct arena *a, size_t klen, size_t vlen)
         return 0;
     return error_set(SHMKV_ETOOBIG,
                      "%s: a value of %zu bytes is too large: this store takes at most %llu with "
-                     "this key%s; make a store with a larger size",
-                     a->name, vlen, (unsigned long long)most,
-                     a->imaged ? "" : ", a quarter of its size");
+                     "this key, a quarter of its size; make a store with a larger size",
+                     a->name, vlen, (unsigned long long)most);
 }
 
 uint64_t ops_expiry(const struct store *s, uint64_t ttl_ms)

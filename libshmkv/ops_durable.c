@@ -67,28 +67,12 @@ int shmkv_checkpoint(struct shmkv *db)
 /* ---- backup -------------------------------------------------------------------------------- */
 
 /* Every record that the image lists is whole: what an opening would find. */
-static int verify_copy(const struct image *im)
+static int verify_copy(const char *path)
 {
-    uint64_t size = im->super.segment_bytes;
-    char *segment = malloc(size);
-    if (segment == NULL)
-        return error_set(SHMKV_ESYSTEM, "%s: no memory to read a backup again", im->file.path);
-    int rc = 0;
-    for (uint64_t id = 0; rc == 0 && id < im->super.segment_count; id++) {
-        const struct image_entry *e = image_listed(im, id);
-        uint64_t seed = record_seed(id, e->incarnation);
-        if (e->bytes != 0)
-            rc = image_read(im, e->slot, segment, 0, e->bytes);
-        for (uint64_t at = 0; rc == 0 && at < e->bytes;) {
-            const struct record *r = (const void *)(segment + at);
-            if (!record_valid(r, e->bytes - at, seed))
-                rc = error_set(SHMKV_ECORRUPT, "%s: was not read back as it was written",
-                               im->file.path);
-            at += record_size(r);
-        }
-    }
-    free(segment);
-    return rc;
+    struct image_sink sink = {.findings = 0};
+    int rc = verify_image(path, &sink);
+    return rc != SHMKV_ECORRUPT ? rc
+                                : error_set(rc, "%s: was not read back as it was written", path);
 }
 
 static int write_copy(struct context *c, const char *path)
@@ -108,14 +92,7 @@ static int write_copy(struct context *c, const char *path)
     image_set_generation(&im, sb->generation);
     rc = checkpoint_make(&im, &c->writer.self, IMAGE_CLEAN, &epoch);
     image_close(&im);
-    if (rc != 0)
-        return rc;
-    rc = image_open(&im, path, true);
-    if (rc != 0)
-        return rc;
-    rc = verify_copy(&im);
-    image_close(&im);
-    return rc;
+    return rc != 0 ? rc : verify_copy(path);
 }
 
 /* Under another name until it is whole: a death leaves no image that opens and lacks everything. */

@@ -13,6 +13,7 @@
 #include "stats.h"
 
 #define THREADS_MOST 16u
+#define STAMP_MASK ((1ull << CLAIM_EPOCH_BITS) - 1)
 #define BYTES_PER_KEY 96u /* where the image does not say how many keys there are */
 
 /* ---- threads ------------------------------------------------------------------------------- */
@@ -177,17 +178,35 @@ static int rewrite_dirty(struct recovery *v)
 
 /* ---- the end ------------------------------------------------------------------------------- */
 
-static void set_states(const struct recovery *v)
+/* The states of what begins at @id, a segment or a run; returns how many segments that are. */
+static uint64_t set_state(const struct recovery *v, uint64_t id)
 {
     const struct arena *a = v->a;
-    for (uint64_t id = 0; id < v->segments; id++) {
-        struct segment *s = segment_at(a, id);
-        if (load_relaxed(&s->taken) == 0) /* relaxed, all: shown by arena_ready() */
-            continue;
-        max_seq_cst(&a->sb->segment_high, id + 1);
+    struct segment *s = segment_at(a, id);
+    uint64_t bytes, n = recover_load_run(v, id, &bytes);
+    uint64_t x = load_relaxed(&s->incarnation); /* relaxed, all: shown by arena_ready() */
+    if (load_relaxed(&s->used) == 0)            /* a run that was dropped is freed one by one */
+        n = 1;
+    if (load_relaxed(&s->taken) == 0)
+        return n;
+    max_seq_cst(&a->sb->segment_high, id + n);
+    if (n == 1) {
         bool empty = load_relaxed(&s->used) == 0;
         store_relaxed(&s->state, claim_word(empty ? SEGMENT_FREE : SEGMENT_SEALED, 0, 0));
+        return n;
     }
+    store_relaxed(&s->used, bytes);
+    store_relaxed(&s->run, n);
+    store_relaxed(&s->state, claim_word(SEGMENT_RUN_HEAD, 0, x));
+    for (uint64_t i = id + 1; i < id + n; i++)
+        store_relaxed(&segment_at(a, i)->state, claim_word(SEGMENT_RUN_REST, 0, x));
+    return n;
+}
+
+static void set_states(const struct recovery *v)
+{
+    for (uint64_t id = 0; id < v->segments;)
+        id += set_state(v, id);
 }
 
 static void set_clock(const struct recovery *v)
@@ -202,14 +221,17 @@ static uint64_t list(const struct recovery *v, struct image_item *items)
     uint64_t n = 0;
     for (uint64_t id = 0; id < v->segments; id++) {
         const struct segment *s = segment_at(v->a, id);
-        if (load_relaxed(&s->used) == 0) /* relaxed, all: nobody else is there */
+        const struct image_entry *e = image_listed(v->im, id);
+        unsigned kind = claim_kind(load_relaxed(&s->state)); /* relaxed, all: nobody is there */
+        bool run = kind == SEGMENT_RUN_HEAD || kind == SEGMENT_RUN_REST;
+        if (!run && kind != SEGMENT_SEALED)
             continue;
         items[n++] = (struct image_item){
             .segment = id,
             .incarnation = load_relaxed(&s->incarnation),
             .birth = load_relaxed(&s->birth),
-            .bytes = load_relaxed(&s->used),
-            .flags = image_listed(v->im, id)->flags,
+            .bytes = run ? e->bytes : load_relaxed(&s->used),
+            .flags = run ? e->flags : 0,
         };
     }
     return n;
@@ -270,8 +292,13 @@ static int check_geometry(const struct recovery *v)
 static int recover(struct recovery *v, struct recover_worker *total)
 {
     int rc = check_geometry(v);
-    for (uint64_t id = 0; id < v->segments; id++)
+    uint64_t stamp = 0;
+    for (uint64_t id = 0; id < v->segments; id++) {
         v->bytes += image_listed(v->im, id)->bytes;
+        stamp = max_u64(stamp, image_listed(v->im, id)->incarnation & STAMP_MASK);
+    }
+    /* States of runs hold theirs, and no two may be the same; relaxed: nobody else is there. */
+    store_relaxed(&v->a->sb->incarnations, stamp);
     if (rc == 0)
         rc = load_all(v, total);
     if (rc == 0)

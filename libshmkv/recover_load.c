@@ -24,18 +24,25 @@ struct load {
     char *base;
 };
 
+/* Is segment @id listed as one in which the run goes on that fills the one before? */
+static bool goes_on(const struct recovery *v, uint64_t id)
+{
+    const struct image_entry *e = image_listed(v->im, id);
+    if (id == 0 || e->bytes == 0 || (e->flags & IMAGE_RUN_REST) == 0)
+        return false;
+    const struct image_entry *before = image_listed(v->im, id - 1);
+    return before->flags != 0 && before->bytes == v->a->segment_mask + 1 &&
+           before->incarnation == e->incarnation;
+}
+
 uint64_t recover_load_run(const struct recovery *v, uint64_t id, uint64_t *bytes)
 {
     uint64_t n = 1;
     *bytes = image_listed(v->im, id)->bytes;
     if ((image_listed(v->im, id)->flags & IMAGE_RUN_HEAD) == 0)
         return n;
-    for (; id + n < v->segments; n++) {
-        const struct image_entry *e = image_listed(v->im, id + n);
-        if (e->bytes == 0 || (e->flags & IMAGE_RUN_REST) == 0)
-            break;
-        *bytes += e->bytes;
-    }
+    while (id + n < v->segments && goes_on(v, id + n))
+        *bytes += image_listed(v->im, id + n++)->bytes;
     return n;
 }
 
@@ -116,8 +123,9 @@ static int load_bytes(struct recover_worker *w, const struct load *l)
 {
     uint64_t walked = 0;
     int rc = 0;
-    for (uint64_t at = 0; rc == 0 && at < l->bytes; at += STEP) {
-        uint64_t n = min_u64(STEP, l->bytes - at);
+    uint64_t step = min_u64(STEP, w->v->a->segment_mask + 1); /* a run's are apart in the file */
+    for (uint64_t at = 0; rc == 0 && at < l->bytes; at += step) {
+        uint64_t n = min_u64(step, l->bytes - at);
         if (w->v->reading)
             rc = read_step(w, l, at, n);
         if (rc == 0)
@@ -139,6 +147,13 @@ static void describe(const struct recovery *v, uint64_t id, uint64_t n)
     }
 }
 
+/* A run holds one record, which begins in its first segment and ends in its last. */
+static bool is_run_whole(const struct recovery *v, const struct load *l, uint64_t n)
+{
+    const struct record *r = (const void *)l->base;
+    return n > 1 && l->bytes > (n - 1) << v->a->segment_shift && record_size(r) == l->bytes;
+}
+
 static int load_segment(struct recover_worker *w, uint64_t id)
 {
     struct recovery *v = w->v;
@@ -146,15 +161,13 @@ static int load_segment(struct recover_worker *w, uint64_t id)
     struct load l = {.id = id, .seed = record_seed(id, e->incarnation)};
     if (e->bytes == 0)
         return 0;
-    if ((e->flags & IMAGE_RUN_REST) != 0) {
-        const struct image_entry *before = id != 0 ? image_listed(v->im, id - 1) : e;
-        return id != 0 && before->bytes != 0 && before->flags != 0 ? 0 : bad_record(v, &l, 0);
-    }
+    if ((e->flags & IMAGE_RUN_REST) != 0) /* loaded with its head */
+        return goes_on(v, id) ? 0 : bad_record(v, &l, 0);
     l.base = arena_at(v->a, arena_segment_start(v->a, id));
     uint64_t n = recover_load_run(v, id, &l.bytes);
-    if (n > 1 && l.bytes <= (n - 1) << v->a->segment_shift)
-        return bad_record(v, &l, 0);
     int rc = load_bytes(w, &l);
+    if (rc == 0 && (e->flags & IMAGE_RUN_HEAD) != 0 && !is_run_whole(v, &l, n))
+        rc = bad_record(v, &l, 0);
     if (v->reading)
         describe(v, id, n);
     return rc;

@@ -71,9 +71,10 @@ static bool claim_head(struct run *r)
     POINT("run.head");
     /* Before anything else is claimed, so that our reaper finds it.  Release: who frees this life's
      * run must not take the next one's figures for it; pairs with free_limbo [S2]. */
-    store_release(&s->incarnation, r->incarnation);
-    store_release(&s->run, r->count);
+    store_release(&s->run, r->count); /* and of checkpoint_piece_read [L4] */
     POINT("run.length");
+    store_release(&s->incarnation, r->incarnation);
+    POINT("run.numbered");
     return true;
 }
 

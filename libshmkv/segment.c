@@ -224,9 +224,9 @@ static void begin_life(const struct participant *p, bool kept, struct segment_ho
     store_relaxed(&s->used, 0); /* relaxed: shown by the CAS below */
     store_relaxed(&s->dead, 0);
     store_relaxed(&s->kept, kept);
-    store_relaxed(&s->run, 0);
     store_relaxed(&s->birth, epoch_now(a));
-    /* release: who reads a life's number reads no older `used`; pairs with read_state [L4] */
+    store_release(&s->run, 0); /* shows OPENING; pairs with checkpoint_piece_read [L4] */
+    /* release: who reads a life's number reads no older `used`; the same [L4] */
     store_release(&s->incarnation, a->sb->generation << CLAIM_EPOCH_BITS | claim_epoch(hold->word));
     change(s, claim_word(SEGMENT_OPENING, p->index, 0), hold->word); /* [S3] */
     POINT("segment.opened");

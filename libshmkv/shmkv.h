@@ -245,7 +245,7 @@ struct shmkv_put_options {
  * @db:     open handle; any thread.
  * @key:    @klen bytes, 1..SHMKV_KEY_MAX; copied.
  * @val:    @vlen bytes; copied; NULL only if @vlen is 0.  Key and value may be as large as a
- *          quarter of the store, less 32 bytes; in a store with an image, as one segment.
+ *          quarter of the store, less 32 bytes.
  * @opt:    NULL for none; condition, ttl, where to put the new version.
  * Visible: atomically, to every process, before return.
  * Durable: against the death of any process at once; against power loss, in a store with an image,

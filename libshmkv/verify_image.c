@@ -38,7 +38,8 @@ static void measure(const struct image *im, struct piece *p)
     p->segments = 1;
     p->bytes = head->bytes;
     while (is_run(head, IMAGE_RUN_HEAD) && p->id + p->segments < im->super.segment_count &&
-           is_run(image_listed(im, p->id + p->segments), IMAGE_RUN_REST))
+           is_run(image_listed(im, p->id + p->segments), IMAGE_RUN_REST) &&
+           image_listed(im, p->id + p->segments)->incarnation == head->incarnation)
         p->bytes += image_listed(im, p->id + p->segments++)->bytes;
 }
 
