@@ -115,6 +115,7 @@ static bool wait_for(uint64_t n, pid_t writer)
         int status;
         if (waitpid(writer, &status, WNOHANG) == writer)
             return false;
+        usleep(20); /* on a busy machine a loop would take the writer's processor */
     }
     return true;
 }

@@ -46,6 +46,7 @@
 #include "image_format.h"
 
 #define IMAGE_CEILING (1ull << 24) /* how many epochs a commit promises ahead */
+#define IMAGE_EPOCH_MOST ((1ull << 40) - 2 * IMAGE_CEILING) /* versions have 40 bits for it */
 
 /* What a store is made with, and what must be the same when it is recovered. */
 struct image_geometry {

@@ -36,6 +36,11 @@ bool image_entry_sound(const struct image *im, const struct image_entry *e)
            e->bytes % 8 == 0 && (e->flags & ~(unsigned)(IMAGE_RUN_HEAD | IMAGE_RUN_REST)) == 0;
 }
 
+bool image_epochs_sound(const struct image_commit_head *h)
+{
+    return h->epoch <= h->ceiling && h->ceiling <= IMAGE_EPOCH_MOST;
+}
+
 uint64_t image_position(const struct image *im, uint64_t slot, uint64_t at)
 {
     return im->super.data_offset + slot * im->super.segment_bytes + at;
@@ -87,6 +92,29 @@ int image_load_room(struct image *im, uint64_t size)
     return 0;
 }
 
+static int check_epochs(const struct image *im)
+{
+    const struct image_commit_head *h = &im->head;
+    if (image_epochs_sound(h))
+        return 0;
+    return error_set(SHMKV_ECORRUPT,
+                     "%s: is said to be of epoch %llu, with a ceiling of %llu, which makes no "
+                     "sense; restore it from a backup, or save what can be saved with shmkv repair",
+                     im->file.path, (unsigned long long)h->epoch, (unsigned long long)h->ceiling);
+}
+
+/* A segment that was opened in an epoch to come would have tombstones dropped too early (R18). */
+static int check_birth(const struct image *im, const struct image_entry *e)
+{
+    if (e->birth <= im->head.ceiling)
+        return 0;
+    return error_set(SHMKV_ECORRUPT,
+                     "%s: segment %u is said to be of epoch %llu, the image is of %llu; restore it "
+                     "from a backup, or save what can be saved with shmkv repair",
+                     im->file.path, e->segment, (unsigned long long)e->birth,
+                     (unsigned long long)im->head.epoch);
+}
+
 /* Each listed slot is listed once and lies within the file. */
 static int claim_slots(struct image *im, uint64_t size)
 {
@@ -95,6 +123,9 @@ static int claim_slots(struct image *im, uint64_t size)
         const struct image_entry *e = &s->listed;
         if (e->bytes == 0)
             continue;
+        int rc = check_birth(im, e);
+        if (rc != 0)
+            return rc;
         if ((im->slots[e->slot] & IMAGE_SLOT_STATE) != IMAGE_SLOT_FREE)
             return error_set(SHMKV_ECORRUPT, "%s: two segments are listed in the same place",
                              im->file.path);
@@ -127,6 +158,8 @@ static int load(struct image *im, struct readings *r)
         rc = image_table_load(im, &r->table);
     if (rc == 0)
         rc = image_journal_load(im, &r->journal);
+    if (rc == 0)
+        rc = check_epochs(im);
     return rc != 0 ? rc : claim_slots(im, size);
 }
 

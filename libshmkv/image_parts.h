@@ -62,6 +62,8 @@ void image_table_salvage(struct image *im, struct image_sink *sink);
 
 /* Is the entry one that the geometry allows? */
 bool image_entry_sound(const struct image *im, const struct image_entry *e);
+/* Recovery goes on above the ceiling: has it room there? */
+bool image_epochs_sound(const struct image_commit_head *h);
 /* Read everything but the slots; what was copied and not committed is forgotten. */
 int image_load(struct image *im);
 /* The same, and write what was read once more, so that it is durable. */

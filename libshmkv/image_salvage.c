@@ -59,6 +59,18 @@ static int salvage_super(struct image *im, struct image_sink *sink)
     return 0;
 }
 
+/* As if it were not known which epoch it is of. */
+static void salvage_epochs(struct image *im, struct image_sink *sink)
+{
+    struct image_commit_head *h = &im->head;
+    if (image_epochs_sound(h))
+        return;
+    image_found(sink, "its epoch, %llu, and its ceiling, %llu, make no sense",
+                (unsigned long long)h->epoch, (unsigned long long)h->ceiling);
+    h->epoch = h->ceiling = 0;
+    im->incomplete = true;
+}
+
 /* What lies behind the end of the file is lost. */
 static void clip(struct image *im, uint64_t size, struct image_sink *sink)
 {
@@ -91,6 +103,7 @@ int image_salvage(struct image *im, const char *path, struct image_sink *sink)
     }
     image_table_salvage(im, sink);
     image_journal_salvage(im, sink);
+    salvage_epochs(im, sink);
     clip(im, size, sink);
     return 0;
 }

@@ -184,11 +184,12 @@ static int rescue_piece(void *arg, const struct piece *p)
             rc = image_write(&r->to, p->id + i, p->data + i * step, 0, bytes);
         if (rc != 0)
             return rc;
-        r->items[r->count++] = (struct image_item){.segment = p->id + i,
-                                                   .incarnation = e->incarnation,
-                                                   .birth = e->birth,
-                                                   .bytes = bytes,
-                                                   .flags = e->flags};
+        r->items[r->count++] =
+            (struct image_item){.segment = p->id + i,
+                                .incarnation = e->incarnation,
+                                .birth = min_u64(e->birth, r->from->head.ceiling),
+                                .bytes = bytes,
+                                .flags = e->flags};
     }
     return 0;
 }
@@ -216,10 +217,11 @@ static int make_out(struct rescue *r, const char *out)
 static int commit(struct rescue *r, const struct survey *s)
 {
     const struct image_commit_head *h = &r->from->head;
-    uint64_t epoch = r->from->incomplete ? max_u64(h->epoch, s->epoch) : h->epoch;
+    uint64_t seen = min_u64(s->epoch, IMAGE_EPOCH_MOST - IMAGE_CEILING);
+    uint64_t epoch = r->from->incomplete ? max_u64(h->epoch, seen) : h->epoch;
     struct image_cut cut = {
         .epoch = epoch,
-        .ceiling = max_u64(h->ceiling, epoch + IMAGE_CEILING),
+        .ceiling = max_u64(h->ceiling, min_u64(epoch + IMAGE_CEILING, IMAGE_EPOCH_MOST)),
         .clock_ms = h->clock_ms,
         .keys = h->keys,
         .size = h->size,

@@ -87,7 +87,7 @@ static int checkpoint(struct image *im, const struct model *m)
         if (m->bytes[i] != 0)
             rc = copy(im, i, m->incarnation[i], m->bytes[i]);
     }
-    struct image_cut cut = {.epoch = m->epoch, .ceiling = m->epoch + 100, .size = 1u << 20};
+    struct image_cut cut = {.epoch = m->epoch, .ceiling = m->epoch + (1u << 20), .size = 1u << 20};
     return rc != 0 ? rc : image_commit(im, &cut, items, items_of(m, items));
 }
 

@@ -214,14 +214,19 @@ void disk_end(void)
 
 void disk_fail(unsigned nth, int rc, unsigned more)
 {
+    pthread_mutex_lock(&disk.lock);
     disk.fail_at = nth != 0 ? disk.calls + nth : 0;
     disk.fail_rc = rc;
     disk.fail_more = more;
+    pthread_mutex_unlock(&disk.lock);
 }
 
 unsigned disk_calls(void)
 {
-    return disk.calls;
+    pthread_mutex_lock(&disk.lock);
+    unsigned calls = disk.calls;
+    pthread_mutex_unlock(&disk.lock);
+    return calls;
 }
 
 void disk_break(bool (*swallow)(const struct disk_op *last))
