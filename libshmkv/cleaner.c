@@ -150,14 +150,32 @@ static int clean(struct writer *w, uint64_t id, struct evict_walk *e)
     return rc == SHMKV_ECORRUPT ? 0 : rc;
 }
 
+/*
+ * Whose turn it is in a cache; SEGMENT_NONE: nobody's.  A run is dealt with here, and if that gains
+ * memory *@gained is set.
+ */
+static uint64_t choose_to_evict(struct writer *w, struct evict_walk *e, uint64_t *word, int *gained)
+{
+    for (unsigned kept = 0;; kept++) {
+        uint64_t id = evict_choose(w, e, word);
+        if (id == SEGMENT_NONE || claim_kind(*word) != SEGMENT_RUN_HEAD)
+            return id;
+        e->budget = kept < EVICT_RUNS_KEPT ? UINT64_MAX : 0;
+        *gained = evict_run(w, e, id, *word);
+        if (*gained != 0 || kept > EVICT_RUNS_KEPT) /* it has changed under us, too */
+            return SEGMENT_NONE;
+    }
+}
+
 int cleaner_step(struct writer *w)
 {
     const struct arena *a = w->self.arena;
     struct evict_walk e;
     uint64_t word;
-    uint64_t id = a->cache ? evict_choose(w, &e, &word) : victim_choose(a, &word);
+    int gained = 0;
+    uint64_t id = a->cache ? choose_to_evict(w, &e, &word, &gained) : victim_choose(a, &word);
     if (id == SEGMENT_NONE)
-        return 0;
+        return gained > 0;
     if (!segment_claim_victim(&w->self, id, word))
         return 1;
     uint64_t begin = clock_cpu_ns();
@@ -191,7 +209,8 @@ static bool room_is_coming(const struct arena *a, const struct cleaner_need *nee
 {
     struct segment_census c;
     if (a->cache && need->refused == 0)
-        return evict_enough(a, (need->index_bytes + a->segment_mask) >> a->segment_shift);
+        return evict_enough(a, need->run +
+                                   ((need->index_bytes + a->segment_mask) >> a->segment_shift));
     segment_count(a, &c);
     c.available += c.limbo;
     return need->refused == 0 && need->still_ns < STILL_NS && suffices(a, &c, need) &&

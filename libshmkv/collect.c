@@ -16,7 +16,7 @@ static bool is_dead(const struct arena *a, uint64_t id, uint64_t word)
     return index_lookup(a, &k, &damaged) != r && !damaged;
 }
 
-static bool retire_if_dead(struct writer *w, uint64_t id, uint64_t word)
+bool collect_run(struct writer *w, uint64_t id, uint64_t word)
 {
     const struct arena *a = w->self.arena;
     uint64_t outer = epoch_enter(&w->self);
@@ -41,7 +41,7 @@ unsigned collect_runs(struct writer *w, bool thorough)
         if (claim_kind(word) != SEGMENT_RUN_HEAD)
             continue;
         if (thorough || load_relaxed(&s->dead) >= load_relaxed(&s->used))
-            retired += retire_if_dead(w, id, word);
+            retired += collect_run(w, id, word);
     }
     return retired;
 }

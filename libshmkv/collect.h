@@ -27,4 +27,7 @@
  */
 unsigned collect_runs(struct writer *w, bool thorough);
 
+/* Retire the run at @id, whose head has the state @word, if its record is dead: was it? */
+bool collect_run(struct writer *w, uint64_t id, uint64_t word);
+
 #endif

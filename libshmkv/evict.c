@@ -141,15 +141,16 @@ static void look(const struct arena *a, struct queue *queues)
         const struct segment *s = segment_at(a, i);
         uint64_t word = load_acquire(&s->state);
         unsigned kind = claim_kind(word);
-        if (kind < SEGMENT_OPEN || kind > SEGMENT_SEALED)
+        if (kind < SEGMENT_OPEN || kind > SEGMENT_RUN_HEAD)
             continue;
-        struct queue *q = &queues[load_relaxed(&s->kept) != 0];
+        uint64_t kept = load_relaxed(&s->kept);
+        struct queue *q = &queues[kept != 0];
         uint64_t used = load_relaxed(&s->used);
-        q->bytes += used;
-        if (kind != SEGMENT_SEALED && kind != SEGMENT_PARTIAL)
+        q->bytes += kind == SEGMENT_RUN_HEAD ? segment_span(a, i) << a->segment_shift : used;
+        if (kind != SEGMENT_SEALED && kind != SEGMENT_PARTIAL && kind != SEGMENT_RUN_HEAD)
             continue;
         bool is_sparse = used > sparse && used - min_u64(used, load_relaxed(&s->dead)) < sparse;
-        uint64_t stamp = is_sparse ? 0 : load_relaxed(&s->incarnation);
+        uint64_t stamp = is_sparse ? 0 : max_u64(load_relaxed(&s->incarnation), kept);
         if (used != 0 && (q->oldest == SEGMENT_NONE || stamp < q->stamp)) {
             q->oldest = i;
             q->stamp = stamp;

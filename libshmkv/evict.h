@@ -31,6 +31,11 @@
  *   ghosts   sixteen bits for a key, in the bucket of its hash; relaxed and unguarded, since an
  *            error keeps or evicts a record that the other choice would have been as right for.
  *
+ * Runs.  One that holds a value larger than a segment stands in a queue as any segment, with all
+ * its bytes, but nothing is copied and nobody claims it: when its turn comes its record is evicted,
+ * and the run retired as collect.h says, or it gets a later stamp and stands at the end of the kept
+ * queue.  After EVICT_RUNS_KEPT of these one goes, whatever was read.
+ *
  *   INV-V1  A put of a cache does not fail for want of room while sections end: whatever is in the
  *           oldest segments goes.                     test_evict: never_full*, crash_evict
  *   INV-V2  At most what is asked for is evicted: segments that are free, or will be when sections
@@ -70,20 +75,29 @@ uint64_t evict_drain(const struct participant *p);
  * where much is read that was put of late. */
 void evict_drain_owner(const struct participant *p);
 
+#define EVICT_RUNS_KEPT 15u /* as of a segment, a 16th goes */
+
 /* A segment that is being walked. */
 struct evict_walk {
-    uint64_t budget; /* bytes that may yet be kept */
+    uint64_t budget; /* bytes that may yet be kept; of a run: 0, or all */
     uint64_t pairs;  /* current ones met */
     bool kept;       /* it is of that queue */
 };
 
-/* As victim_choose(): the segment whose turn it is, after all rings were drained; begins @walk. */
+/* As victim_choose(): the segment whose turn it is, after all rings were drained; begins @walk.
+ * With @word RUN_HEAD it is a run. */
 uint64_t evict_choose(struct writer *w, struct evict_walk *walk, uint64_t *word);
 /* Is the record at @r, of the claimed segment, to be moved rather than evicted? */
 bool evict_keeps(struct writer *w, struct evict_walk *walk, const struct record *r);
 /* Make the key of @r absent, if @r is current; @word: as of index_evict(), and its results. */
 int evict_record(struct writer *w, const struct evict_walk *walk, const struct record *r,
                  uint64_t word);
+/*
+ * evict_run() - the turn of the run whose head @id has the state @word, RUN_HEAD, has come.
+ * Return: 1: it is free as soon as sections have ended; 0: it was kept, or has changed; or
+ * SHMKV_ECORRUPT.
+ */
+int evict_run(struct writer *w, struct evict_walk *walk, uint64_t id, uint64_t word);
 /* The walk was completed: how many records there are is learnt from it. */
 void evict_walked(const struct arena *a, const struct evict_walk *walk);
 

@@ -119,7 +119,7 @@ struct segment {
     _Atomic uint64_t dead;  /* of these, bytes superseded; best effort */
     _Atomic uint64_t birth; /* epoch when opened */
     _Atomic uint64_t taken; /* bytes that have memory */
-    _Atomic uint64_t kept;  /* 1: filled by the cleaner, with what it found worth keeping */
+    _Atomic uint64_t kept;  /* not 0: holds what the cleaner found worth keeping; of a run: when */
     _Atomic uint64_t run;   /* head of a run: its segments, 2 or more; 0: of none, see segment.h */
 };
 _Static_assert(sizeof(struct segment) == 64, "one cache line");

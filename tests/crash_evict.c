@@ -20,6 +20,9 @@
 #define KEYS 60000u /* three times as many as there is room for */
 #define HOT 500u
 #define VALUE_BYTES 60u
+#define BIG_IN 1000u          /* one of so many keys has a value larger than a segment */
+#define BIG_BYTES (66u << 10) /* at least */
+#define BIG_MOST (4u * BIG_BYTES)
 #define STEPS 120000u
 #define LIMIT_MS 60000u
 
@@ -47,12 +50,20 @@ static struct notes *notes_make(void)
     return memory;
 }
 
+static size_t size_of(uint64_t key)
+{
+    if (key % BIG_IN != 7)
+        return VALUE_BYTES;
+    return BIG_BYTES * (1 + key / BIG_IN % (BIG_MOST / BIG_BYTES));
+}
+
 static int put(struct shmkv *db, struct notes *n, uint64_t key, uint32_t sequence)
 {
-    char value[VALUE_BYTES];
-    blob_write(value, sizeof(value), key, sequence);
+    static char value[BIG_MOST];
+    size_t size = size_of(key);
+    blob_write(value, size, key, sequence);
     store_release(&n->begun[key], sequence);
-    int rc = shmkv_put(db, &key, sizeof(key), value, sizeof(value), NULL);
+    int rc = shmkv_put(db, &key, sizeof(key), value, size, NULL);
     if (rc == 0)
         store_release(&n->done[key], sequence);
     return rc;
@@ -70,13 +81,15 @@ static int removal(struct shmkv *db, struct notes *n, uint64_t key)
 /* The key's sequence; 0: absent; UINT32_MAX: something that is no value of it. */
 static uint32_t look(struct shmkv *db, uint64_t key)
 {
-    char value[VALUE_BYTES];
+    static char value[BIG_MOST];
     struct shmkv_item item;
     uint64_t sequence = 0;
     int rc = shmkv_read(db, &key, sizeof(key), value, sizeof(value), &item);
     if (rc == SHMKV_ENOTFOUND)
         return 0;
-    return rc == 0 && blob_read(value, item.size, key, &sequence) ? (uint32_t)sequence : UINT32_MAX;
+    bool whole =
+        rc == 0 && item.size == size_of(key) && blob_read(value, item.size, key, &sequence);
+    return whole ? (uint32_t)sequence : UINT32_MAX;
 }
 
 /* One step of use: hot keys are read, others come and go. */
@@ -84,7 +97,7 @@ static int use(struct shmkv *db, struct notes *n, uint64_t *random, uint32_t ste
 {
     uint64_t r = blob_random(random), key = r % KEYS;
     for (unsigned i = 0; i < 2; i++)
-        look(db, blob_random(random) % HOT);
+        look(db, blob_random(random) % HOT); /* of these one is large */
     return (r >> 32) % 8 == 0 ? removal(db, n, key) : put(db, n, key, step + 1);
 }
 
@@ -128,10 +141,11 @@ static void go_on(struct shmkv *db, struct notes *n, uint64_t *random, uint32_t 
 }
 
 static const char *const points[] = {
-    "clean.claimed",     "evict.drained", "evict.marked", "evict.cas",      "relocate.copied",
-    "relocate.inflight", "relocate.cas",  "clean.batch",  "clean.retiring", "segment.opening",
-    "segment.opened",    "move.frozen",   "move.placing", "move.placed",    "resize.closed",
-    "resize.finishing",  "table.claimed",
+    "clean.claimed",     "evict.drained",  "evict.marked", "evict.cas",       "relocate.copied",
+    "relocate.inflight", "relocate.cas",   "clean.batch",  "clean.retiring",  "segment.opening",
+    "segment.opened",    "move.frozen",    "move.placing", "move.placed",     "resize.closed",
+    "resize.finishing",  "table.claimed",  "run.head",     "run.rest",        "run.written",
+    "run.opened",        "evict.run_kept", "collect.dead", "collect.retired", "run.freed",
 };
 
 static void one(void **state, const char *point, unsigned nth, enum point_action action)

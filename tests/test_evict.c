@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "blob.h"
 #include "child.h"
 #include "cleaner.h"
 #include "clock.h"
@@ -104,6 +105,113 @@ static void never_full_of_any_size(void **state)
     for (unsigned i = 0; i < 20000; i++) {
         unsigned key = i % 3 == 0 ? i % 100 : i;
         assert_rc(shmkv_put(db, &key, sizeof(key), large, i * 37 % sizeof(large), NULL), 0);
+    }
+    assert_sound(db);
+}
+
+/* ---- runs ---------------------------------------------------------------------------------- */
+
+#define SEGMENT (64u << 10)
+#define BIG (3 * SEGMENT) /* a value; its record takes four segments */
+
+static char big[16 * SEGMENT];
+
+static int put_big(struct shmkv *db, const char *kind, unsigned i, size_t size)
+{
+    char key[32];
+    int n = snprintf(key, sizeof(key), "%s %u", kind, i);
+    memset(big, (int)i, size);
+    return shmkv_put(db, key, (size_t)n, big, size, NULL);
+}
+
+static unsigned count_runs(struct shmkv *db)
+{
+    struct segment_census c;
+    segment_count(audit_arena(db), &c);
+    return (unsigned)c.kinds[SEGMENT_RUN_HEAD];
+}
+
+/* A cache that is full of large values evicts them, the oldest first, and no more than it must. */
+static void never_full_of_runs(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    unsigned fit = 0;
+    for (unsigned i = 0; i < 400; i++) {
+        assert_rc(put_big(db, "big", i, BIG), 0);
+        assert_true(has_numbered(db, "big", i));
+        fit = count_runs(db) > fit ? count_runs(db) : fit;
+    }
+    unsigned left = 0, oldest = 400;
+    for (unsigned i = 400; i-- > 0;) {
+        if (!has_numbered(db, "big", i))
+            continue;
+        left++;
+        oldest = i;
+    }
+    struct shmkv_stats s = stats_of(db);
+    assert_int_equal(s.evictions + s.keys, 400);
+    assert_int_equal(s.keys, left);
+    assert_true(fit * 4 * SEGMENT > cache.size / 2); /* it was full of them */
+    assert_in_range(left, fit / 2, fit);
+    assert_int_equal(400 - oldest, left); /* in order */
+    assert_sound(db);
+}
+
+/* Of all sizes up to the largest, small ones beside them. */
+static void never_full_of_runs_and_others(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    uint64_t random = 3;
+    for (unsigned i = 0; i < 3000; i++) {
+        unsigned shift = (unsigned)(blob_random(&random) % 14);
+        assert_rc(put_big(db, "any", i % 500, 100 + ((unsigned)i % 77) + (60u << shift)), 0);
+        assert_true(has_numbered(db, "any", i % 500));
+        assert_rc(put_numbered(db, "cold", i), 0);
+    }
+    assert_in_range(stats_of(db).evictions, 1000, 6000);
+    assert_sound(db);
+}
+
+/* Large values push out small ones, and these make room for runs, too. */
+static void a_run_pushes_out_small_ones(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    for (unsigned round = 0; round < 4; round++) {
+        for (unsigned i = 0; i < cold_puts() / PASSES; i++)
+            assert_rc(put_numbered(db, "cold", i), 0);
+        for (unsigned i = 0; i < 3; i++)
+            assert_rc(put_big(db, "big", i, 15 * SEGMENT), 0);
+        assert_true(has_numbered(db, "big", 2));
+        assert_sound(db);
+    }
+}
+
+/* One that is read stays, as small ones do, while others come and go; and is moved nowhere. */
+static void a_run_that_is_read_stays(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    assert_rc(put_big(db, "hot", 1, BIG), 0);
+    uint64_t relocated = stats_of(db).bytes_relocated;
+    for (unsigned i = 0; i < 400; i++) {
+        assert_true(has_numbered(db, "hot", 1));
+        assert_rc(put_big(db, "big", i, BIG), 0);
+    }
+    assert_true(has_numbered(db, "hot", 1));
+    assert_int_equal(stats_of(db).bytes_relocated, relocated);
+    for (unsigned i = 0; i < 100; i++) /* and goes when it is not read any more */
+        assert_rc(put_big(db, "big", i, BIG), 0);
+    assert_false(has_numbered(db, "hot", 1));
+    assert_sound(db);
+}
+
+/* INV-V3: all were read, all the time. */
+static void runs_that_are_all_hot(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    for (unsigned i = 0; i < 200; i++) {
+        assert_rc(put_big(db, "big", i, BIG), 0);
+        for (unsigned k = 0; k <= i; k++)
+            has_numbered(db, "big", k);
     }
     assert_sound(db);
 }
@@ -356,6 +464,11 @@ int main(void)
         FIXTURE_WITH(never_full, &cache),
         FIXTURE_WITH(never_full_of_what_is_over, &cache),
         FIXTURE_WITH(never_full_of_any_size, &cache),
+        FIXTURE_WITH(never_full_of_runs, &cache),
+        FIXTURE_WITH(never_full_of_runs_and_others, &cache),
+        FIXTURE_WITH(a_run_pushes_out_small_ones, &cache),
+        FIXTURE_WITH(a_run_that_is_read_stays, &cache),
+        FIXTURE_WITH(runs_that_are_all_hot, &cache),
         FIXTURE_WITH(what_is_read_stays, &cache),
         FIXTURE_WITH(what_is_not_read_goes, &cache),
         FIXTURE_WITH(what_is_read_in_batches_stays, &cache),

@@ -27,6 +27,9 @@
 #define KEYS 60000u /* several times as many as there is room for */
 #define HOT 600u
 #define VALUE_BYTES 60u
+#define BIG_IN 1000u          /* one of so many keys has a value larger than a segment */
+#define BIG_BYTES (66u << 10) /* at least */
+#define BIG_MOST (4u * BIG_BYTES)
 #define SIZE (4u << 20)
 #define KILL_MOST_MS 8u
 #define MANY 16u
@@ -60,6 +63,13 @@ struct worker {
 
 /* ---- one worker ---------------------------------------------------------------------------- */
 
+static size_t size_of(uint64_t key)
+{
+    if (key % BIG_IN != 7)
+        return VALUE_BYTES;
+    return BIG_BYTES * (1 + key / BIG_IN % (BIG_MOST / BIG_BYTES));
+}
+
 static uint64_t own_key(struct worker *w)
 {
     uint64_t r = blob_random(&w->random);
@@ -71,6 +81,7 @@ static uint64_t own_key(struct worker *w)
 static uint32_t sequence_of(const struct shmkv_item *item, uint64_t key)
 {
     uint64_t sequence;
+    child_assert(item->size == size_of(key));
     child_assert(blob_read(item->value, item->size, key, &sequence));
     child_assert((sequence & DELETED) == 0 && sequence != 0);
     return (uint32_t)sequence;
@@ -130,7 +141,8 @@ static void read_others(struct worker *w)
 static void write_own(struct worker *w, uint64_t key, bool removal)
 {
     struct torture *t = w->torture;
-    char value[VALUE_BYTES];
+    static char value[BIG_MOST];
+    size_t size = size_of(key);
     uint32_t sequence = (load_relaxed(&t->notes->begun[key]) | DELETED) + 1;
     if (removal)
         sequence |= DELETED;
@@ -140,8 +152,8 @@ static void write_own(struct worker *w, uint64_t key, bool removal)
         rc = shmkv_delete(t->db, &key, sizeof(key));
         rc = rc == SHMKV_ENOTFOUND ? 0 : rc;
     } else {
-        blob_write(value, sizeof(value), key, sequence);
-        rc = shmkv_put(t->db, &key, sizeof(key), value, sizeof(value), NULL);
+        blob_write(value, size, key, sequence);
+        rc = shmkv_put(t->db, &key, sizeof(key), value, size, NULL);
     }
     child_assert(rc == 0); /* INV-V1 */
     store_release(&t->notes->done[key], sequence);
@@ -221,7 +233,7 @@ static unsigned wrong_keys(struct torture *t)
 {
     unsigned wrong = 0;
     for (uint64_t key = 0; key < KEYS; key++) {
-        char value[VALUE_BYTES];
+        static char value[BIG_MOST];
         struct shmkv_item item;
         uint64_t seen = 0;
         int rc = shmkv_read(t->db, &key, sizeof(key), value, sizeof(value), &item);

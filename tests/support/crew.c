@@ -14,6 +14,8 @@
 
 #define SMALL 300u
 #define LARGE 8000u
+#define HUGE (5u * (64u << 10)) /* up to six segments of a small store */
+#define HUGE_IN 1024u
 #define LIST_MOST 40u
 #define LONG_TTL_MS 3600000u
 
@@ -61,6 +63,8 @@ static size_t size_of(uint64_t sequence)
 {
     uint64_t state = sequence;
     uint64_t r = blob_random(&state);
+    if (r % HUGE_IN == 1)
+        return BLOB_MIN + (r >> 10) % HUGE;
     return BLOB_MIN + (r >> 8) % ((r & 63) == 0 ? LARGE : SMALL);
 }
 
@@ -132,7 +136,7 @@ uint64_t crew_look(struct worker *w, uint64_t key, uint64_t *version)
 struct job {
     uint64_t key, sequence, version; /* version: as found; 0: absent */
     bool present;                    /* as found */
-    char value[BLOB_MIN + LARGE];
+    char value[BLOB_MIN + HUGE];
     size_t size;
 };
 
