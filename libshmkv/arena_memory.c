@@ -9,6 +9,10 @@
  * released, whoever took them, so a taker that dies in the middle leaves memory that is in use but
  * not counted by the store; taking the range again finds it there.
  *
+ * Memory is given back by MADV_REMOVE, or where that does nothing (qemu-user only pretends it,
+ * other kernels in user space refuse it) by fallocate(2) again: an index area that is used anew
+ * must read as zero.
+ *
  * The descriptors are used for fallocate and fstat only, and are not trusted: closefrom(3) in the
  * program may have closed them, and their numbers may now be somebody else's files.
  */
@@ -65,7 +69,7 @@ static int populate(const struct range *r)
 }
 
 /* The system call itself: the C library's posix_fallocate() would emulate it by writing. */
-static int allocate(const struct range *r)
+static int allocate(const struct range *r, int mode)
 {
     int fd = arena_name_fd(r->fd, r->path, r->device, r->inode);
     int rc;
@@ -74,7 +78,7 @@ static int allocate(const struct range *r)
         return -1;
     }
     do {
-        rc = fallocate(fd, 0, (off_t)r->offset, (off_t)r->bytes);
+        rc = fallocate(fd, mode, (off_t)r->offset, (off_t)r->bytes);
     } while (rc != 0 && errno == EINTR);
     if (fd != r->fd) {
         int saved = errno;
@@ -125,7 +129,7 @@ static int take(const struct arena *a, const struct range *r, uint64_t keep)
     int rc = arena_limits_admit(a, r->bytes, keep);
     if (rc != 0)
         return rc;
-    if (populate(r) == 0 || (errno == EINVAL && allocate(r) == 0))
+    if (populate(r) == 0 || (errno == EINVAL && allocate(r, 0) == 0))
         return 0;
     return explain(a, r);
 }
@@ -169,18 +173,45 @@ int arena_take_sync(const struct arena *a, uint64_t offset, uint64_t bytes)
     return rc ? rc : take(a, &r, 0);
 }
 
+/* Does MADV_REMOVE remove anything?  Found out once; a page shared by nobody is tmpfs as well. */
+static bool remove_works(void)
+{
+    enum { UNKNOWN, NO, YES };
+    static _Atomic uint32_t works; /* relaxed: all who find out find the same */
+    size_t bytes = (size_t)getpagesize();
+    if (load_relaxed(&works) != UNKNOWN)
+        return load_relaxed(&works) == YES;
+    volatile char *page =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        return true;
+    *page = 1;
+    bool yes = madvise((char *)page, bytes, MADV_REMOVE) == 0 && *page == 0;
+    munmap((char *)page, bytes);
+    store_relaxed(&works, yes ? YES : NO);
+    return yes;
+}
+
+static int give_back(const struct range *r)
+{
+    int rc;
+    if (!remove_works())
+        return allocate(r, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+    do {
+        rc = madvise(r->base + r->offset, r->bytes, MADV_REMOVE);
+    } while (rc != 0 && errno == EINTR);
+    return rc;
+}
+
 int arena_release(const struct arena *a, uint64_t offset, uint64_t bytes)
 {
     struct range r = range_of(a, false, offset, bytes);
     int rc = check_range(a, offset, bytes, a->reserve);
     if (rc != 0)
         return rc;
-    do {
-        rc = madvise(r.base + r.offset, r.bytes, MADV_REMOVE);
-    } while (rc != 0 && errno == EINTR);
-    return rc == 0 ? 0
-                   : error_errno(SHMKV_ESYSTEM, "%s: giving %llu bytes of memory back", a->name,
-                                 (unsigned long long)bytes);
+    return give_back(&r) == 0 ? 0
+                              : error_errno(SHMKV_ESYSTEM, "%s: giving %llu bytes of memory back",
+                                            a->name, (unsigned long long)bytes);
 }
 
 bool arena_current(const struct arena *a)
