@@ -22,8 +22,9 @@
 #define MIB (1u << 20)
 #define MS 1000000ull
 #define PAIRS 500000u
+#define FEWER (PAIRS / FIXTURE_SLOWNESS) /* where a pair takes long */
 #define VALUE 100u
-#define PATIENCE_MS 200u /* no call may take longer */
+#define PATIENCE_MS (200u * FIXTURE_SLOWNESS) /* no call may take longer */
 
 static const struct shmkv_options medium = {.flags = SHMKV_NO_KEEPER, .size = 16 * MIB};
 static const struct shmkv_options kept = {.size = 16 * MIB};
@@ -143,18 +144,17 @@ static void a_queue_beside_a_reader(void **state)
 /* It holds back all memory that is retired meanwhile, but neither resizes nor writes. */
 static void a_queue_beside_a_standing_section(void **state)
 {
-    fixture_wants_speed();
     struct shmkv *db = fixture_db(state);
     struct shmkv_reader *reader;
     struct shmkv_section section;
     assert_rc(shmkv_reader_open(db, &reader), 0);
     assert_rc(shmkv_reader_begin(reader, &section), 0);
-    uint64_t longest = run_queue(db, 0, PAIRS / 4, 1);
-    report("queue beside a standing section", db, PAIRS / 4, longest);
+    uint64_t longest = run_queue(db, 0, FEWER / 4, 1);
+    report("queue beside a standing section", db, FEWER / 4, longest);
     shmkv_end(&section);
     shmkv_reader_close(reader);
-    longest = run_queue(db, 0, PAIRS, 1);
-    report("queue afterwards", db, PAIRS, longest);
+    longest = run_queue(db, 0, FEWER, 1);
+    report("queue afterwards", db, FEWER, longest);
     assert_true(stats_of(db).slots <= 524288);
 }
 
@@ -183,34 +183,31 @@ static void queue_over_cold_data(struct shmkv *db, unsigned percent)
     char name[40];
     uint64_t cold = fill_cold(db, percent);
     struct shmkv_stats before = stats_of(db);
-    uint64_t longest = run_queue(db, 0, scaled(PAIRS), 1);
+    uint64_t longest = run_queue(db, 0, scaled(FEWER), 1);
     snprintf(name, sizeof(name), "queue over %u %% cold data", percent);
-    report(name, db, scaled(PAIRS), longest);
+    report(name, db, scaled(FEWER), longest);
     assert_true(stats_of(db).slots <= before.slots * 4);
-    assert_true((stats_of(db).relocations - before.relocations) * 5 <= scaled(PAIRS));
+    assert_true((stats_of(db).relocations - before.relocations) * 5 <= scaled(FEWER));
     for (uint64_t n = 0; n < cold; n++)
         assert_rc(shmkv_exists(db, &(uint64_t){(1ull << 40) + n}, sizeof(n)), 0);
 }
 
 static void a_queue_over_80_percent_cold_data(void **state)
 {
-    fixture_wants_speed();
     queue_over_cold_data(fixture_db(state), 80);
 }
 
 static void a_queue_over_90_percent_cold_data(void **state)
 {
-    fixture_wants_speed();
     queue_over_cold_data(fixture_db(state), 90);
 }
 
 /* Few slots are used by tombstones, but most of the memory. */
 static void long_keys_in_a_large_index(void **state)
 {
-    fixture_wants_speed();
     struct shmkv *db = fixture_db(state);
     char *key = calloc(1, 1000);
-    uint64_t pairs = scaled(PAIRS / 2);
+    uint64_t pairs = scaled(FEWER / 2);
     for (uint64_t n = 0; n < pairs; n++) {
         memcpy(key, &n, sizeof(n));
         assert_rc(shmkv_put(db, key, 1000, "v", 1, NULL), 0);

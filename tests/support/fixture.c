@@ -78,13 +78,6 @@ int fixture_teardown(void **state)
     return 0;
 }
 
-void fixture_wants_speed(void)
-{
-#ifdef __SANITIZE_THREAD__
-    skip();
-#endif
-}
-
 /* ---- keys and values that are C strings ---------------------------------------------------- */
 
 void check_rc(int rc, int expected, const char *call, const char *file, int line)
