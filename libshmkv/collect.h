@@ -11,6 +11,11 @@
  * after the unlink.  No counter is trusted, so a death cannot leak a run: each thorough pass asks
  * the index about every run.
  *
+ * A run is never moved, so one that lives long would hold D back for ever (R18), below which
+ * tombstones may be dropped.  But it holds one record, and if that is current now, whoever removes
+ * it does so in an epoch above `safe` as loaded before: he was in no section when that was raised,
+ * and loads G in the one in which he will be.  So the run counts as born behind `safe`.
+ *
  *   INV-C2  A run goes to LIMBO only after its record was seen superseded.
  *                                          test_run: *, crash_kv: huge *, torture_kv
  *
@@ -27,6 +32,8 @@
  */
 unsigned collect_runs(struct writer *w, bool thorough);
 
+/* R18: runs that alone hold D back, and whose record is current, count as born now. */
+void collect_renew_runs(const struct participant *p);
 /* Retire the run at @id, whose head has the state @word, if its record is dead: was it? */
 bool collect_run(struct writer *w, uint64_t id, uint64_t word);
 

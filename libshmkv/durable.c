@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "collect.h"
 #include "error.h"
 #include "futex.h"
 #include "point.h"
@@ -248,6 +249,7 @@ bool durable_tick(struct durable *d, const struct participant *p, uint64_t now)
             d->look_ns = now + max_u64(LOOK_NS, min_u64(d->interval_ns, FAILED_NS));
         }
         if (rc == 0 && is_due(d, now)) {
+            collect_renew_runs(p);
             segment_raise_horizon(d->arena);
             failed = make(d, p, 0) != 0;
             made = true;

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "checkpoint.h"
+#include "collect.h"
 #include "verify_image.h"
 
 #define SIZE (8u << 20)
@@ -354,6 +355,57 @@ static void numbers_of_runs_are_given_once(void **state)
     assert_rc(shmkv_close(db), 0);
 }
 
+static struct writer *writer_of(struct shmkv *db)
+{
+    struct context *c;
+    assert_rc(store_context(db, &c), 0);
+    return &c->writer;
+}
+
+/* R18: a large value that stays for ever does not keep every tombstone for as long. */
+static void a_run_holds_no_tombstones_back(void **state)
+{
+    (void)state;
+    struct shmkv *db = open_path(image);
+    const struct arena *a = audit_arena(db);
+    put_blob(db, "k", 1, 5 * SEGMENT);
+    uint64_t put_in = epoch_now(a);
+    grace_pass(a);
+    grace_pass(a);
+    segment_raise_horizon(a);
+    assert_true(load_relaxed(&a->sb->horizon) <= put_in);
+    put_blob(db, "small", 1, 100);
+    collect_renew_runs(&writer_of(db)->self);
+    segment_raise_horizon(a);
+    assert_true(load_relaxed(&a->sb->horizon) > put_in);
+    assert_true(load_relaxed(&a->sb->horizon) <= epoch_now(a));
+    uint64_t horizon = load_relaxed(&a->sb->horizon);
+    delete_text(db, "k"); /* in an epoch that is not below */
+    assert_true(record_epoch_of(record_found(writer_of(db), "k")->version) >= horizon);
+    assert_rc(shmkv_sync(db, -1), 0);
+    assert_rc(shmkv_compact(db), 0);
+    db = reboot(db);
+    assert_text(db, "k", NULL);
+    assert_rc(shmkv_close(db), 0);
+}
+
+/* What is dead, or dies, is not renewed. */
+static void a_dead_run_is_as_old_as_it_is(void **state)
+{
+    (void)state;
+    struct shmkv *db = open_path(image);
+    const struct arena *a = audit_arena(db);
+    put_blob(db, "k", 1, 5 * SEGMENT);
+    uint64_t put_in = epoch_now(a);
+    grace_pass(a);
+    delete_text(db, "k");
+    grace_pass(a);
+    collect_renew_runs(&writer_of(db)->self);
+    segment_raise_horizon(a);
+    assert_true(load_relaxed(&a->sb->horizon) <= put_in);
+    assert_rc(shmkv_close(db), 0);
+}
+
 static void a_backup_has_them(void **state)
 {
     (void)state;
@@ -511,6 +563,8 @@ int main(void)
         TEST(what_is_dead_leaves_the_image),
         TEST(nothing_new_is_nothing_pending),
         TEST(numbers_of_runs_are_given_once),
+        TEST(a_run_holds_no_tombstones_back),
+        TEST(a_dead_run_is_as_old_as_it_is),
         TEST(a_backup_has_them),
         TEST(a_damaged_run_is_named),
         TEST(a_run_that_lacks_a_segment_is_refused),
