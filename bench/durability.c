@@ -5,9 +5,9 @@
  *   bench/durability [--writes N] [--tests T] [--kind writer|keeper|all|reboot] [--dir DIRECTORY]
  *
  * In each test a process writes keys and tells after each write that it has returned, and after
- * each 16th that a sync has; another one keeps house.  After a random number of writes, at most N,
- * one of them or both are killed.  Then the store is opened and every key that was acknowledged is
- * looked for.  Kinds of death:
+ * each 16th that a sync has; another one keeps house.  One value of 128 is larger than a segment.
+ * After a random number of writes, at most N, one of them or both are killed.  Then the store is
+ * opened and every key that was acknowledged is looked for.  Kinds of death:
  *
  *   writer   who writes; the other goes on
  *   keeper   who keeps house, in the middle of a checkpoint often; the writer goes on, then ends
@@ -33,6 +33,8 @@
 #include "shmkv.h"
 
 #define SYNC_EVERY 16u
+#define BIG_IN 128u /* one of so many values has BIG_BYTES, two segments */
+#define BIG_BYTES 100000u
 #define INTERVAL_MS 5u /* of checkpoints: so most deaths meet one */
 
 enum kind { KIND_WRITER, KIND_KEEPER, KIND_ALL, KIND_REBOOT, KINDS };
@@ -85,11 +87,25 @@ static void keep(uint64_t unused)
     }
 }
 
+static size_t size_of(uint64_t i)
+{
+    return i % BIG_IN == BIG_IN - 1 ? BIG_BYTES : sizeof(i);
+}
+
+/* The number over and over. */
+static void fill(char *value, uint64_t i)
+{
+    for (size_t at = 0; at < size_of(i); at += sizeof(i))
+        memcpy(value + at, &i, sizeof(i));
+}
+
 static void write_keys(uint64_t n)
 {
+    static char value[BIG_BYTES];
     struct shmkv *db = open_store(0, INTERVAL_MS);
     for (uint64_t i = 0; i < n; i++) {
-        if (shmkv_put(db, &i, sizeof(i), &i, sizeof(i), NULL) != 0)
+        fill(value, i);
+        if (shmkv_put(db, &i, sizeof(i), value, size_of(i), NULL) != 0)
             fail("put");
         atomic_store(&told->written, i + 1);
         if (i % SYNC_EVERY == 0) {
@@ -137,12 +153,14 @@ static void empty(const char *path)
 /* How many of the keys below @n are not as they were written. */
 static uint64_t count_lost(uint64_t n)
 {
+    static char value[BIG_BYTES], wanted[BIG_BYTES];
     struct shmkv *db = open_store(SHMKV_NO_KEEPER, UINT64_MAX);
+    struct shmkv_item item = {.size = 0};
     uint64_t lost = 0;
     for (uint64_t i = 0; i < n; i++) {
-        uint64_t value = ~i;
-        int rc = shmkv_read(db, &i, sizeof(i), &value, sizeof(value), NULL);
-        lost += rc != 0 || value != i;
+        fill(wanted, i);
+        int rc = shmkv_read(db, &i, sizeof(i), value, sizeof(value), &item);
+        lost += rc != 0 || item.size != size_of(i) || memcmp(value, wanted, size_of(i)) != 0;
     }
     if (shmkv_check(db, NULL, NULL) != 0)
         fail("check");

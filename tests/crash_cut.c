@@ -17,6 +17,7 @@
 
 #include "checkpoint.h"
 #include "cleaner.h"
+#include "collect.h"
 #include "point.h"
 #include "scratch.h"
 #include "shmkv.h"
@@ -24,6 +25,7 @@
 #define KEYS 600u
 #define NEW_KEYS 80u
 #define VALUE 500u
+#define LARGE 70000u /* a run of two segments */
 
 static char directory[64];
 static char image[80];
@@ -109,7 +111,7 @@ struct stage {
     struct live live;
     struct writer a, b, cleaner;
     struct lane early, late; /* published, undecided; about to publish in an epoch of the cut */
-    bool lanes;
+    bool lanes, large;       /* large: what the lanes put is in a run */
     unsigned passages, act_at;
     bool inside; /* the act is under way: its own points do not count */
     bool acted;
@@ -158,6 +160,13 @@ static void put_number(struct writer *w, const char *kind, unsigned i, char fill
     writer_put(w, key, value);
 }
 
+static const char *large_value(char fill)
+{
+    static char value[LARGE + 1];
+    memset(value, fill, LARGE);
+    return value;
+}
+
 /* Segments half of whose records are dead, so that there is something to clean. */
 static void begin_stage(struct stage *s)
 {
@@ -171,6 +180,8 @@ static void begin_stage(struct stage *s)
         put_number(&s->a, "k", i, 'a');
     for (unsigned i = 0; i < KEYS; i += 2)
         put_number(&s->b, "k", i, 'b');
+    writer_put(&s->a, "large 1", large_value('a'));
+    writer_put(&s->a, "large 2", large_value('a'));
     point_record(seen, s);
 }
 
@@ -180,7 +191,7 @@ static void start_lanes(struct stage *s)
     const struct arena *arena = &s->live.arena;
     writer_begin(&s->early.writer, arena, s->live.process.index);
     writer_begin(&s->late.writer, arena, s->live.process.index);
-    s->early.first = writer_change_of(arena, "early", "cause");
+    s->early.first = writer_change_of(arena, "early", s->large ? large_value('e') : "cause");
     s->late.first = writer_change_of(arena, "late", "cause");
     lane_start(&s->early, "put.cas");
     assert_non_null(record_found(&s->a, "early"));
@@ -219,8 +230,17 @@ static void assert_number(struct live *l, const char *kind, unsigned i, char fil
         fail_msg("%s is '%c' in the cut, not '%c'", key, value[0], fill);
 }
 
+static void assert_large(struct live *l, const char *key, char fill)
+{
+    const char *value = live_get(l, key);
+    if (value == NULL || memcmp(value, large_value(fill), LARGE) != 0)
+        fail_msg("%s is not in the cut", key);
+}
+
 static void assert_base(struct live *l)
 {
+    assert_large(l, "large 1", 'a');
+    assert_large(l, "large 2", 'a');
     for (unsigned i = 0; i < KEYS; i++)
         assert_number(l, "k", i, i % 2 == 0 ? 'b' : 'a');
 }
@@ -241,12 +261,16 @@ static void move_and_write(struct stage *s)
         writer_put(&s->b, "saw late", "effect");
     }
     writer_delete(&s->b, "k1");
+    writer_delete(&s->b, "large 1");
+    writer_put(&s->b, "large 2", large_value('z'));
+    collect_runs(&s->cleaner, true);
     put_number(&s->a, "k", 1, 'z');
     writer_delete(&s->a, "k2");
     grace_pass(arena);
     segment_reclaim(arena);
     for (unsigned i = 0; i < NEW_KEYS; i++)
         put_number(i % 2 == 0 ? &s->b : &s->a, "n", i, 'n');
+    writer_put(&s->a, "large 3", large_value('n'));
     put_number(&s->b, "k", 2, 'z');
     grace_pass(arena);
     segment_reclaim(arena);
@@ -259,19 +283,22 @@ static void assert_cut(struct stage *s)
     assert_base(l);
     for (unsigned i = 0; i < NEW_KEYS; i++)
         assert_number(l, "n", i, 0);
+    assert_null(live_get(l, "large 3"));
     assert_null(live_get(l, "saw late")); /* its cause may be in the cut or not */
     if (s->lanes) {
         assert_non_null(live_get(l, "saw early"));
         assert_non_null(live_get(l, "early"));
+        if (s->large)
+            assert_large(l, "early", 'e');
     }
 }
 
 /* Act at passage @n; false: there are fewer. */
-static bool cut_with(unsigned n, bool lanes)
+static bool cut_with(unsigned n, bool lanes, bool large)
 {
     static struct stage s;
     uint64_t epoch;
-    s = (struct stage){.act_at = n, .act = move_and_write, .lanes = lanes};
+    s = (struct stage){.act_at = n, .act = move_and_write, .lanes = lanes, .large = large};
     begin_stage(&s);
     if (lanes)
         start_lanes(&s);
@@ -286,10 +313,10 @@ static bool cut_with(unsigned n, bool lanes)
     return s.acted;
 }
 
-static void cut_between_all_reads(bool lanes)
+static void cut_between_all_reads(bool lanes, bool large)
 {
     unsigned n = 1;
-    while (cut_with(n, lanes))
+    while (cut_with(n, lanes, large))
         n++;
     print_message("# %u places\n", n - 1);
     assert_true(n > 12);
@@ -298,13 +325,19 @@ static void cut_between_all_reads(bool lanes)
 static void records_move_between_any_two_reads(void **state)
 {
     (void)state;
-    cut_between_all_reads(false);
+    cut_between_all_reads(false, false);
 }
 
 static void undecided_writes_between_any_two_reads(void **state)
 {
     (void)state;
-    cut_between_all_reads(true);
+    cut_between_all_reads(true, false);
+}
+
+static void undecided_runs_between_any_two_reads(void **state)
+{
+    (void)state;
+    cut_between_all_reads(true, true);
 }
 
 /* ---- a cleaner that stood ------------------------------------------------------------------ */
@@ -427,6 +460,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(records_move_between_any_two_reads),
         TEST(undecided_writes_between_any_two_reads),
+        TEST(undecided_runs_between_any_two_reads),
         TEST(a_segment_is_freed_by_a_cleaner_that_stood),
         TEST(an_abandoned_record_is_void),
     };

@@ -29,6 +29,7 @@
 #define LIMIT_MS 20000u
 #define KEYS 400u
 #define NEVER UINT64_MAX
+#define BIG_BYTES 200000u
 
 static char directory[64];
 static char image[80];
@@ -119,6 +120,29 @@ static void assert_all(struct shmkv *db, uint32_t turn)
     for (uint32_t i = 0; i < KEYS; i++)
         assert_int_equal(turn_of(db, i), turn);
     assert_rc(shmkv_check(db, NULL, NULL), 0);
+}
+
+/* A value of four segments, of one turn; UINT32_MAX: absent. */
+static int put_big(struct shmkv *db, uint32_t turn)
+{
+    static char value[BIG_BYTES];
+    memset(value, (int)('a' + turn % 26), sizeof(value));
+    memcpy(value, &turn, sizeof(turn));
+    return shmkv_put(db, "big", 3, value, sizeof(value), NULL);
+}
+
+static uint32_t big_turn(struct shmkv *db)
+{
+    static char value[BIG_BYTES];
+    uint32_t turn;
+    int rc = shmkv_read(db, "big", 3, value, sizeof(value), NULL);
+    if (rc == SHMKV_ENOTFOUND)
+        return UINT32_MAX;
+    assert_rc(rc, 0);
+    memcpy(&turn, value, sizeof(turn));
+    for (size_t i = sizeof(turn); i < sizeof(value); i++)
+        assert_int_equal(value[i], (char)('a' + turn % 26));
+    return turn;
 }
 
 /* ---- what is durable ----------------------------------------------------------------------- */
@@ -237,7 +261,7 @@ static void a_dropped_write_stays_away(void **state)
 
 /* ---- death at every point ------------------------------------------------------------------ */
 
-#define POINTS 64u
+#define POINTS 96u
 
 /* The points of the rooms that durability is about, and how often a life passes each. */
 struct passed {
@@ -254,7 +278,8 @@ struct plan {
 
 static void note_point(void *arg, const char *name)
 {
-    const char *rooms[] = {"checkpoint.", "image.", "durable.", "open.", "recover.", "file."};
+    const char *rooms[] = {"checkpoint.", "image.", "durable.", "open.",
+                           "recover.",    "file.",  "run.",     "collect."};
     struct passed *points = arg;
     for (size_t i = 0; i < ARRAY_SIZE(rooms); i++) {
         if (strncmp(name, rooms[i], strlen(rooms[i])) != 0)
@@ -284,6 +309,7 @@ static int live(void *arg)
     arm(plan, true);
     for (uint32_t turn = 0; turn < 3; turn++) {
         child_assert(put_all(db, turn) == 0);
+        child_assert(put_big(db, turn) == 0);
         child_assert(shmkv_sync(db, -1) == 0);
         child_assert(shmkv_put(db, "synced", 6, &turn, sizeof(turn), NULL) == 0);
         char text[80];
@@ -326,6 +352,15 @@ static void assert_prefix(struct shmkv *db, uint32_t least)
     assert_rc(shmkv_check(db, NULL, NULL), 0);
 }
 
+/* The large value is put behind all keys of its turn, and before those of the next. */
+static void assert_big(struct shmkv *db, uint32_t least)
+{
+    uint32_t first = turn_of(db, 0), last = turn_of(db, KEYS - 1), big = big_turn(db);
+    assert_true(big == last || (first == last && big == last - 1)); /* absent is turn -1 */
+    if (least != UINT32_MAX)
+        assert_true(big != UINT32_MAX && big >= least);
+}
+
 static void die_at(const struct plan *plan, bool loses)
 {
     empty(directory, false);
@@ -338,12 +373,15 @@ static void die_at(const struct plan *plan, bool loses)
         lose_memory();
     struct shmkv *db = open_image(SHMKV_CREATE);
     assert_prefix(db, synced);
+    assert_big(db, synced);
     assert_rc(put_all(db, 9), 0);
+    assert_rc(put_big(db, 9), 0);
     assert_rc(shmkv_sync(db, -1), 0);
     assert_rc(shmkv_close(db), 0);
     lose_memory();
     db = open_image(0);
     assert_all(db, 9);
+    assert_int_equal(big_turn(db), 9);
     assert_rc(shmkv_close(db), 0);
 }
 
@@ -404,6 +442,7 @@ static void a_stop_at_every_point(void **state)
     point_record(note_point, points);
     for (uint32_t turn = 0; turn < 3; turn++) {
         assert_rc(put_all(db, turn), 0);
+        assert_rc(put_big(db, turn), 0);
         assert_rc(shmkv_sync(db, -1), 0);
     }
     point_record(NULL, NULL);

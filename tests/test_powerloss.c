@@ -24,6 +24,8 @@
 
 #define KEYS 40u
 #define CUTS 4000u
+#define BIG_KEYS 2u           /* of them have values that are larger than a segment now and then */
+#define BIG_BYTES (70u << 10) /* a run of two segments */
 
 /* Contents of the store: for each key the number that was put, 0: absent. */
 struct contents {
@@ -37,7 +39,8 @@ static struct {
     uint64_t random;
     char path[256], state[256];
     uint64_t states, wrong;
-    bool quiet; /* wrong states are what the test wants to see */
+    bool cutting; /* between a cut and its commit: nothing is freed that it needs */
+    bool quiet;   /* wrong states are what the test wants to see */
 } t;
 
 static uint64_t lot(uint64_t n)
@@ -55,7 +58,8 @@ static void key_text(unsigned k, char *key)
 
 static void write_something(struct live *l)
 {
-    char key[16], value[1200];
+    static char value[BIG_BYTES + 1200];
+    char key[16];
     unsigned k = (unsigned)lot(KEYS);
     key_text(k, key);
     if (lot(5) == 0) {
@@ -65,9 +69,15 @@ static void write_something(struct live *l)
         return;
     }
     t.now.number[k] = ++t.numbers;
-    int n = snprintf(value, sizeof(value), "%u", t.numbers);
-    memset(value + n, ' ', sizeof(value) - (size_t)n);
-    value[(size_t)n + lot(lot(8) == 0 ? 1100 : 60)] = 0;
+    size_t n = (size_t)snprintf(value, sizeof(value), "%u", t.numbers);
+    memset(value + n, ' ', sizeof(value) - n);
+    n += lot(lot(8) == 0 ? 1100 : 60);
+    if (k < BIG_KEYS && lot(4) == 0) {
+        n += BIG_BYTES;
+        if (!t.cutting)
+            live_clean(l);
+    }
+    value[n] = 0;
     writer_put(&l->writer, key, value);
 }
 
@@ -88,6 +98,7 @@ static void note(bool acked, uint32_t cut)
 static void checkpoint(struct live *l, bool fails)
 {
     uint64_t e = live_cut(l);
+    t.cutting = true;
     t.cuts[++t.begun] = t.now;
     note(false, t.begun);
     write_some(l, 6);
@@ -95,6 +106,7 @@ static void checkpoint(struct live *l, bool fails)
         disk_fail((unsigned)lot(14) + 1, lot(2) == 0 ? SHMKV_EIO : SHMKV_ENOSPC, (unsigned)lot(3));
     int rc = live_commit(l, e);
     disk_fail(0, 0, 0);
+    t.cutting = false;
     if (rc == 0) {
         t.acked = t.begun;
         note(true, t.acked);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cleaner.h"
+#include "collect.h"
 #include "error.h"
 #include "scratch.h"
 
@@ -103,18 +104,28 @@ static bool is_listed(const struct segment *s)
     return kind > SEGMENT_OPENING && kind < SEGMENT_PUNCHING && load_relaxed(&s->used) != 0;
 }
 
-static int copy(struct live *l, uint64_t id, struct image_item *item)
+/* A segment, or all of a run. */
+static int copy(struct live *l, uint64_t id, struct image_item *items, uint64_t *n)
 {
     const struct segment *s = segment_at(&l->arena, id);
-    uint64_t copied;
-    *item = (struct image_item){.segment = id,
-                                .incarnation = load_relaxed(&s->incarnation),
-                                .birth = load_relaxed(&s->birth),
-                                .bytes = load_relaxed(&s->used)};
-    int rc = image_reserve(&l->image, id, item->incarnation, &copied);
-    uint64_t at = copied & ~(uint64_t)(PAGE_BYTES - 1);
-    const char *start = arena_at(&l->arena, arena_segment_start(&l->arena, id));
-    return rc != 0 ? rc : image_write(&l->image, id, start + at, at, item->bytes);
+    uint64_t span = segment_span(&l->arena, id), step = l->arena.segment_mask + 1;
+    uint64_t used = load_relaxed(&s->used), copied;
+    int rc = 0;
+    for (uint64_t i = 0; rc == 0 && i < span; i++) {
+        struct image_item *item = &items[(*n)++];
+        *item = (struct image_item){.segment = id + i,
+                                    .incarnation = load_relaxed(&s->incarnation),
+                                    .birth = load_relaxed(&s->birth),
+                                    .bytes = min_u64(used - i * step, step)};
+        if (span != 1)
+            item->flags = i == 0 ? IMAGE_RUN_HEAD : IMAGE_RUN_REST;
+        rc = image_reserve(&l->image, id + i, item->incarnation, &copied);
+        uint64_t at = copied & ~(uint64_t)(PAGE_BYTES - 1);
+        const char *start = arena_at(&l->arena, arena_segment_start(&l->arena, id + i));
+        if (rc == 0)
+            rc = image_write(&l->image, id + i, start + at, at, item->bytes);
+    }
+    return rc;
 }
 
 int live_commit(struct live *l, uint64_t epoch)
@@ -125,7 +136,7 @@ int live_commit(struct live *l, uint64_t epoch)
     int rc = image_begin(&l->image);
     for (uint64_t id = 0; rc == 0 && id < high; id++) {
         if (is_listed(segment_at(&l->arena, id)))
-            rc = copy(l, id, &items[n++]);
+            rc = copy(l, id, items, &n);
     }
     struct image_cut cut = {.epoch = epoch,
                             .ceiling = epoch + IMAGE_CEILING,
@@ -144,6 +155,7 @@ int live_checkpoint(struct live *l)
 
 void live_clean(struct live *l)
 {
+    collect_runs(&l->writer, true);
     cleaner_step(&l->writer);
     grace_pass(&l->arena);
     segment_reclaim(&l->arena);

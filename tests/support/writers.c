@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "run.h"
+
 uint32_t writers_process(void **state)
 {
     return load_relaxed(&fixture_db(state)->store)->process.index;
@@ -41,16 +43,37 @@ struct index_change writer_change_of(const struct arena *a, const char *key, con
     return c;
 }
 
+static int grow(struct writer *w)
+{
+    return resize_grow(&w->self, &w->resizer, table_root(w->self.arena));
+}
+
+static int change_in_run(struct writer *w, struct index_change *c, enum segment_purpose purpose)
+{
+    struct append l = APPEND_INIT;
+    int rc = run_open(&l, &w->self, purpose, c->bytes);
+    if (rc != 0)
+        return rc;
+    c->body = record_write(arena_at(w->self.arena, l.at), &c->spec);
+    do {
+        rc = index_publish_reserved(w, &l, c);
+    } while (rc == INDEX_NEED_TICKET && grow(w) == 0);
+    append_close(&l, w->self.arena);
+    return rc;
+}
+
 int writer_change(struct writer *w, struct index_change *c)
 {
     bool removes = c->spec.type == RECORD_TOMBSTONE;
     enum segment_purpose purpose = removes ? SEGMENT_FOR_TOMBSTONE : SEGMENT_FOR_PUT;
+    if (run_needed(w->self.arena, c->bytes))
+        return change_in_run(w, c, purpose);
     for (;;) {
         int rc = append_reserve(&w->puts, &w->self, purpose, c->bytes);
         if (rc == 0)
             rc = index_write(w, c);
         if (rc == INDEX_NEED_TICKET)
-            rc = resize_grow(&w->self, &w->resizer, table_root(w->self.arena));
+            rc = grow(w);
         else if (rc != INDEX_AGAIN)
             return rc;
         if (rc < 0)
