@@ -125,8 +125,10 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
             if (unlikely(!place(a, table_of(a, load_acquire(&t->next)), s, word)))
                 return word; /* a damaged table: rather never finish than lose the key */
             POINT("move.placed");
-            if (cas_acq_rel(s, &word, slot_moved(word)))
-                stat_add(p, STAT_slots_moved, 1);
+            /* Plain: a frozen word becomes this and nothing else, whoever does it.  Release: who is
+             * sent on to T' finds the copy there; pairs with the probes [I1] */
+            store_release(s, slot_moved(word));
+            stat_add(p, STAT_slots_moved, 1);
         } else if (droppable(a, record_of(a, word))) {
             uint64_t bytes = record_size(record_of(a, word));
             record_mark_published(record_of(a, word)); /* its writer may be dead and undecided */

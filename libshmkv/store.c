@@ -20,8 +20,10 @@
 #include "evict.h"
 #include "reap.h"
 
-#define CLOSED_KEPT 64u  /* closed handles that still say SHMKV_ECLOSED */
-#define KEEPER_AFTER 64u /* writes of a thread after which a keeper is worth while */
+#define CLOSED_KEPT 64u        /* closed handles that still say SHMKV_ECLOSED */
+#define FIRST_PART 16384u      /* of a store's size, for its first table, */
+#define FIRST_SLOTS (1u << 15) /* which has no more than these if none was asked for */
+#define KEEPER_AFTER 64u       /* writes of a thread after which a keeper is worth while */
 
 static struct context nobody; /* belongs to no store */
 _Thread_local struct context *store_current = &nobody;
@@ -291,9 +293,15 @@ void store_remove_reader(struct context *c)
 
 /* ---- open ---------------------------------------------------------------------------------- */
 
+/*
+ * For so many keys as are expected.  If that is not known, a small part of what the store may take:
+ * each resize that there is not is one that moves no keys.
+ */
 static uint64_t first_slots(const struct arena *a, uint64_t keys)
 {
-    uint64_t slots = pow2_up(max_u64(keys / 7 * 8 + 8, TABLE_MIN_SLOTS));
+    uint64_t part = load_relaxed(&a->sb->size) / FIRST_PART / sizeof(uint64_t);
+    uint64_t unknown = keys != 0 ? 0 : min_u64(pow2_up(part), FIRST_SLOTS);
+    uint64_t slots = max_u64(pow2_up(keys / 7 * 8 + 8), max_u64(unknown, TABLE_MIN_SLOTS));
     return min_u64(slots, table_max_slots(a));
 }
 

@@ -224,15 +224,11 @@ inline move(t, i)
     }
     od;
     atomic {
-        if
-        :: SLOT(t, i) == w ->
-            SLOT(t, i) = MOVED(rkey[REC(w)]);
-            u = 0; d = 0; x = 0; w = 0;
-            goto moved
-        :: else ->
-            u = 0; d = 0; x = 0; w = 0;
-            goto moving
-        fi
+        /* a plain store: nobody makes anything else of a frozen slot */
+        assert(SLOT(t, i) == w || SLOT(t, i) == MOVED(rkey[REC(w)]));
+        SLOT(t, i) = MOVED(rkey[REC(w)]);
+        u = 0; d = 0; x = 0; w = 0;
+        goto moved
     }
 }
 
