@@ -101,6 +101,11 @@ int arena_take(const struct arena *a, uint64_t offset, uint64_t bytes);
 int arena_take_value(const struct arena *a, uint64_t offset, uint64_t bytes);
 /* The same in the sync object. */
 int arena_take_sync(const struct arena *a, uint64_t offset, uint64_t bytes);
+/*
+ * arena_preload() - map what has memory now, so that touching it is no fault; holes, which even
+ * reading would fill, stay holes.  Best effort.
+ */
+void arena_preload(const struct arena *a);
 /* Give the memory back; the range reads as zero afterwards (and no page of it stays mapped). */
 int arena_release(const struct arena *a, uint64_t offset, uint64_t bytes);
 /* True if the object that @a maps is still the one under its name. */

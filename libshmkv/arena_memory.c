@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
 
@@ -171,6 +172,20 @@ int arena_take_sync(const struct arena *a, uint64_t offset, uint64_t bytes)
     struct range r = range_of(a, true, offset, bytes);
     int rc = check_range(a, offset, bytes, SYNC_BYTES);
     return rc ? rc : take(a, &r, 0);
+}
+
+void arena_preload(const struct arena *a)
+{
+    /* A description of our own: the position in ours may be shared with a forked child. */
+    int fd = arena_name_fd(-1, a->path, a->device, a->inode);
+    off_t start = 0, end = 0;
+    while (fd >= 0 && (start = lseek(fd, end, SEEK_DATA)) >= 0 && (uint64_t)start < a->reserve &&
+           (end = lseek(fd, start, SEEK_HOLE)) > start) {
+        uint64_t bytes = min_u64((uint64_t)end, a->reserve) - (uint64_t)start;
+        madvise(a->base + start, bytes, MADV_POPULATE_READ);
+    }
+    if (fd >= 0)
+        close(fd);
 }
 
 /* Does MADV_REMOVE remove anything?  Found out once; a page shared by nobody is tmpfs as well. */

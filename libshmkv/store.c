@@ -433,18 +433,6 @@ static int open_locked(const char *name, const struct shmkv_options *o, struct s
     return rc;
 }
 
-/* Map what has memory; the rest is holes, which even reading would fill. */
-static void preload(const struct arena *a)
-{
-    for (unsigned i = 0; i < TABLE_AREAS; i++) {
-        const struct table *t = &a->tables[i];
-        madvise(arena_at(a, t->slots_offset), load_relaxed(&t->taken), MADV_POPULATE_READ);
-    }
-    for (uint64_t id = 0, n = load_acquire(&a->sb->segment_high); id < n; id++)
-        madvise(arena_at(a, arena_segment_start(a, id)), load_relaxed(&segment_at(a, id)->taken),
-                MADV_POPULATE_READ);
-}
-
 static int check_options(const char *name, const struct shmkv_options *o)
 {
     const unsigned known = SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_READONLY | SHMKV_PRELOAD |
@@ -489,7 +477,7 @@ int shmkv_open(const char *name, const struct shmkv_options *opt, struct shmkv *
         return rc;
     }
     if ((o->flags & SHMKV_PRELOAD) != 0)
-        preload(&s->arena);
+        arena_preload(&s->arena);
     store_relaxed(&handle->store, s); /* relaxed: not shared yet */
     *db = handle;
     return 0;
