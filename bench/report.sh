@@ -41,6 +41,14 @@ section() {
     tables "$kind" "${files[@]}"
 }
 
+# What a cell printed, as it is: @1 its title, @2 the cell.
+printed() {
+    [ -s "$dir/$2.seconds" ] || return 0
+    printf '\n## %s\n\n    %s\n\n```\n' "$1" "$(cat "$dir/$2.command")"
+    cat "$dir/$2.txt"
+    printf '```\n'
+}
+
 picture() {
     [ -e "$pictures/$1.svg" ] && printf '\n![%s](results/%s.svg)\n' "$2" "$1"
 }
@@ -172,7 +180,8 @@ END
     section 'Cost of one operation' cost '' cost
     section 'Cleaning' any '' compaction
     section 'Cache mode' any '' missratio
-    section 'Durability' any '' durability
+    printed 'Sync beside a bare write' sync
+    printed 'Durability' durability
     section 'Recovery' any '' recover
     printf '\nSkipped, or failed:\n\n'
     grep -h '^bench: ' "$dir"/*.txt | sort -u | sed 's/^/- /'

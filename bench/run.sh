@@ -93,15 +93,25 @@ memory() {
     done
 }
 
-# Benchmarks with options of their own, where they are built.
+# Benchmarks with options of their own.
 others() {
-    local name options
-    for name in compaction missratio durability recover; do
-        options=
-        [ $name = compaction ] && [ "$level" = usual ] &&
-            options=' --live 60,80,90 --writers 1 --dist uniform'
-        [ -x "bench/$name" ] && echo "$name bench/$name$options"
-    done
+    if [ "$level" = full ]; then
+        cat <<END
+compaction      bench/compaction
+missratio       bench/missratio
+recover         bench/recover
+sync            bench/sync
+durability      bench/durability --tests 1000
+END
+    else
+        cat <<END
+compaction      bench/compaction --live 60,80,90 --writers 1 --dist uniform
+missratio       bench/missratio --keys 1048576 --requests 2000000
+recover         bench/recover
+sync            bench/sync
+durability      bench/durability --tests 20
+END
+    fi
 }
 
 cells() {
@@ -153,8 +163,10 @@ for cell in "${cells[@]}"; do
     rm -f "$dir/$name.json"
     echo "$command" >"$dir/$name.command"
     began=$(date +%s.%N)
+    json=(--json "$dir/$name.json")
+    case $name in sync | durability) json=() ;; esac # they print a table, no more
     # shellcheck disable=SC2086 # a command and its options
-    if $command --json "$dir/$name.json" 2>&1 | tee "$dir/$name.txt" && [ "${PIPESTATUS[0]}" = 0 ]
+    if $command "${json[@]}" 2>&1 | tee "$dir/$name.txt" && [ "${PIPESTATUS[0]}" = 0 ]
     then
         echo "$(date +%s.%N) $began" | awk '{ printf "%.0f\n", $1 - $2 }' >"$dir/$name.seconds"
         echo "bench: $name took $(cat "$dir/$name.seconds") s"
