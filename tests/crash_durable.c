@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "child.h"
 #include "clock.h"
 #include "disk.h"
@@ -26,7 +27,7 @@
 #include "scratch.h"
 #include "store.h"
 
-#define LIMIT_MS 20000u
+#define LIMIT_MS 60000u
 #define KEYS 400u
 #define NEVER UINT64_MAX
 #define BIG_BYTES 200000u
@@ -203,14 +204,22 @@ static void the_last_to_close_writes_it(void **state)
     }
 }
 
+static const struct durable_words *words(struct shmkv *db)
+{
+    return &audit_arena(db)->sync->durable;
+}
+
+/* Wait for a checkpoint without asking for one, then stand still. */
 static int put_and_wait(void *arg)
 {
     struct shmkv *db;
     (void)arg;
     child_assert(open_path(image, SHMKV_CREATE, 50, &db) == 0);
     child_assert(put_all(db, 4) == 0);
-    while (pause() != 0) {
-    }
+    uint64_t epoch = load_seq_cst(&audit_arena(db)->sb->epoch);
+    while (load_seq_cst(&words(db)->epoch) < epoch)
+        clock_sleep_ns(1000000);
+    raise(SIGSTOP);
     return 0;
 }
 
@@ -218,7 +227,7 @@ static void the_interval_is_kept_without_anybody_asking(void **state)
 {
     (void)state;
     pid_t child = child_start(put_and_wait, NULL);
-    clock_sleep_ns(1500000000ull);
+    assert_true(child_wait_stopped(child, LIMIT_MS));
     child_kill(child);
     lose_memory();
     struct shmkv *db = open_image(0);
@@ -484,12 +493,15 @@ static int overwrite_on_a_slow_disk(void *arg)
     slow.barrier = slow_barrier;
     file_use(&slow);
     child_assert(open_path(image, SHMKV_CREATE | SHMKV_KEEPER, 5, &db) == 0);
-    uint64_t end = clock_mono_ns() + 3000000000ull;
-    for (uint32_t turn = 0; turn < 2 || clock_mono_ns() < end; turn++) {
+    uint64_t end = clock_mono_ns() + 3000000000ull, later = UINT64_MAX;
+    for (uint32_t turn = 0; clock_mono_ns() < end || load_seq_cst(&words(db)->epoch) < later;
+         turn++) { /* until a cut was made of later turns than the first */
         for (uint32_t i = 0; i < MANY; i++)
             child_assert(put(db, i, turn) == 0);
         if (turn == 0)
             child_assert(shmkv_sync(db, -1) == 0);
+        if (turn == 1)
+            later = load_seq_cst(&audit_arena(db)->sb->epoch) + 1;
     }
     return raise(SIGKILL);
 }
@@ -615,7 +627,7 @@ static void who_is_attached_to_lost_memory_is_told_apart(void **state)
     (void)state;
     struct shmkv *db;
     pid_t child = child_start(put_and_wait, NULL);
-    clock_sleep_ns(500000000ull);
+    assert_true(child_wait_stopped(child, LIMIT_MS));
     lose_memory(); /* as RemoveIPC does */
     assert_rc(open_path(image, SHMKV_CREATE, NEVER, &db), SHMKV_EDEFUNCT);
     child_kill(child);
@@ -631,8 +643,8 @@ static int hold_and_stop(void *arg)
     child_assert(open_path(image, SHMKV_CREATE | SHMKV_KEEPER, NEVER, &db) == 0);
     child_assert(put_all(db, 1) == 0);
     child_assert(shmkv_sync(db, -1) == 0);
-    clock_sleep_ns(200000000ull);
-    child_assert(shmkv_sync(db, -1) == 0);
+    while (load_relaxed(&words(db)->holder) == 0) /* the keeper keeps the lease once it has it */
+        clock_sleep_ns(1000000);
     raise(SIGSTOP);
     child_assert(shmkv_close(db) == 0);
     return 0;
@@ -786,13 +798,13 @@ static void no_effect_without_its_cause(void **state)
     uint64_t longest = 0;
     struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     assert_rc(shmkv_close(db), 0);
-    for (unsigned turn = 0; turn < 12; turn++) {
+    for (unsigned turn = 0; turn < 12 || (longest <= FILLERS && turn < 300); turn++) {
         pid_t writers[WRITERS];
         for (uint32_t i = 0; i < WRITERS; i++) {
             numbers[i] = i;
             writers[i] = child_start(write_chain, &numbers[i]);
         }
-        clock_sleep_ns((200 + 37 * turn) * 1000000ull);
+        clock_sleep_ns((200 + 37 * (turn % 12)) * 1000000ull);
         for (uint32_t i = 0; i < WRITERS; i++)
             child_kill(writers[i]);
         lose_memory();

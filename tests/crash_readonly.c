@@ -140,7 +140,7 @@ static char *bytes_of(const char *path, size_t *size)
     struct stat st = {0};
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     assert_true(fd >= 0 && fstat(fd, &st) == 0);
-    char *bytes = malloc((size_t)st.st_size);
+    char *bytes = malloc((size_t)st.st_size + 1);
     assert_non_null(bytes);
     assert_int_equal(pread(fd, bytes, (size_t)st.st_size, 0), st.st_size);
     close(fd);
