@@ -39,7 +39,7 @@ one() {
     local engine=$1 op=$2 count=$3 of
     shift 3
     case $engine in
-    shmkv | limit) of="--engines $engine" ;;
+    shmkv | cache | limit) of="--engines $engine" ;;
     *) of="--engines none --peers $engine" ;;
     esac
     # shellcheck disable=SC2086 # two words

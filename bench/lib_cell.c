@@ -88,6 +88,8 @@ static void add_lanes(struct cell *c)
     c->yardstick = -1;
     if (b->settings.shmkv && engine_shmkv.run[op] != NULL)
         add_lane(c, &engine_shmkv, op);
+    if (b->settings.cache && engine_cache.run[op] != NULL)
+        add_lane(c, &engine_cache, op);
     if (b->settings.limit && engine_limit.run[op] != NULL) {
         c->yardstick = (int)c->lanes;
         add_lane(c, &engine_limit, op == OP_DELETE ? OP_OVERWRITE : op);

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static const struct engine *const engines[] = {&engine_shmkv, &engine_limit};
+static const struct engine *const engines[] = {&engine_shmkv, &engine_cache, &engine_limit};
 
 const struct engine *engine_by_name(const char *name)
 {

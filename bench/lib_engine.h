@@ -84,6 +84,7 @@ struct engine {
 };
 
 extern const struct engine engine_shmkv;
+extern const struct engine engine_cache;
 extern const struct engine engine_limit;
 
 /* NULL if there is none of that name; peers are not looked at. */

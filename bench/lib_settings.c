@@ -97,15 +97,17 @@ static void add_engine(struct settings *s, const char *text)
 {
     if (strcmp(text, "shmkv") == 0)
         s->shmkv = true;
+    else if (strcmp(text, "cache") == 0)
+        s->cache = true;
     else if (strcmp(text, "limit") == 0)
         s->limit = true;
     else if (strcmp(text, "none") != 0)
-        die("--engines %s: shmkv, limit or none", text);
+        die("--engines %s: shmkv, cache, limit or none", text);
 }
 
 static void read_engines(struct settings *s, const char *text)
 {
-    s->shmkv = s->limit = false;
+    s->shmkv = s->cache = s->limit = false;
     parts(s, text, add_engine);
 }
 
@@ -249,7 +251,7 @@ static const struct settings_option options[] = {
      "with other things, with one process per processor at most [wall]",
      read_clock},
     {"faulted", NULL, "the same as --memory warm", read_faulted},
-    {"engines", "LIST", "shmkv, limit, or none [both]", read_engines},
+    {"engines", "LIST", "shmkv, cache (shmkv as one), limit, or none [shmkv,limit]", read_engines},
     {"peers", "LIST",
      "other stores in the same run: all, or some of lmdb, tdb, lfht, tkrzw,\n"
      "rocksdb, redis, memcached, or single engines of them [none]",
@@ -290,7 +292,7 @@ static void check(const struct settings *s)
         die("--store: only the engine shmkv can use it");
     if (s->store != NULL && s->peers != NULL)
         die("--store: no peer can use it");
-    if (!s->shmkv && !s->limit && s->peers == NULL)
+    if (!s->shmkv && !s->cache && !s->limit && s->peers == NULL)
         die("--engines: name at least one");
     if (!workload_key_size_ok(s->keys, s->key_size))
         die("--key-size %zu: too short for %llu different keys", s->key_size,

@@ -28,6 +28,7 @@ struct settings {
     bool keeper;
     bool cpu_clock; /* rates by the processor time that was had, not by the time that passed */
     bool shmkv;
+    bool cache; /* shmkv as one */
     bool limit;
     const char *peers; /* names, for peers_find(); NULL: none */
     const char *store; /* of somebody else's making; NULL: make our own */

@@ -246,9 +246,10 @@ static const char *store_warm(struct shmkv *db, const struct engine_setup *setup
     return rc == 0 ? NULL : "cannot get the memory for --memory warm; see df /dev/shm";
 }
 
-static const char *create(const struct engine_setup *setup)
+static const char *make(const struct engine_setup *setup, unsigned flags)
 {
-    struct shmkv_options options = {.flags = SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_NO_KEEPER};
+    struct shmkv_options options = {.flags =
+                                        SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_NO_KEEPER | flags};
     struct shmkv *db;
     const char *failure;
     char name[128];
@@ -263,6 +264,16 @@ static const char *create(const struct engine_setup *setup)
     failure = setup->warm ? store_warm(db, setup) : NULL;
     shmkv_close(db);
     return failure;
+}
+
+static const char *create(const struct engine_setup *setup)
+{
+    return make(setup, 0);
+}
+
+static const char *create_cache(const struct engine_setup *setup)
+{
+    return make(setup, SHMKV_CACHE);
 }
 
 static void destroy(const struct engine_setup *setup)
@@ -322,6 +333,27 @@ static const char *explain(void *context)
 const struct engine engine_shmkv = {
     .name = "shmkv",
     .create = create,
+    .destroy = destroy,
+    .attach = attach,
+    .detach = detach,
+    .usage = usage,
+    .explain = explain,
+    .verify = run_verify,
+    .run = {[OP_GET] = run_get,
+            [OP_MGET] = run_mget,
+            [OP_FRESH] = run_put,
+            [OP_GROWING] = run_put,
+            [OP_OVERWRITE] = run_put,
+            [OP_DELETE] = run_delete,
+            [OP_MIX] = run_mix,
+            [OP_MPUT] = run_mput,
+            [OP_INCR] = run_incr},
+};
+
+/* The same as a cache that is large enough: what does it cost to note what is read? */
+const struct engine engine_cache = {
+    .name = "shmkv-cache",
+    .create = create_cache,
     .destroy = destroy,
     .attach = attach,
     .detach = detach,

@@ -16,11 +16,15 @@ static struct bench bench;
 
 static const struct engine *only_engine(void)
 {
-    if (bench.settings.shmkv + bench.settings.limit + bench.peers_count != 1)
+    const struct settings *s = &bench.settings;
+
+    if ((unsigned)(s->shmkv + s->cache + s->limit) + bench.peers_count != 1)
         die("name one engine, by --engines or by --engines none --peers");
-    if (bench.settings.shmkv)
+    if (s->shmkv)
         return &engine_shmkv;
-    return bench.settings.limit ? &engine_limit : bench.peers[0];
+    if (s->cache)
+        return &engine_cache;
+    return s->limit ? &engine_limit : bench.peers[0];
 }
 
 static enum operation only_operation(void)

@@ -27,14 +27,14 @@ struct arena {
     uint64_t log_offset;
     uint64_t log_bytes;    /* of all segments there may be: what an offset may lead into */
     uint64_t log_plain;    /* bytes of it where a record with the longest key and a value of no
-                              bytes may begin: who adds a value's length compares once;
-                              0 in a cache, where each read is to be noted: none is plain */
+                              bytes may begin: who adds a value's length compares once */
     uint64_t segment_mask; /* segment_bytes - 1 */
     unsigned segment_shift;
     bool readonly;
     bool imaged;              /* there is an image: the superblock's image_inode is not 0 */
     uint32_t tombstone_bytes; /* of a tombstone's value: 0, or a struct record_origin */
     bool cache;               /* STORE_CACHE */
+    bool marks;               /* one of the two: what is written gets marks */
     struct hash_secret hash_secret;
     size_t reserve;
     int fd;      /* of the arena object; -1: none.  Never trusted: see arena_take() */

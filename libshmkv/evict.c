@@ -21,7 +21,7 @@
 int evict_join(const struct participant *p)
 {
     const struct arena *a = p->arena;
-    if (!a->cache)
+    if (!a->cache || !a->readonly)
         return 0;
     uint64_t offset = SYNC_RING_OFFSET + (uint64_t)p->index * sizeof(struct hit_ring);
     int rc = arena_take_sync(a, offset, sizeof(struct hit_ring));
@@ -65,10 +65,8 @@ static void mark(const struct arena *a, const uint64_t *hash, unsigned n)
             __builtin_prefetch(found[i], 1);
     }
     for (unsigned i = 0; i < n; i++) {
-        _Atomic uint32_t *state =
-            found[i] != NULL ? &((struct record *)(uintptr_t)found[i])->state : NULL;
-        if (state != NULL && (load_relaxed(state) & RECORD_HIT) == 0)
-            atomic_fetch_or_explicit(state, RECORD_HIT, memory_order_relaxed); /* policy */
+        if (found[i] != NULL)
+            record_mark_read(found[i]);
     }
 }
 
@@ -88,21 +86,17 @@ static void drain(const struct participant *p, const struct hit_ring *ring, uint
     }
 }
 
-/* At least @least entries, and at most @most; returns how many. */
-static uint64_t drain_ring(const struct participant *p, struct hit_ring *ring, uint64_t least,
-                           uint64_t most)
+/* Returns how many entries. */
+static uint64_t drain_ring(const struct participant *p, struct hit_ring *ring)
 {
     uint64_t head = load_acquire(&ring->head); /* shows the entries; pairs with evict_hit [V1] */
     uint64_t old = load_relaxed(&ring->tail);
-    if (head - old < least)
-        return 0;
     uint64_t tail = head - min_u64(head - old, RING_ENTRIES); /* before it: overwritten */
-    uint64_t end = tail + min_u64(head - tail, most);
     /* relaxed: it only divides work; who fails leaves it to who was faster */
-    if (!cas_relaxed(&ring->tail, &old, end))
+    if (head == old || !cas_relaxed(&ring->tail, &old, head))
         return 0;
-    drain(p, ring, tail, end);
-    return end - tail;
+    drain(p, ring, tail, head);
+    return head - tail;
 }
 
 uint64_t evict_drain(const struct participant *p)
@@ -113,14 +107,9 @@ uint64_t evict_drain(const struct participant *p)
     for (uint32_t i = 0; i < min_u64(high, PARTICIPANT_MAX); i++) {
         const struct participant_entry *entry = &a->participants[i];
         if ((load_relaxed(&entry->flags) & PARTICIPANT_RING) != 0)
-            drained += drain_ring(p, &a->rings[i], 1, UINT64_MAX);
+            drained += drain_ring(p, &a->rings[i]);
     }
     return drained;
-}
-
-void evict_drain_owner(const struct participant *p)
-{
-    drain_ring(p, &p->arena->rings[p->index], DRAIN_BATCH, 2 * DRAIN_BATCH);
 }
 
 /* ---- whose turn it is ---------------------------------------------------------------------- */
@@ -294,7 +283,7 @@ bool evict_keeps(struct writer *w, struct evict_walk *walk, const struct record 
     uint64_t hash = hash_key(record_key(r), r->klen, &a->hash_secret);
     if (is_over(a, r) || !is_current(w, r, hash))
         return false;
-    bool hit = (load_relaxed(&r->state) & RECORD_HIT) != 0;
+    bool hit = !record_is_unread(r);
     bool back = !walk->kept && came_back(a, hash, record_size(r));
     walk->pairs++;
     if ((!hit && !back) || record_size(r) > walk->budget)

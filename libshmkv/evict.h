@@ -18,16 +18,17 @@
  * the one kind and shrinks by the other, which is what lets a working set that moves be followed
  * at a speed that a fixed tenth cannot.
  *
- * Hits.  A reader stores nothing that others read at once.  The record that it compares tells by
- * RECORD_HIT, in a line that is at hand, whether its being read is known; if not, the hash of the
- * key goes to a ring of the participant's own, in the sync object, and whoever cleans drains the
- * rings and sets the marks.  So the reads of what is read most cost a test, and a process that may
- * not write the arena counts as any other.
+ * Hits.  A record is made UNREAD, in its flags, and so it is no plain one: the common way of a get
+ * does not find it, with no test of its own for that.  Whoever comes the long way takes the flag
+ * away, one store to a line that is at hand; from then on reading it costs what it does in any
+ * store.  A process that may not write the arena puts the hash of the key into a ring of its own,
+ * in the sync object, and whoever cleans drains the rings and takes the flags away.
  *
  *   ring     owner: entry[head % n] = hash; head + 1 (release)    drainer: CAS tail -> head   [V1]
  *            Lossy: an entry that was overwritten before it was drained is a hit that nobody
  *            counts; one that is read while it is overwritten is a later hash, as good as any.
- *   mark     set by an atomic or, beside those who set PUBLISHED; copies begin without it.
+ *   flag     nothing else in its byte changes after publication, so plain stores do, of which one
+ *            may be lost; it is left out of the crc; copies begin UNREAD.
  *   ghosts   sixteen bits for a key, in the bucket of its hash; relaxed and unguarded, since an
  *            error keeps or evicts a record that the other choice would have been as right for.
  *
@@ -55,13 +56,18 @@
 
 #include "index.h"
 
-/* Give @p a ring, if the store is a cache; before its first section.  Errors as of arena_take(). */
+/* Give @p a ring, if it reads a cache that it may not write; before its first section.
+ * Errors as of arena_take(). */
 int evict_join(const struct participant *p);
 
 /* @r, of a key with this hash, was read.  A cache only; inside the section. */
 static inline void evict_hit(const struct participant *p, uint64_t hash, const struct record *r)
 {
-    if (likely((load_relaxed(&r->state) & RECORD_HIT) != 0)) /* relaxed: policy */
+    if (!p->arena->readonly) {
+        record_mark_read(r);
+        return;
+    }
+    if (!record_is_unread(r))
         return;
     struct hit_ring *ring = &p->arena->rings[p->index];
     uint64_t head = load_relaxed(&ring->head); /* own word */
@@ -71,9 +77,6 @@ static inline void evict_hit(const struct participant *p, uint64_t hash, const s
 
 /* Mark what the rings say was read; returns how many entries that were.  Not in a write section. */
 uint64_t evict_drain(const struct participant *p);
-/* The same for some entries of our own ring, if it has many: with each put, which comes so often
- * where much is read that was put of late. */
-void evict_drain_owner(const struct participant *p);
 
 #define EVICT_RUNS_KEPT 15u /* as of a segment, a 16th goes */
 

@@ -8,10 +8,8 @@
 /* Its place in the kept queue is the last, and that it was read is forgotten: as a copy would. */
 static void keep(const struct arena *a, uint64_t id, const struct record *r)
 {
-    struct record *shared = (void *)(uintptr_t)r;
     store_relaxed(&segment_at(a, id)->kept, segment_stamp(a)); /* relaxed: policy */
-    /* atomic: PUBLISHED, which others set, stays */
-    atomic_fetch_and_explicit(&shared->state, ~(uint32_t)RECORD_HIT, memory_order_relaxed);
+    record_mark_unread(r);
     POINT("evict.run_kept");
 }
 

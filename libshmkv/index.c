@@ -305,8 +305,8 @@ static int need_ticket(struct writer *w, const struct place *at)
  * which FIRST record it supersedes.  Its segment stays as it is as long as we are in our section.
  * @body: of what stands at @l->at, as record_write() returned it.
  */
-static NOINLINE void seal_for_image(const struct arena *a, const struct place *at,
-                                    const struct append *l, uint32_t body, uint64_t version)
+static void seal_for_image(const struct arena *a, const struct place *at, const struct append *l,
+                           uint32_t body, uint64_t version)
 {
     struct record *r = arena_at(a, l->at);
     if (r->type == RECORD_TOMBSTONE && r->vlen == sizeof(struct record_origin)) {
@@ -321,6 +321,19 @@ static NOINLINE void seal_for_image(const struct arena *a, const struct place *a
     }
     record_seal(r, body, version, l->seed);
     record_set_marks(r, at->old == NULL ? RECORD_FIRST : 0);
+}
+
+/* Of a cache: nobody has read it. */
+static NOINLINE void seal_marked(const struct arena *a, const struct place *at,
+                                 const struct append *l, uint32_t body, uint64_t version)
+{
+    struct record *r = arena_at(a, l->at);
+    if (a->imaged) {
+        seal_for_image(a, at, l, body, version);
+        return;
+    }
+    record_seal(r, body, version, l->seed);
+    record_mark_unread(r);
 }
 
 /*
@@ -349,8 +362,8 @@ static int publish(struct writer *w, struct append *l, struct index_change *c, s
         if (unlikely(rc != 0))
             return rc;
         c->version = choose_version(a, at.old);
-        if (unlikely(a->imaged))
-            seal_for_image(a, &at, l, body, c->version);
+        if (unlikely(a->marks))
+            seal_marked(a, &at, l, body, c->version);
         else
             record_seal(r, body, c->version, l->seed);
         store_release(&p->entry->inflight, l->at); /* the record is whole; pairs with reap [I3] */
@@ -474,6 +487,8 @@ static int copy_and_swing(struct writer *w, uint64_t from)
     uint64_t seed = record_seed(id, load_relaxed(&segment_at(a, id)->incarnation));
     struct record *copy = arena_at(a, l->at);
     record_copy(copy, r, seed, l->seed);
+    if (a->cache)
+        record_mark_unread(copy);
     POINT("relocate.copied");
     int rc = swing(w, r, from);
     if (rc == INDEX_RELOCATED) {

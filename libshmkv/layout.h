@@ -129,12 +129,12 @@ _Static_assert(sizeof(struct segment) == 64, "one cache line");
 enum record_type { RECORD_PAIR = 1, RECORD_TOMBSTONE = 2 };
 enum record_flag {
     RECORD_EXPIRES = 1u << 0, /* an 8-byte expiry (store clock, ms) stands before the key */
+    RECORD_UNREAD = 1u << 7,  /* of a cache: nobody has read it since it stands here, see evict.h */
 };
 enum record_state {
     RECORD_PUBLISHED = 1u << 0, /* it was, at some time, what the index pointed to */
     RECORD_COPY = 1u << 1,      /* made by the cleaner or by recovery from another record */
     RECORD_FIRST = 1u << 2,     /* when it was put there was no record of its key anywhere */
-    RECORD_HIT = 1u << 8,       /* of a cache: it was read since it stands here, see evict.h */
 };
 
 #define TOMBSTONE_BYTES 16u /* of a tombstone's value where there is an image, see record.h */
@@ -146,7 +146,7 @@ struct record {
     uint64_t version;
     uint32_t vlen;
     uint16_t klen;
-    uint8_t flags;
+    _Atomic uint8_t flags;
     uint8_t type;
 };
 _Static_assert(sizeof(struct record) == 24, "24 bytes, as the budget per key says");
@@ -235,7 +235,7 @@ struct participant_entry {
 };
 _Static_assert(sizeof(struct participant_entry) == 256, "four cache lines");
 
-/* What a participant has read in a cache: hashes of keys, the oldest overwritten.  See evict.h. */
+/* What a participant has read that may not write: hashes of keys, the oldest overwritten. */
 #define RING_ENTRIES 1008u
 struct hit_ring {
     _Alignas(64) _Atomic uint64_t head; /* how many were written; the owner's */

@@ -81,7 +81,8 @@ static ALWAYS_INLINE void fill_plain(const struct record *r, size_t klen, struct
     item->expires_ms = 0;
 }
 
-/* What is not the common case: refusals, long keys, a running resize, expiry, absence. */
+/* What is not the common case: refusals, long keys, a running resize, expiry, absence, and what is
+ * read for the first time in a cache. */
 static NOINLINE int get_slowly(struct context *c, const void *key, size_t klen,
                                struct shmkv_item *item)
 {
@@ -108,22 +109,6 @@ static NOINLINE int get_slowly(struct context *c, const void *key, size_t klen,
     return 0;
 }
 
-/* A cache takes note of what is read, so nothing in it is plain (arena.h, log_plain). */
-static NOINLINE int get_noting(struct context *c, const struct index_key *k,
-                               struct shmkv_item *item)
-{
-    int rc;
-    const struct record *r = ops_find(c, k->data, k->size, k->hash, &rc);
-    if (unlikely(r == NULL)) {
-        stat_add(&c->writer.self, STAT_misses, 1);
-        return rc == 0 ? error_code(SHMKV_ENOTFOUND) : damaged(c);
-    }
-    stat_add(&c->writer.self, STAT_hits, 1);
-    evict_hit(&c->writer.self, k->hash, r);
-    fill(r, item);
-    return 0;
-}
-
 /* The key does not stand where its probe begins. */
 static NOINLINE int get_probing(struct context *c, const void *key, size_t klen,
                                 struct shmkv_item *item, uint64_t hash)
@@ -131,8 +116,7 @@ static NOINLINE int get_probing(struct context *c, const void *key, size_t klen,
     struct index_key k = {.data = key, .size = klen, .hash = hash};
     const struct record *r;
     if (unlikely(!index_peek(c->writer.self.arena, &k, &r)))
-        return c->writer.self.arena->cache ? get_noting(c, &k, item)
-                                           : get_slowly(c, key, klen, item);
+        return get_slowly(c, key, klen, item);
     stat_add(&c->writer.self, STAT_hits, 1);
     fill_plain(r, klen, item);
     return 0;

@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "error.h"
-#include "evict.h"
 #include "ops.h"
 
 #define BATCH 16u
@@ -116,8 +115,6 @@ static NOINLINE int put_slowly(struct shmkv *db, struct ops_write *w,
         rc = check_durable(c, o);
     if (rc != 0)
         return rc;
-    if (c->store->arena.cache)
-        evict_drain_owner(&c->writer.self);
     w->condition = condition_of(o);
     w->hash = prefetch_unchecked(c, w->key, w->klen);
     return durable(c, o, put(c, w, o));

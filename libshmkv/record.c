@@ -111,7 +111,10 @@ uint32_t record_write(struct record *at, const struct record_spec *spec)
 
 uint32_t record_check_body(const struct record *at)
 {
-    return crc32c(0, (const char *)at + BODY_OFFSET, record_size(at) - BODY_OFFSET);
+    uint8_t flags = load_relaxed(&at->flags); /* relaxed: UNREAD alone may change */
+    uint64_t word = at->vlen | (uint64_t)at->klen << 32 | (uint64_t)at->type << 56 |
+                    (uint64_t)(flags & ~(unsigned)RECORD_UNREAD) << 48;
+    return crc32c(crc32c(0, &word, sizeof(word)), at + 1, record_size(at) - sizeof(*at));
 }
 
 /* The finalizer of MurmurHash3 (Appleby, public domain) over both words: each bit spreads. */
@@ -144,23 +147,23 @@ static bool type_valid(const struct record *r)
                                       (r->vlen == 0 || r->vlen == sizeof(struct record_origin)));
 }
 
-static bool valid(const struct record *r, uint64_t room, uint64_t seed, uint32_t may_have)
+static bool valid(const struct record *r, uint64_t room, uint64_t seed, unsigned flags)
 {
     if (room < sizeof(*r) || r->klen == 0 || record_size(r) > room || !type_valid(r) ||
-        (r->flags & ~(unsigned)RECORD_EXPIRES) != 0)
+        (load_relaxed(&r->flags) & ~(RECORD_EXPIRES | flags)) != 0)
         return false;
     uint32_t state = load_relaxed(&r->state); /* relaxed: the marks do not change */
-    return (state & ~(RECORD_MARKS | may_have)) == 0 &&
+    return (state & ~(RECORD_MARKS | RECORD_PUBLISHED)) == 0 &&
            (record_check_body(r) ^ record_tie(r->version, seed) ^ record_marks_tie(state)) ==
                r->crc;
 }
 
 bool record_valid(const struct record *r, uint64_t room, uint64_t seed)
 {
-    return valid(r, room, seed, RECORD_PUBLISHED);
+    return valid(r, room, seed, 0);
 }
 
 bool record_valid_live(const struct arena *a, const struct record *r, uint64_t room, uint64_t seed)
 {
-    return valid(r, room, seed, (uint32_t)RECORD_PUBLISHED | (a->cache ? RECORD_HIT : 0u));
+    return valid(r, room, seed, a->cache ? RECORD_UNREAD : 0u);
 }

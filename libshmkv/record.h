@@ -12,7 +12,8 @@
  * COPY, and record_seed(segment, incarnation): a record validates only where and when it was
  * written.  Version and marks, which are known last and change when a publication is tried again,
  * are mixed by a multiplication, so that the bytes are summed once.  The bit PUBLISHED of `state`
- * is all that changes after publication, and stands outside of the crc.
+ * and, in a cache, the flag UNREAD are all that changes after publication, and are left out of the
+ * crc.
  *
  * In a store with an image (R18) a tombstone's value tells which FIRST record it superseded, if
  * one: once that record's segment is gone nothing older of the key can come back.
@@ -47,6 +48,33 @@ struct record_spec {
     enum record_type type;
 };
 
+/*
+ * Flags; and length of the key, flags and type.  Only UNREAD may change meanwhile: it is asked for
+ * by policy alone, and whether a record is plain has two right answers then.  So these may be part
+ * of plain instructions, but for the thread sanitizer.
+ */
+static inline unsigned record_flags(const struct record *r)
+{
+#ifdef __SANITIZE_THREAD__
+    return load_relaxed(&r->flags);
+#else
+    uint8_t flags;
+    memcpy(&flags, (const char *)r + offsetof(struct record, flags), sizeof(flags));
+    return flags;
+#endif
+}
+
+static inline uint32_t record_kind(const struct record *r)
+{
+#ifdef __SANITIZE_THREAD__
+    return load_relaxed((const _Atomic uint32_t *)(const void *)&r->klen);
+#else
+    uint32_t kind;
+    memcpy(&kind, &r->klen, sizeof(kind));
+    return kind;
+#endif
+}
+
 static inline uint64_t record_bytes(uint64_t klen, uint64_t vlen, bool expires)
 {
     return sizeof(struct record) + (expires ? 8u : 0u) + align_up(klen, 8) + align_up(vlen, 8);
@@ -54,7 +82,7 @@ static inline uint64_t record_bytes(uint64_t klen, uint64_t vlen, bool expires)
 
 static inline bool record_expires(const struct record *r)
 {
-    return (r->flags & RECORD_EXPIRES) != 0;
+    return (record_flags(r) & RECORD_EXPIRES) != 0;
 }
 
 static inline uint64_t record_size(const struct record *r)
@@ -120,15 +148,37 @@ static inline bool record_has_key(const struct record *r, const void *key, size_
     return r->klen == klen && record_bytes_equal(record_key(r), key, klen);
 }
 
-/* A pair that never expires, with this key; one comparison for type, flags and length. */
+/* A pair that never expires, with this key, and its being read is known: one comparison for type,
+ * flags and length. */
 static inline bool record_is_plain(const struct record *r, const void *key, size_t klen)
 {
-    uint32_t kind, plain = (uint32_t)klen | (uint32_t)RECORD_PAIR << 24;
-    memcpy(&kind, &r->klen, sizeof(kind));
+    uint32_t plain = (uint32_t)klen | (uint32_t)RECORD_PAIR << 24;
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the layout is little-endian"
 #endif
-    return likely(kind == plain) && record_bytes_equal((const char *)(r + 1), key, klen);
+    return likely(record_kind(r) == plain) && record_bytes_equal((const char *)(r + 1), key, klen);
+}
+
+/* Of a cache: nobody has read it since it stands here.  Relaxed, as below: it is policy, and
+ * nothing else in this byte changes once somebody can find the record. */
+static inline void record_mark_unread(const struct record *r)
+{
+    _Atomic uint8_t *flags = &((struct record *)(uintptr_t)r)->flags;
+    store_relaxed(flags, (uint8_t)(load_relaxed(flags) | RECORD_UNREAD));
+}
+
+/* Somebody has. */
+static inline void record_mark_read(const struct record *r)
+{
+    _Atomic uint8_t *flags = &((struct record *)(uintptr_t)r)->flags;
+    uint8_t old = load_relaxed(flags);
+    if ((old & RECORD_UNREAD) != 0)
+        store_relaxed(flags, (uint8_t)(old & ~(unsigned)RECORD_UNREAD));
+}
+
+static inline bool record_is_unread(const struct record *r)
+{
+    return (load_relaxed(&r->flags) & RECORD_UNREAD) != 0; /* relaxed: policy */
 }
 
 /* The mark of R10; set before the CAS that supersedes @r, and by its owner after publication. */
@@ -210,7 +260,7 @@ void record_copy(struct record *to, const struct record *from, uint64_t from_see
                  uint64_t to_seed);
 /* Are the @room bytes at @r a record that belongs there?  Never reads behind @room. */
 bool record_valid(const struct record *r, uint64_t room, uint64_t seed);
-/* The same in the memory of @a: in a cache a record may also be marked HIT. */
+/* The same in the memory of @a: in a cache a record may also be marked UNREAD. */
 bool record_valid_live(const struct arena *a, const struct record *r, uint64_t room, uint64_t seed);
 
 #endif

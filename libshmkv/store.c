@@ -266,7 +266,7 @@ int store_check_writable(struct context *c)
         keeper_start(&s->keeper, &s->durable, &s->warn, &s->process, s->service);
         registry_unlock();
     }
-    c->plain = (!s->wants_keeper || c->writes > after) && !s->arena.cache;
+    c->plain = !s->wants_keeper || c->writes > after;
     return 0;
 }
 

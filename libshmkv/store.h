@@ -48,7 +48,7 @@ struct context {
     bool reserved; /* a reservation is open */
     struct append reservation;
     uint32_t writes;         /* until the keeper is started */
-    bool plain;              /* may write, nothing is left to be started, and it is no cache */
+    bool plain;              /* may write, and nothing is left to be started */
     bool ours;               /* made by this process: empty contexts are a parent's */
     struct context *next;    /* of the store */
     struct context *sibling; /* of the thread */
