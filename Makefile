@@ -179,6 +179,10 @@ bench-built:
 bench-compaction: $(BENCH)/compaction ## overwrite for ever at 60 to 90 % live: throughput and write amplification
 	@$(BENCH)/compaction $(ARGS)
 
+.PHONY: bench-churn
+bench-churn: $(BENCH)/churn ## put, delete and expire values of 10 bytes to 1 MiB, 200 million times: memory stays flat
+	@$(BENCH)/churn $(ARGS)
+
 .PHONY: bench-cache
 bench-cache: $(BENCH)/missratio ## miss ratios of a cache beside exact LRU and memcached
 	@$(BENCH)/missratio $(BENCH_CACHE)

@@ -10,6 +10,13 @@
  *
  * "Live" is the part that current records have of what the limit leaves for records, that is the
  * size without the index.
+ *
+ * With --reader a process reads meanwhile, and the first row is of a store so large that nothing is
+ * cleaned: its p99.9 of puts and of gets is what those of the others are multiples of.  The memory
+ * that it will fill is faulted in before, in each process, as that of a store is that has been full
+ * for long.  A write that is refused with SHMKV_EHELD, since a machine that is too busy kept some
+ * process off the processor for 100 ms inside a section, is counted, told, and left out; more than
+ * HELD_MOST of a process are a failure.
  */
 #include "lib_clock.h"
 #include "lib_histogram.h"
@@ -20,19 +27,27 @@
 #include "shmkv.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 
 #define WRITERS_MAX 64u
 #define LIST_MAX 16u
 #define CHUNK 256u
 #define HELD_MOST 100u /* in a phase */
 #define BASE_PERCENT 30u
+#define ROOMY_PERCENT 60u /* of the usual size, in keys, without cleaning */
+#define ROOMY_SLACK (64u << 20)
 
 struct options {
     uint64_t size;
@@ -56,12 +71,14 @@ struct member {
 };
 
 struct shared {
-    _Atomic uint64_t left; /* puts still to be done in this phase */
-    _Atomic bool reading;  /* the reader goes on */
+    _Atomic uint64_t left;    /* puts still to be done in this phase */
+    _Atomic bool reading;     /* the reader goes on */
+    _Atomic unsigned waiting; /* processes that are not ready yet */
     struct member member[WRITERS_MAX + 1];
 };
 
 struct result {
+    bool roomy; /* nothing is cleaned */
     unsigned percent, writers;
     enum distribution dist;
     double rate, amplification, cleaner, of_size;
@@ -77,7 +94,11 @@ static struct shared *shared;
 static double ns_per_tick;
 static char store[64];
 static FILE *json;
-static int last_rc; /* of put() */
+static int last_rc;   /* of put() */
+static uint64_t held; /* of all rows */
+/* Of a store in which nothing is cleaned: its size, and what is faulted in of its file; else 0. */
+static uint64_t roomy_size, roomy_bytes;
+static off_t roomy_at;
 
 /* ---- the processes ------------------------------------------------------------------------- */
 
@@ -85,8 +106,54 @@ static int open_store(struct shmkv **db)
 {
     struct shmkv_options o = {.flags = SHMKV_CREATE, .size = options.size};
 
+    if (roomy_size != 0)
+        o.size = roomy_size;
     o.reserve = workload.keys;
     return shmkv_open(store, &o, db);
+}
+
+static void store_path(char *path, size_t size)
+{
+    snprintf(path, size, "/dev/shm/shmkv.%s", store + strlen("shm:"));
+}
+
+/* Where the log begins in the file of a store in which hardly anything was written: there the last
+ * run of data is. */
+static off_t log_start(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t at = 0, start = 0;
+
+    if (fd < 0)
+        die("%s: %s", path, strerror(errno));
+    while ((at = lseek(fd, at, SEEK_DATA)) >= 0) {
+        start = at;
+        at = lseek(fd, at, SEEK_HOLE);
+    }
+    close(fd);
+    return start;
+}
+
+/* Fault in what will be filled, in this process' own mapping; the library takes memory as it needs
+ * it, and a first touch is not what is asked about. */
+static void fault_in(void)
+{
+    char path[96], line[512];
+    unsigned long long from = 0, at;
+    FILE *maps = roomy_bytes != 0 ? fopen("/proc/self/maps", "r") : NULL;
+
+    store_path(path, sizeof(path));
+    while (maps != NULL && from == 0 && fgets(line, sizeof(line), maps) != NULL) {
+        char *name = strstr(line, path);
+
+        if (name != NULL && name[strlen(path)] == '\n' && sscanf(line, "%llx-", &at) == 1)
+            from = at;
+    }
+    if (maps != NULL)
+        fclose(maps);
+    if (from != 0 &&
+        madvise((char *)(uintptr_t)from + roomy_at, roomy_bytes, MADV_POPULATE_WRITE) != 0)
+        die("no memory for the store in which nothing is cleaned: %s", strerror(errno));
 }
 
 static bool put(struct shmkv *db, uint64_t key, uint64_t number)
@@ -173,6 +240,18 @@ static void run_reader(struct shmkv *db, enum distribution dist, uint64_t seed)
     m->puts = touched; /* so that it is read */
 }
 
+static void run_member(struct shmkv *db, unsigned index, enum distribution dist, uint64_t seed)
+{
+    fault_in();
+    atomic_fetch_sub(&shared->waiting, 1);
+    while (atomic_load(&shared->waiting) != 0)
+        clock_sleep_ms(1);
+    if (index == WRITERS_MAX)
+        run_reader(db, dist, seed);
+    else
+        run_writer(db, index, dist, seed);
+}
+
 static pid_t start(unsigned index, enum distribution dist, uint64_t seed)
 {
     fflush(NULL);
@@ -186,10 +265,8 @@ static pid_t start(unsigned index, enum distribution dist, uint64_t seed)
         if (open_store(&db) != 0)
             snprintf(shared->member[index].failure, sizeof(shared->member[index].failure), "%s",
                      shmkv_last_error());
-        else if (index == WRITERS_MAX)
-            run_reader(db, dist, seed);
         else
-            run_writer(db, index, dist, seed);
+            run_member(db, index, dist, seed);
         shmkv_close(db);
         _exit(0);
     }
@@ -212,6 +289,7 @@ static double overwrite(const struct result *r, uint64_t puts, uint64_t seed)
     memset(shared, 0, sizeof(*shared));
     atomic_store(&shared->left, puts);
     atomic_store(&shared->reading, true);
+    atomic_store(&shared->waiting, r->writers + options.reader);
     if (options.reader)
         reader = start(WRITERS_MAX, r->dist, seed);
     for (unsigned i = 0; i < r->writers; i++)
@@ -251,6 +329,20 @@ static uint64_t keys_for(unsigned percent)
         shmkv_destroy(store, NULL, 1);
     }
     return keys;
+}
+
+/* Before anything is put: what will the log of a store be in which nothing is cleaned? */
+static void plan_room(struct shmkv *db)
+{
+    char path[96];
+
+    store_path(path, sizeof(path));
+    if (shmkv_put(db, "x", 1, "", 0, NULL) != 0 || shmkv_delete(db, "x", 1) != 0)
+        die("%s", shmkv_last_error());
+    roomy_at = log_start(path);
+    roomy_bytes =
+        (uint64_t)((double)(workload.keys * record_bytes()) * (1 + options.measure)) + ROOMY_SLACK;
+    fault_in();
 }
 
 static void fill(struct shmkv *db)
@@ -297,10 +389,14 @@ static void measure(struct result *r)
     double seconds;
 
     workload_make(&workload, keys_for(r->percent), options.key_size, options.value_size);
+    roomy_size = r->roomy ? 2 * (uint64_t)((double)options.size * (1 + options.measure)) : 0;
     if (open_store(&db) != 0)
         die("%s", shmkv_last_error());
+    if (r->roomy)
+        plan_room(db);
     fill(db);
-    overwrite(r, (uint64_t)((double)workload.keys * options.settle), 1);
+    if (!r->roomy) /* else there is nothing that would settle */
+        overwrite(r, (uint64_t)((double)workload.keys * options.settle), 1);
     shmkv_get_stats(db, &before);
     seconds = overwrite(r, (uint64_t)((double)workload.keys * options.measure), 2);
     shmkv_get_stats(db, &after);
@@ -311,6 +407,7 @@ static void measure(struct result *r)
     shmkv_destroy(store, NULL, 1);
     sum_up(r, seconds, &before, &after);
     workload_free(&workload);
+    roomy_size = roomy_bytes = 0;
 }
 
 /* ---- report -------------------------------------------------------------------------------- */
@@ -321,23 +418,26 @@ static void print_columns(void)
 {
     printf("%-8s %5s %8s %7s %9s %7s %8s %8s %8s %8s %9s  %s\n", "keys", "live", "of size",
            "writers", "puts/s", "of 30 %", "amplif.", "cleaner", "p50", "p99.9", "max",
-           options.reader ? "get p50, p99.9, max" : "");
+           options.reader ? "get p50, p99.9, max; times the p99.9 without cleaning: put, get" : "");
 }
 
-static void print_result(const struct result *r, double base)
+static void print_result(const struct result *r, double base, const struct result *roomy)
 {
-    char t[7][24];
+    char t[7][24], live[8];
 
-    printf("%-8s %4u%% %7.1f%% %7u %9s %7.2f %8.2f %6.0f %% %8s %8s %9s", dist_names[r->dist],
-           r->percent, r->of_size * 100, r->writers, report_count(r->rate, t[0], sizeof(t[0])),
+    snprintf(live, sizeof(live), r->roomy ? "-" : "%u%%", r->percent);
+    printf("%-8s %5s %7.1f%% %7u %9s %7.2f %8.2f %6.0f %% %8s %8s %9s", dist_names[r->dist], live,
+           r->of_size * 100, r->writers, report_count(r->rate, t[0], sizeof(t[0])),
            base > 0 ? r->rate / base : 1, r->amplification, r->cleaner * 100,
            report_time((double)r->put.p50, t[1], sizeof(t[1])),
            report_time((double)r->put.p999, t[2], sizeof(t[2])),
            report_time((double)r->put.max, t[3], sizeof(t[3])));
     if (options.reader)
-        printf("  %s, %s, %s", report_time((double)r->get.p50, t[4], sizeof(t[4])),
+        printf("  %s, %s, %s; %.2f, %.2f", report_time((double)r->get.p50, t[4], sizeof(t[4])),
                report_time((double)r->get.p999, t[5], sizeof(t[5])),
-               report_time((double)r->get.max, t[6], sizeof(t[6])));
+               report_time((double)r->get.max, t[6], sizeof(t[6])),
+               (double)r->put.p999 / (double)roomy->put.p999,
+               (double)r->get.p999 / (double)roomy->get.p999);
     if (r->held > 0)
         printf("  (%llu held)", (unsigned long long)r->held);
     printf("\n");
@@ -345,18 +445,18 @@ static void print_result(const struct result *r, double base)
 
 static void write_json(const struct result *r, double base)
 {
-    fprintf(json,
-            "{\"engine\":\"shmkv\",\"bench\":\"compaction\",\"op\":\"overwrite\",\"dist\":\"%s\","
-            "\"procs\":%u,\"live_percent\":%u,\"live_of_size\":%.4f,\"key_size\":%zu,"
-            "\"value_size\":%zu,\"size\":%llu,\"ops_per_s\":%.0f,\"of_base\":%.3f,"
-            "\"write_amplification\":%.3f,\"cleaner_cpus\":%.3f,\"p50_ns\":%llu,\"p99_ns\":%llu,"
-            "\"p999_ns\":%llu,\"max_ns\":%llu,\"held\":%llu",
-            dist_names[r->dist], r->writers, r->percent, r->of_size, options.key_size,
-            options.value_size, (unsigned long long)options.size, r->rate,
-            base > 0 ? r->rate / base : 1, r->amplification, r->cleaner,
-            (unsigned long long)r->put.p50, (unsigned long long)r->put.p99,
-            (unsigned long long)r->put.p999, (unsigned long long)r->put.max,
-            (unsigned long long)r->held);
+    fprintf(
+        json,
+        "{\"engine\":\"shmkv\",\"bench\":\"compaction\",\"op\":\"overwrite\",\"dist\":\"%s\","
+        "\"procs\":%u,\"cleaned\":%s,\"live_percent\":%u,\"live_of_size\":%.4f,\"key_size\":%zu,"
+        "\"value_size\":%zu,\"size\":%llu,\"ops_per_s\":%.0f,\"of_base\":%.3f,"
+        "\"write_amplification\":%.3f,\"cleaner_cpus\":%.3f,\"p50_ns\":%llu,\"p99_ns\":%llu,"
+        "\"p999_ns\":%llu,\"max_ns\":%llu,\"held\":%llu",
+        dist_names[r->dist], r->writers, r->roomy ? "false" : "true", r->percent, r->of_size,
+        options.key_size, options.value_size, (unsigned long long)options.size, r->rate,
+        base > 0 ? r->rate / base : 1, r->amplification, r->cleaner, (unsigned long long)r->put.p50,
+        (unsigned long long)r->put.p99, (unsigned long long)r->put.p999,
+        (unsigned long long)r->put.max, (unsigned long long)r->held);
     if (options.reader)
         fprintf(json, ",\"get_p50_ns\":%llu,\"get_p999_ns\":%llu,\"get_max_ns\":%llu",
                 (unsigned long long)r->get.p50, (unsigned long long)r->get.p999,
@@ -375,20 +475,32 @@ static void print_longest(const struct pause_list *list)
     }
 }
 
+static void measure_row(struct result *r, double base, const struct result *roomy,
+                        struct pause_list *longest)
+{
+    measure(r);
+    print_result(r, base, roomy);
+    fflush(stdout);
+    if (json != NULL)
+        write_json(r, base);
+    held += r->held;
+    pause_merge(longest, &r->longest);
+}
+
 static void measure_all(enum distribution dist, unsigned writers, struct pause_list *longest)
 {
+    struct result roomy = {
+        .roomy = true, .percent = ROOMY_PERCENT, .dist = dist, .writers = writers};
     double base = 0;
 
+    if (options.reader)
+        measure_row(&roomy, 0, &roomy, longest);
     for (unsigned i = 0; i <= options.percents; i++) {
         struct result r = {.dist = dist, .writers = writers};
 
         r.percent = i == 0 ? BASE_PERCENT : options.percent[i - 1];
-        measure(&r);
-        print_result(&r, base);
-        if (json != NULL)
-            write_json(&r, base);
+        measure_row(&r, base, &roomy, longest);
         base = i == 0 ? r.rate : base;
-        pause_merge(longest, &r.longest);
     }
 }
 
@@ -532,6 +644,7 @@ int main(int argc, char **argv)
         for (unsigned i = 0; options.dist[d] && i < options.writer_counts; i++)
             measure_all((enum distribution)d, options.writers[i], &longest);
     print_longest(&longest);
+    printf("\nwrites refused with SHMKV_EHELD: %llu\n", (unsigned long long)held);
     if (json != NULL)
         fclose(json);
     return 0;

@@ -98,6 +98,7 @@ others() {
     if [ "$level" = full ]; then
         cat <<END
 compaction      bench/compaction
+churn           bench/churn
 missratio       bench/missratio
 recover         bench/recover
 sync            bench/sync

@@ -25,7 +25,7 @@
 #define EXTRA_BYTES (1u << 20)
 /* Fewer rounds than this: others had the processor, and it is theirs to show that nothing goes. */
 #define ROUNDS 200u
-/* For the segments of a run: as many victims may be needed for each if much of them is live. */
+/* For those of a run, or of a table: as many victims may be needed for each, if much is live. */
 #define ROUNDS_PER_SEGMENT 8u
 #define SWEEP_BUCKETS 4096u /* of expiry, by a writer that finds no room */
 #define BATCH 16u
@@ -294,6 +294,26 @@ static void see_progress(const struct arena *a, struct cleaner_need *need, uint6
     need->still_ns = now - need->moved_ns;
 }
 
+/* Has somebody else begun with the resize for which memory is lacking?  Then none is. */
+static bool is_overtaken(const struct writer *w, const struct cleaner_need *need)
+{
+    const struct arena *a = w->self.arena;
+    if (need->index_bytes == 0)
+        return false;
+    uint64_t outer = epoch_enter(&w->self); /* the root must stay */
+    uint64_t root = table_root(a);
+    uint64_t tickets = load_acquire(&table_of(a, root)->tickets);
+    epoch_exit(&w->self, outer);
+    return root != need->root || (tickets & TICKETS_CLOSED) != 0;
+}
+
+/* Rounds after the deadline that may yet make something better. */
+static uint64_t extra_rounds(const struct arena *a, const struct cleaner_need *need)
+{
+    uint64_t table = (need->index_bytes + a->segment_mask) >> a->segment_shift;
+    return (EXTRA_BYTES >> a->segment_shift) + 1 + (need->run + table) * ROUNDS_PER_SEGMENT;
+}
+
 /* One round; 0: something has changed, or may have. */
 static int make_some_room(struct writer *w, uint32_t process, struct cleaner_need *need)
 {
@@ -319,8 +339,7 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
     if (!late && (better || (room && !no_area)))
         return 0;
     need->rounds++;
-    uint64_t extra = (EXTRA_BYTES >> a->segment_shift) + 1 + need->run * ROUNDS_PER_SEGMENT;
-    if (late && better && need->extra < extra) {
+    if (late && better && need->extra < extra_rounds(a, need)) {
         need->extra++;
         return 0;
     }
@@ -345,6 +364,8 @@ int cleaner_make_room(struct writer *w, uint32_t process, struct cleaner_need *n
 {
     int rc;
     do { /* a table is tried again when there is room for all of it: a try costs system calls */
+        if (is_overtaken(w, need))
+            return 0;
         rc = make_some_room(w, process, need);
     } while (rc == 0 && need->index_bytes + need->run != 0 && !need->last && need->refused == 0 &&
              !has_room(w->self.arena, need));

@@ -28,6 +28,7 @@ int cleaner_step(struct writer *w);
 struct cleaner_need {
     enum segment_purpose purpose;
     uint64_t index_bytes; /* memory that a new table lacks; 0: it is a segment that is missing */
+    uint64_t root;        /* the table that the new one is to follow */
     uint64_t refused;     /* of it, or of a segment, what the machine does not give; 0: our limit */
     uint64_t run;         /* segments, in a run; 0: one will do */
     uint64_t deadline_ns; /* CLOCK_MONOTONIC; 0: not set yet */
@@ -43,7 +44,8 @@ struct cleaner_need {
  * cleaner_make_room() - help until there is room, or give up.
  * 0: try again.  SHMKV_ENOSPC or SHMKV_EHELD with a text: after 100 ms, or at once if nothing can
  * be gained inside the caller's own read section.  If the machine refuses memory, what was cleaned
- * is given back to it, so that it can be had again.
+ * is given back to it, so that it can be had again.  Room for a table is not waited for any more
+ * when somebody else has made it.
  */
 int cleaner_make_room(struct writer *w, uint32_t process, struct cleaner_need *need);
 

@@ -115,6 +115,7 @@ static int grow(struct context *c, struct cleaner_need *need)
         return rc;
     struct cleaner_need table = *need;
     table.index_bytes = c->writer.resizer.lacks;
+    table.root = root;
     table.refused = c->writer.resizer.refused;
     table.purpose = c->writer.resizer.lacks_growth ? SEGMENT_FOR_PUT : SEGMENT_FOR_CLEANING;
     rc = make_room(c, &table);

@@ -4,8 +4,8 @@
 
 /* A victim must give back at least 1/64 of a segment, or cleaning only turns in circles. */
 #define WORTH_SHIFT 6
-/* Kept free beyond the reserve: 1/32 of what is not live, or one for two that are being filled. */
-#define AHEAD_SHIFT 5
+/* Kept free beyond the reserve: 1/64 of what is not live, or one for two that are being filled. */
+#define AHEAD_SHIFT 6
 #define AHEAD_OWNED_SHIFT 1
 #define AHEAD_MIN 2u
 #define AHEAD_MOST_SHIFT 6 /* of the store */

@@ -265,6 +265,23 @@ static void overwriting_never_ends(void **state)
     writer_end(&w);
 }
 
+/* While it was short of room for a table somebody else has made that table: it is content. */
+static void room_for_a_table_is_not_waited_for_in_vain(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    writer_begin(&w, a, writers_process(state));
+    struct cleaner_need need = {
+        .purpose = SEGMENT_FOR_CLEANING, .index_bytes = 1ull << 40, .root = table_root(a)};
+    assert_rc(cleaner_make_room(&w, writers_process(state), &need), SHMKV_ENOSPC);
+    need = (struct cleaner_need){.purpose = SEGMENT_FOR_CLEANING,
+                                 .index_bytes = 1ull << 40,
+                                 .root = table_root(a) - TABLE_AREAS};
+    assert_rc(cleaner_make_room(&w, writers_process(state), &need), 0);
+    assert_int_equal(need.deadline_ns, 0); /* nor was anything done */
+    writer_end(&w);
+}
+
 /* It names who holds the memory back; inside a section of one's own nothing can be gained. */
 static void no_room_says_why(void **state)
 {
@@ -308,6 +325,7 @@ int main(void)
         FIXTURE(owners_are_left_alone),
         FIXTURE_WITH(the_dead_make_room_without_a_free_segment, &small),
         FIXTURE_WITH(overwriting_never_ends, &small),
+        FIXTURE_WITH(room_for_a_table_is_not_waited_for_in_vain, &small),
         FIXTURE_WITH(no_room_says_why, &small),
     };
     return cmocka_run_group_tests_name("cleaner", tests, NULL, NULL);

@@ -47,6 +47,26 @@ promised='engine bench procs op dist keys key_size value_size ops_per_s p50_ns p
     works 'killed processes' 2 $bench/killed --keys 2000 --seconds 0.3 --runs 1
 }
 
+# What says by its status whether all is well.
+sound() {
+    local name=$1
+    shift
+    if timeout 200 "$@" >"$work/out" 2>"$work/err"; then
+        ok "$name"
+    else
+        not_ok "$name" "$(tail -n 3 "$work/out" "$work/err")"
+    fi
+}
+
+# shellcheck disable=SC2086 # options
+{
+    sound 'churn: memory is bounded, nothing is wrong, no segment is lost' \
+        $bench/churn --ops 600000 --size 16 --every 1
+    sound 'cleaning, beside a store in which nothing is cleaned' $bench/compaction --size 16M --reader \
+        --writers 1 --dist uniform --live 80 --settle 1 --measure 1
+    sound 'a cache beside a store' $bench/procs $few --op get,mget --engines shmkv,cache
+}
+
 missing=
 for member in $promised; do
     if grep -vq "\"$member\": " "$work/all.json"; then
