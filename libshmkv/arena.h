@@ -95,8 +95,9 @@ int arena_after_fork(struct arena *a);
  */
 int arena_take(const struct arena *a, uint64_t offset, uint64_t bytes);
 /*
- * The same for what users store: some segments' memory is left for removals and the cleaner, so
- * that a store can be emptied though it was not its own limit that ended its growth.
+ * The same for what makes a store grow: memory of some segments and of a table is left for
+ * removals and the cleaner, so that a store can be emptied though it was not its own limit that
+ * ended its growth.
  */
 int arena_take_value(const struct arena *a, uint64_t offset, uint64_t bytes);
 /* The same in the sync object. */

@@ -162,9 +162,21 @@ int arena_take(const struct arena *a, uint64_t offset, uint64_t bytes)
     return take_log(a, offset, bytes, 0);
 }
 
+/*
+ * Left for removals: segments for tombstones and the cleaner, and a table as large as the largest
+ * there is, without which a store whose keys were all deleted could not forget their tombstones.
+ */
+static uint64_t kept_bytes(const struct arena *a)
+{
+    uint64_t table = 0;
+    for (unsigned i = 0; i < TABLE_AREAS; i++)
+        table = max_u64(table, load_relaxed(&a->tables[i].taken)); /* policy only */
+    return (KEPT_SEGMENTS << a->segment_shift) + table;
+}
+
 int arena_take_value(const struct arena *a, uint64_t offset, uint64_t bytes)
 {
-    return take_log(a, offset, bytes, KEPT_SEGMENTS << a->segment_shift);
+    return take_log(a, offset, bytes, kept_bytes(a));
 }
 
 int arena_take_sync(const struct arena *a, uint64_t offset, uint64_t bytes)

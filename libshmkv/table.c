@@ -105,7 +105,11 @@ int table_take(const struct arena *a, struct table *t, uint64_t bytes, bool *com
     /* `cursor` serves as the mark: nobody moves slots of a table that is being made */
     uint64_t at = load_relaxed(&t->cursor);
     uint64_t step = min_u64(bytes, load_relaxed(&t->taken) - at);
-    int rc = step == 0 ? 0 : arena_take(a, t->slots_offset + at, step);
+    bool grows = t->slots > table_of(a, table_root(a))->slots;
+    int rc = 0;
+    if (step != 0)
+        rc = grows ? arena_take_value(a, t->slots_offset + at, step)
+                   : arena_take(a, t->slots_offset + at, step);
     if (rc != 0)
         return rc;
     *complete = at + step == load_relaxed(&t->taken);
