@@ -41,7 +41,7 @@ peers-get       bench/procs --op get --peers $most --seconds 0.3 --slice 50
 peers-set       bench/procs --op overwrite --peers $most --seconds 0.3 --slice 50
 peers-fresh     bench/procs --op fresh --keys 200000 --peers $most --seconds 0.1
 procs           bench/procs --op mget,growing,delete,mix --seconds 0.5 --slice 50
-scaling         bench/procs --op get,overwrite,mix --procs 1,2,4,8,16 --seconds 0.3 --slice 50
+scaling         bench/procs --op get,overwrite,mix --procs 1,2,8,16 --seconds 0.4 --slice 50
 scaling-peers   bench/procs --op mix --keys 200000 --procs 1,2,8,16 --peers $some --seconds 0.2 --slice 50
 large           bench/procs --op get,overwrite --keys 10000000 --key-size 16 --value-size 100 --seconds 0.3 --slice 50
 ycsb            bench/ycsb --peers $few --seconds 0.2 --slice 50
@@ -52,7 +52,7 @@ killed          bench/killed --seconds 1
 killed-peers    bench/killed --seconds 1 --engines none --peers lmdb-1
 load            bench/load.sh --keys 10000,1000000
 $(memory 200000)
-cost            bench/cost.sh --engines shmkv,limit,lmdb-1,lfht,redis-1 --ops get,overwrite
+cost            bench/cost.sh --engines shmkv,limit,lmdb-1 --ops get,overwrite
 END
 }
 
@@ -108,7 +108,7 @@ END
         cat <<END
 compaction      bench/compaction --live 60,80,90 --writers 1 --dist uniform
 missratio       bench/missratio --keys 1048576 --requests 2000000
-recover         bench/recover
+recover         bench/recover --keys 2000000
 sync            bench/sync
 durability      bench/durability --tests 20
 END
