@@ -5,6 +5,9 @@
  * One point can be armed per process.  A forked child inherits the memory, hence what was armed,
  * but not the pid: it passes the point unharmed until it arms one itself.
  *
+ * What is done at a point is noted in the file $SHMKV_POINT_LOG, a line each: its name, and kill,
+ * stop or call; tests/points.sh tells from it which points no test acts at.
+ *
  * Threads may pass points at any time; arming, disarming and recording are for one thread at a
  * time, and a passage that runs beside them may or may not count.
  */
@@ -14,7 +17,9 @@
 
 #include "atomics.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -59,6 +64,21 @@ void point_record(void (*seen)(void *arg, const char *name), void *arg)
     store_release(&point_recording, seen != NULL);
 }
 
+/* One write, so that lines of many processes do not mix; who has no file there tells nothing. */
+static void point_log(const struct point_armed *armed)
+{
+    static const char *const actions[] = {"none", "kill", "stop", "call"};
+    const char *path = getenv("SHMKV_POINT_LOG");
+    int fd = path != NULL ? open(path, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
+    char line[80];
+    int n = snprintf(line, sizeof(line), "%s %s\n", armed->name, actions[armed->action]);
+    if (fd < 0)
+        return;
+    ssize_t written = n < (int)sizeof(line) ? write(fd, line, (size_t)n) : 0;
+    (void)written; /* nobody to tell if it fails */
+    close(fd);
+}
+
 static void point_act(const struct point_armed *armed)
 {
     switch (armed->action) {
@@ -87,8 +107,10 @@ void point_hit(const char *name)
     struct point_armed armed = point_armed; /* the function may arm the next point */
     while (left && !cas_acq_rel(&point_countdown, &left, left - 1)) {
     }
-    if (left == 1)
+    if (left == 1) {
+        point_log(&armed);
         point_act(&armed);
+    }
 }
 
 #endif
