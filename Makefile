@@ -146,7 +146,8 @@ check: ## build everything and run every test; ends with 'N passed, N failed'
 	@scripts/deps.sh build check
 	@+$(MAKE) --no-print-directory $(PARALLEL) -k all tests; built=$$?; \
 	BUILT=$$built OUT=$(OUT) SANITIZE=$(SANITIZE) TORTURE_SECONDS=10 tests/run.sh \
-	    $(TEST_BIN) $(wildcard tests/cli/*.sh tests/daemon/*.sh) $(POINT_TEST_BIN)
+	    $(TEST_BIN) $(wildcard tests/cli/*.sh tests/daemon/*.sh) $(POINT_TEST_BIN) \
+	    tests/points.sh
 
 .PHONY: demo
 demo: ## load 1,000,000 keys, read them from several processes, print what it cost

@@ -132,6 +132,7 @@ static bool adopt_partial(const struct participant *p, bool kept, uint64_t need,
             continue;
         hold->id = i;
         hold->word = mine;
+        POINT("segment.adopted");
         if (has_room(a, s, need)) /* it may have been filled between look and CAS */
             return true;
         segment_close_owner(a, hold);

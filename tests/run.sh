@@ -40,6 +40,8 @@ fi
 
 passed=0 failed=0 skipped=0
 mkdir -p "$OUT/log"
+export SHMKV_POINT_LOG=$PWD/$OUT/log/points # what the crash tests do, for points.sh
+: >"$SHMKV_POINT_LOG"
 
 shm_names() {
     find /dev/shm -maxdepth 1 -name 'shmkv*' -printf '%f\n' 2>/dev/null | sort
@@ -104,6 +106,7 @@ run() {
     log=$OUT/log/$name.log
     before=$(shm_names)
     start=${EPOCHREALTIME/./}
+    echo "program $name" >>"$SHMKV_POINT_LOG"
     launch "$1" "$name" >"$log" 2>&1
     status=$?
     left=$(comm -13 <(echo "$before") <(shm_names) | tr '\n' ' ')

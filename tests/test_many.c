@@ -128,6 +128,63 @@ static void a_crowd_of_writers(void **state)
     munmap(c, sizeof(*c));
 }
 
+/* ---- leases -------------------------------------------------------------------------------- */
+
+#define CROWD_MOST 200u
+
+/* @holds of an eighth of the store, and two. */
+static unsigned crowd_in(struct context *c, struct segment_hold *holds)
+{
+    struct segment_census census;
+    const struct arena *a = &c->store->arena;
+    unsigned n = 0;
+    segment_count(a, &census);
+    for (; n <= census.capacity / 8 + 1; n++) {
+        assert_true(n < CROWD_MOST);
+        assert_int_equal(
+            segment_open(&c->writer.self, SEGMENT_FOR_PUT, a->segment_mask + 1, &holds[n]), 0);
+    }
+    return n;
+}
+
+static uint64_t segments_owned(const struct arena *a)
+{
+    struct segment_census census;
+    segment_count(a, &census);
+    return census.kinds[SEGMENT_OPEN];
+}
+
+/* Puts, deletes and batches go on in one segment, which is nobody's between them. */
+static void a_lease_lasts_one_write(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    struct segment_hold holds[CROWD_MOST];
+    struct context *c;
+    struct shmkv_stats before, after;
+    assert_rc(store_writer(db, &c), 0);
+    const struct arena *a = &c->store->arena;
+    unsigned crowd = crowd_in(c, holds);
+    assert_rc(put_blob(db, 0, 1), 0);
+    assert_rc(shmkv_get_stats(db, &before), 0);
+    for (uint64_t key = 1; key < 200; key++) {
+        uint64_t other = key - 1;
+        assert_rc(put_blob(db, key, 1), 0);
+        assert_true(c->writer.puts.hold.id == SEGMENT_NONE);
+        assert_int_equal(segments_owned(a), crowd);
+        assert_rc(shmkv_delete(db, &other, sizeof(other)), 0);
+        assert_true(c->writer.puts.hold.id == SEGMENT_NONE);
+    }
+    assert_rc(shmkv_get_stats(db, &after), 0);
+    assert_in_range(after.segments, before.segments, before.segments + 2);
+    assert_true(has_blob(db, 199, 1));
+    for (unsigned i = 0; i < crowd; i++)
+        segment_close_owner(a, &holds[i]);
+    assert_rc(put_blob(db, 200, 1), 0);
+    assert_true(c->writer.puts.hold.id != SEGMENT_NONE); /* there is no crowd any more */
+    assert_int_equal(segments_owned(a), 1);
+    assert_rc(shmkv_check(db, NULL, NULL), 0);
+}
+
 /* ---- one-shots ----------------------------------------------------------------------------- */
 
 struct shot {
@@ -187,6 +244,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_WITH(a_crowd_of_writers, &usual),
+        FIXTURE_WITH(a_lease_lasts_one_write, &usual),
         FIXTURE_WITH(many_one_shots, &usual),
         FIXTURE_WITH(many_one_shots_that_die, &usual),
     };
