@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * crash_seldom.c - death and standstill at steps that need something rare to be passed: a mover
- * that meets what was evicted, a segment on lease, memory given back unasked, a walk, a checkpoint that copies much or
- * decides a record of somebody who stands still, a backup, the repair of an image's head and the
- * rewriting of a segment in a recovery.
+ * that meets what was evicted, a segment on lease, an idle table, memory given back unasked, a
+ * walk, a checkpoint that copies much, or a run, or decides the record of somebody who stands
+ * still, a backup, the repair of an image's head, a segment rewritten by a recovery.
  *
  * With the other crash tests every point of the library is one at which a test acts; the last line
  * of `make check` counts them (points.sh).
@@ -27,6 +27,7 @@
 #define KEYS 300u
 #define MUCH 4000u /* keys of which most are deleted, or written at once */
 #define VALUE_BYTES 1000u
+#define RUN_BYTES 600000u /* of a value that takes several segments */
 #define NEVER UINT64_MAX
 
 static int put(struct shmkv *db, unsigned key, char what)
@@ -113,7 +114,7 @@ static void assert_sound(struct shmkv *db)
 
 static void meet(struct plan *p)
 {
-    struct fixture f;
+    static struct fixture f;
     p->fixture = &f;
     fixture_begin(&f, &usual);
     p->prepare(f.db);
@@ -305,7 +306,7 @@ static void take_idle_table(struct shmkv *db, const struct plan *p)
 
 static void in_taking_an_idle_table(void **state)
 {
-    static const char *const points[] = {"table.idle", "table.taking"};
+    static const char *const points[] = {"table.idle", "table.taking", "table.fenced"};
     (void)state;
     for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
         struct plan p = {
@@ -427,6 +428,7 @@ static void in_rewriting_a_segment(void **state)
     assert_int_equal(l.result.dropped, 0);
     assert_string_equal(live_get(&l, "a"), "1");
     live_lose(&l);
+    assert_int_equal(shmkv_gc(NULL, NULL), 0); /* what the dead had half made */
 }
 
 static int write_much_and_sync(void *arg)
@@ -434,6 +436,18 @@ static int write_much_and_sync(void *arg)
     struct shmkv *db;
     child_assert(open_image(0, &db) == 0);
     child_assert(put_range(db, KEYS, MUCH, 's') == 0);
+    arm(arg);
+    child_assert(shmkv_checkpoint(db) == 0);
+    return 0;
+}
+
+static int write_run_and_sync(void *arg)
+{
+    static char value[RUN_BYTES];
+    struct shmkv *db;
+    memset(value, 'r', sizeof(value));
+    child_assert(open_image(0, &db) == 0);
+    child_assert(shmkv_put(db, "run", 3, value, sizeof(value), NULL) == 0);
     arm(arg);
     child_assert(shmkv_checkpoint(db) == 0);
     return 0;
@@ -500,6 +514,19 @@ static void in_copying_ahead(void **state)
 {
     (void)state;
     meet_image_both(write_much_and_sync, "checkpoint.ahead");
+}
+
+static void in_copying_a_run(void **state)
+{
+    static char value[RUN_BYTES];
+    struct shmkv_item item;
+    (void)state;
+    meet_image_both(write_run_and_sync, "checkpoint.run");
+    struct shmkv *db = must_open(0);
+    assert_rc(shmkv_read(db, "run", 3, value, sizeof(value), &item), 0);
+    assert_int_equal(item.size, RUN_BYTES);
+    assert_true(value[0] == 'r' && memcmp(value, value + 1, sizeof(value) - 1) == 0);
+    assert_rc(shmkv_close(db), 0);
 }
 
 /* It has no name before it is whole. */
@@ -576,6 +603,7 @@ int main(void)
         IMAGE(in_settling_an_image),
         IMAGE(in_rewriting_a_segment),
         IMAGE(in_copying_ahead),
+        IMAGE(in_copying_a_run),
         IMAGE(in_a_backup),
         IMAGE(in_deciding_a_record),
     };
