@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * test_victim.c - which segment is cleaned, and when, compared with what victim.h says, reckoned
- * anew: in shares of a segment rather than bytes, over stores whose descriptors are drawn at random.
+ * anew: in shares of a segment rather than bytes, over descriptors that are drawn at random.
  */
 #include "writers.h"
 
