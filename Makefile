@@ -203,6 +203,11 @@ model: ## verify the protocols with Spin, and that each broken rule is found
 	@scripts/deps.sh model
 	@tests/model/run.sh
 
+.PHONY: broken
+broken: ## break rules of the design on purpose, and see the tests fail
+	@scripts/deps.sh build check
+	@tests/broken.sh
+
 .PHONY: fuzz
 fuzz: ## run the fuzzers, FUZZ_SECONDS=30 each
 	@scripts/deps.sh build fuzz

@@ -1,0 +1,78 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# broken.sh - are the tests able to fail?  Break a rule of the design on purpose, in a copy of the
+# sources, and see that a test that is there for it fails.
+#
+#   tests/broken.sh [RULE...]      from the top directory; default: all; `make broken`
+#
+# Each line of the table below: rule | file | a sed command that breaks it | the test.  A command
+# that changes nothing is an error: the code has moved on, and the table must follow.
+# Prints a line for each, and at last 'N passed, N failed'.
+
+set -u
+tree=build/broken
+
+table() {
+    cat <<'END'
+barrier-1|image_commit.c|s/int rc = im->written ? barrier(im) : 0;/int rc = 0;/|crash_powerloss
+barrier-2|image_commit.c|/POINT("image.recorded");/,/image_doubt/s/rc = file_barrier(&im->file);/rc = 0;/|crash_powerloss
+R9|index.c|/rc = publish(w, l, c, r, body);/,/decided(p);/s/if (rc == 0) {/if (1) {/|crash_powerloss
+R10|index.c|/POINT("put.inflight");/,/POINT("put.marked");/s/if (at.old != NULL)/if (0)/|crash_index
+R17-commit|recover.c|s/return v->im->file.readonly ? 0 : commit(/return 1 ? 0 : commit(/|crash_recover
+read-only|recover.c|s@im->file.readonly ? 0 : image_begin(im)@image_begin(im)@|crash_readonly
+R17-drop|recover_load.c|s/if (record_epoch_of(r->version) > v->epoch) {/if (0) {/|crash_powerloss
+END
+}
+
+# run COMMAND...: with a /dev/shm of its own where that may be had.
+run() {
+    if [ "$(id -u)" = 0 ] && unshare --mount true 2>/dev/null; then
+        # shellcheck disable=SC2016 # expanded by the inner shell
+        unshare --mount --propagation private bash -c \
+            'mount -t tmpfs -o mode=1777 shmkv-tests /dev/shm && exec "$0" "$@"' "$@"
+    else
+        "$@"
+    fi
+}
+
+# try RULE FILE COMMAND TEST: 0 if the test fails with the rule broken; says what came of it.
+try() {
+    local file=libshmkv/$2 log=$tree/$1.log
+    cp "$file" "$tree/$file"
+    sed -i "$3" "$tree/$file"
+    if cmp -s "$file" "$tree/$file"; then
+        echo "the command changes nothing: $3"
+        return 1
+    fi
+    if ! make -s -C "$tree" -j2 "build/tests/$4" >"$log" 2>&1; then
+        echo "does not build, see $log"
+        return 1
+    fi
+    (cd "$tree" && run timeout 300 "build/tests/$4") >"$log" 2>&1
+    local status=$?
+    cp "$file" "$tree/$file"
+    if [ "$status" = 0 ]; then
+        echo "$4 does not fail"
+        return 1
+    fi
+    echo "$4 fails"
+}
+
+passed=0 failed=0
+mkdir -p "$tree"
+git ls-files -z | tar --null -T - -cf - | tar -xf - -C "$tree"
+while IFS='|' read -r rule file command name; do
+    if [ $# != 0 ] && [[ " $* " != *" $rule "* ]]; then
+        continue
+    fi
+    if verdict=$(try "$rule" "$file" "$command" "$name"); then
+        echo "ok - without $rule $verdict"
+        passed=$((passed + 1))
+    else
+        echo "not ok - without $rule: $verdict"
+        failed=$((failed + 1))
+    fi
+done < <(table)
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
