@@ -410,7 +410,7 @@ static void give_up(struct stage *s)
 
 /* The second record is shorter than the first, as long, or longer; the writer stands at @next of
  * its put, or has ended it. */
-static void abandoned(size_t size, const char *next)
+static void abandoned(size_t size, const char *next, const char *first)
 {
     static struct stage s;
     uint64_t epoch;
@@ -419,7 +419,7 @@ static void abandoned(size_t size, const char *next)
     s = (struct stage){.act_at = 1, .act = give_up, .point = "checkpoint.deciding", .next = next};
     begin_stage(&s);
     writer_begin(&s.late.writer, &s.live.arena, s.live.process.index);
-    s.late.first = writer_change_of(&s.live.arena, "contested", "a value of thirty-two characters");
+    s.late.first = writer_change_of(&s.live.arena, "contested", first);
     s.late.first.condition = INDEX_IF_ABSENT;
     s.late.second = writer_change_of(&s.live.arena, "secondary", value);
     lane_start(&s.late, "put.inflight");
@@ -448,7 +448,16 @@ static void an_abandoned_record_is_void(void **state)
     const size_t sizes[] = {0, 8, 32, 100, 200};
     for (size_t i = 0; i < ARRAY_SIZE(points); i++)
         for (size_t k = 0; k < ARRAY_SIZE(sizes); k++)
-            abandoned(sizes[k], points[i]);
+            abandoned(sizes[k], points[i], "a value of thirty-two characters");
+}
+
+/* Its run is free at once, for nobody has seen it. */
+static void an_abandoned_run_is_void(void **state)
+{
+    (void)state;
+    const char *points[] = {"run.freed", "segment.closed", "put.inflight", "put.cas", NULL};
+    for (size_t i = 0; i < ARRAY_SIZE(points); i++)
+        abandoned(100, points[i], large_value('c'));
 }
 
 /* ---- main ---------------------------------------------------------------------------------- */
@@ -463,6 +472,7 @@ int main(void)
         TEST(undecided_runs_between_any_two_reads),
         TEST(a_segment_is_freed_by_a_cleaner_that_stood),
         TEST(an_abandoned_record_is_void),
+        TEST(an_abandoned_run_is_void),
     };
     return cmocka_run_group_tests_name("crash_cut", tests, NULL, NULL);
 }

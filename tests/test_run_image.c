@@ -19,7 +19,9 @@
 #include <unistd.h>
 
 #include "checkpoint.h"
+#include "clock.h"
 #include "collect.h"
+#include "expire.h"
 #include "verify_image.h"
 
 #define SIZE (8u << 20)
@@ -140,6 +142,13 @@ static unsigned count_kind(struct shmkv *db, enum segment_kind kind)
 static unsigned count_runs(struct shmkv *db)
 {
     return count_kind(db, SEGMENT_RUN_HEAD) + count_kind(db, SEGMENT_RUN_REST);
+}
+
+static struct writer *writer_of(struct shmkv *db)
+{
+    struct context *c;
+    assert_rc(store_context(db, &c), 0);
+    return &c->writer;
 }
 
 /* ---- they survive -------------------------------------------------------------------------- */
@@ -296,6 +305,76 @@ static void a_deleted_run_stays_away(void **state)
     assert_rc(shmkv_close(db), 0);
 }
 
+static int to_larger(void *arg, const struct shmkv_item *old, struct shmkv_bytes *value)
+{
+    assert_int_equal(old->size, 4 * SEGMENT + BLOB_MIN);
+    blob_write(arg, 5 * SEGMENT + BLOB_MIN, 1, 3);
+    *value = (struct shmkv_bytes){arg, 5 * SEGMENT};
+    return SHMKV_STORE;
+}
+
+static struct shmkv *sync_and_reboot(struct shmkv *db)
+{
+    assert_rc(shmkv_sync(db, -1), 0);
+    return reboot(db);
+}
+
+/* Each way to a large value, and away from it, and whether it is there after a loss. */
+static void every_operation(void **state)
+{
+    (void)state;
+    struct shmkv *db = open_path(image);
+    struct shmkv_reservation r;
+    char *value = malloc(6 * SEGMENT);
+    assert_rc(shmkv_reserve(db, "k", 1, 4 * SEGMENT + BLOB_MIN, NULL, &r), 0);
+    assert_rc(shmkv_sync(db, -1), 0); /* one that is being filled is not of the cut */
+    blob_write(r.value, 4 * SEGMENT + BLOB_MIN, 1, 2);
+    assert_rc(shmkv_commit(&r), 0);
+    db = sync_and_reboot(db);
+    assert_rc(shmkv_update(db, "k", 1, to_larger, value), 0);
+    db = sync_and_reboot(db);
+    assert_bytes(db, "k", 1, 3, 5 * SEGMENT);
+    size_t size;
+    assert_rc(shmkv_append(db, "k", 1, "tail", 4, &size), 0);
+    assert_rc(shmkv_touch(db, "k", 1, 3600000), 0);
+    db = sync_and_reboot(db);
+    assert_rc(shmkv_take(db, "k", 1, value, 6 * SEGMENT, &size), 0);
+    assert_int_equal(size, 5 * SEGMENT + 4);
+    assert_memory_equal(value + size - 4, "tail", 4);
+    db = sync_and_reboot(db);
+    assert_text(db, "k", NULL);
+    assert_rc(shmkv_reserve(db, "k", 1, 4 * SEGMENT, NULL, &r), 0);
+    shmkv_cancel(&r);
+    db = sync_and_reboot(db);
+    assert_text(db, "k", NULL);
+    assert_rc(shmkv_compact(db), 0);
+    assert_int_equal(count_runs(db), 0);
+    free(value);
+    assert_rc(shmkv_close(db), 0);
+}
+
+/* It stays away, before and after a sweep has put a tombstone in its place. */
+static void an_expired_run_stays_away(void **state)
+{
+    (void)state;
+    static const struct shmkv_put_options soon = {.ttl_ms = 1};
+    struct shmkv *db = open_path(image);
+    char *value = calloc(1, 4 * SEGMENT);
+    assert_rc(shmkv_put(db, "k", 1, value, 4 * SEGMENT, &soon), 0);
+    free(value);
+    assert_rc(shmkv_sync(db, -1), 0);
+    clock_sleep_ns(2000000);
+    db = reboot(db);
+    assert_text(db, "k", NULL);
+    assert_int_equal(count_runs(db), 5);
+    expire_sweep(writer_of(db), UINT64_MAX);
+    db = sync_and_reboot(db);
+    assert_text(db, "k", NULL);
+    assert_rc(shmkv_compact(db), 0);
+    assert_int_equal(count_runs(db), 0);
+    assert_rc(shmkv_close(db), 0);
+}
+
 /* A run that dies while nothing else is written goes from the image with the next checkpoint. */
 static void what_is_dead_leaves_the_image(void **state)
 {
@@ -353,13 +432,6 @@ static void numbers_of_runs_are_given_once(void **state)
     }
     assert_int_equal(n, 5);
     assert_rc(shmkv_close(db), 0);
-}
-
-static struct writer *writer_of(struct shmkv *db)
-{
-    struct context *c;
-    assert_rc(store_context(db, &c), 0);
-    return &c->writer;
 }
 
 /* R18: a large value that stays for ever does not keep every tombstone for as long. */
@@ -560,6 +632,8 @@ int main(void)
         TEST(what_was_not_synced_is_lost),
         TEST(a_durable_put_is_durable),
         TEST(a_deleted_run_stays_away),
+        TEST(every_operation),
+        TEST(an_expired_run_stays_away),
         TEST(what_is_dead_leaves_the_image),
         TEST(nothing_new_is_nothing_pending),
         TEST(numbers_of_runs_are_given_once),
