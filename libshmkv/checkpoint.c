@@ -182,22 +182,39 @@ static void list_pieces(struct checkpoint_work *w)
     }
 }
 
-static int stash_rest(struct checkpoint_work *w)
+/* A place in the image for each piece; is there so little to copy that the commit carries it? */
+static int reserve_all(struct checkpoint_work *w)
 {
-    w->stash_bytes = 0;
+    uint64_t news = 0;
+    bool runs = false;
     for (uint64_t i = 0; i < w->count; i++) {
         struct checkpoint_piece *piece = &w->pieces[i];
         if (piece->end == 0)
             continue;
         int rc = checkpoint_piece_reserve(w, piece);
-        if (rc == 0 && piece->end > piece->from)
-            rc = checkpoint_piece_stash(w, piece);
         if (rc != 0)
             return rc;
+        news += piece->end - min_u64(piece->end, piece->known);
+        runs |= piece->span != 1 && piece->end > piece->known;
+    }
+    w->carries = !runs && news <= image_carry_most(w->im);
+    return 0;
+}
+
+static int stash_rest(struct checkpoint_work *w)
+{
+    w->stash_bytes = 0;
+    int rc = reserve_all(w);
+    for (uint64_t i = 0; rc == 0 && i < w->count; i++) {
+        struct checkpoint_piece *piece = &w->pieces[i];
+        if (w->carries)
+            piece->from = piece->known;
+        if (piece->end > piece->from)
+            rc = checkpoint_piece_stash(w, piece);
         if (!checkpoint_piece_same(w, piece))
             piece->end = 0; /* what was current there moved before the cut [INV-K3] */
     }
-    return 0;
+    return rc;
 }
 
 static int cut(struct checkpoint_work *w, uint64_t *epoch)

@@ -23,7 +23,8 @@ struct checkpoint_piece {
     uint64_t id, incarnation, birth;
     uint64_t span;  /* segments: 1, or those of a run */
     uint64_t end;   /* bytes of it that belong to the cut; 0: none */
-    uint64_t from;  /* of these, what is in the image already; of a run nothing or all */
+    uint64_t from;  /* of these, what is in its slot already; of a run nothing or all */
+    uint64_t known; /* the same of what the last commit lists, in its slot or carried */
     uint64_t stash; /* where the others are in the stash, from the page that holds `from` on */
 };
 
@@ -37,6 +38,7 @@ struct checkpoint_work {
     uint64_t *ends; /* by segment: end of an undecided record that was published; 0: none */
     char *stash;    /* private copies, whole pages */
     uint64_t stash_bytes, stash_room;
+    bool carries; /* so little is new that the commit is to carry it: image_carry.c */
 };
 
 /* ---- checkpoint_piece.c -------------------------------------------------------------------- */
@@ -55,7 +57,7 @@ bool checkpoint_piece_same(const struct checkpoint_work *w, const struct checkpo
 
 /* Where the next @bytes of private copies go; NULL: no memory. */
 char *checkpoint_piece_room(struct checkpoint_work *w, uint64_t bytes);
-/* Have file slots for it; sets piece->from.  As image_reserve(). */
+/* Have file slots for it; sets piece->from and piece->known.  As image_reserve(). */
 int checkpoint_piece_reserve(struct checkpoint_work *w, struct checkpoint_piece *piece);
 /* Inside the section in which it was seen: copy what the image lacks of its `end` bytes. */
 int checkpoint_piece_stash(struct checkpoint_work *w, struct checkpoint_piece *piece);

@@ -120,18 +120,22 @@ static uint64_t share(const struct checkpoint_work *w, const struct checkpoint_p
 
 int checkpoint_piece_reserve(struct checkpoint_work *w, struct checkpoint_piece *piece)
 {
-    uint64_t copied = 0;
-    bool all = true;
+    uint64_t copied = 0, known = 0;
+    bool all = true, all_known = true;
     for (uint64_t i = 0; i < piece->span; i++) {
         int rc = image_reserve(w->im, piece->id + i, piece->incarnation, &copied);
         if (rc != 0)
             return rc;
+        known = image_known(w->im, piece->id + i);
         all &= copied >= share(w, piece, i);
+        all_known &= known >= share(w, piece, i);
     }
-    if (piece->span == 1)
-        piece->from = copied;
-    else
-        piece->from = all ? piece->end : 0;
+    if (piece->span != 1) {
+        copied = all ? piece->end : 0;
+        known = all_known ? piece->end : 0;
+    }
+    piece->from = copied;
+    piece->known = known;
     return 0;
 }
 
@@ -142,6 +146,8 @@ int checkpoint_piece_write(struct checkpoint_work *w, const struct checkpoint_pi
     int rc = verify(w, piece);
     uint64_t at = page_down(piece->from);
     const char *data = w->stash + piece->stash;
+    if (rc == 0 && w->carries) /* by the journal, see checkpoint_piece_list() */
+        return 0;
     if (rc == 0 && piece->span == 1)
         rc = image_write(w->im, piece->id, data, at, piece->end);
     for (uint64_t i = 0; rc == 0 && piece->span != 1 && i < piece->span; i++) {
@@ -156,12 +162,16 @@ int checkpoint_piece_write(struct checkpoint_work *w, const struct checkpoint_pi
 void checkpoint_piece_list(const struct checkpoint_work *w, const struct checkpoint_piece *piece,
                            struct image_item *items, size_t *n)
 {
+    const char *news = NULL;
+    if (w->carries && piece->end > piece->from) /* not a run, these are too large */
+        news = w->stash + piece->stash + (piece->from - page_down(piece->from));
     for (uint64_t i = 0; i < piece->span; i++) {
         uint32_t flag = i == 0 ? IMAGE_RUN_HEAD : IMAGE_RUN_REST;
         items[(*n)++] = (struct image_item){.segment = piece->id + i,
                                             .incarnation = piece->incarnation,
                                             .birth = piece->birth,
                                             .bytes = share(w, piece, i),
-                                            .flags = piece->span == 1 ? 0 : flag};
+                                            .flags = piece->span == 1 ? 0 : flag,
+                                            .carried = news};
     }
 }

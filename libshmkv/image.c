@@ -138,8 +138,11 @@ void image_close(struct image *im)
     file_close(&im->file);
     free(im->segments);
     free(im->slots);
+    free(im->patches);
     im->segments = NULL;
     im->slots = NULL;
+    im->patches = NULL;
+    im->patches_count = im->patches_room = 0;
 }
 
 int image_begin(struct image *im)
@@ -204,9 +207,11 @@ static int take_slot(struct image *im, uint64_t *slot)
         return 0;
     int rc =
         im->file.table->allocate(&im->file, image_position(im, *slot, 0), im->super.segment_bytes);
-    if (rc == 0)
-        im->slot_high = *slot + 1;
-    return rc;
+    if (rc != 0)
+        return rc;
+    im->slot_high = *slot + 1;
+    im->grown = true;
+    return 0;
 }
 
 int image_reserve(struct image *im, uint64_t segment, uint64_t incarnation, uint64_t *copied)
@@ -222,6 +227,7 @@ int image_reserve(struct image *im, uint64_t segment, uint64_t incarnation, uint
         s->slot = (uint32_t)slot;
         s->incarnation = incarnation;
         s->copied = 0;
+        im->segment_high = max_u64(im->segment_high, segment + 1);
     }
     *copied = s->copied;
     return 0;
@@ -253,9 +259,4 @@ int image_write(struct image *im, uint64_t segment, const void *data, uint64_t a
 const struct image_entry *image_listed(const struct image *im, uint64_t segment)
 {
     return &im->segments[segment].listed;
-}
-
-int image_read(const struct image *im, uint64_t slot, void *to, uint64_t at, uint64_t bytes)
-{
-    return file_read(&im->file, to, bytes, image_position(im, slot, at));
 }

@@ -10,7 +10,8 @@
  *
  * A commit lists, for each segment of a cut: incarnation, birth, how many bytes, and the file slot
  * that holds them.  It is an entry in the journal with what changed, or, when the journal is half
- * full, a fold: the whole list in the table that is not in use, and a superblock that names it.
+ * full, a fold: the whole list in the table that is not in use, and a superblock that names it.  An
+ * entry in the journal may carry the bytes that are new as well, see image_carry.c.
  *
  *   state of a file slot     changed by
  *   FREE -> PENDING          image_reserve(): an incarnation is being copied there
@@ -25,12 +26,14 @@
  *   image_reserve()    } for each segment, in any order, in rounds while the store is written to;
  *   image_write()      } what is copied stays copied, also beyond a checkpoint that was given up
  *   image_commit()     BARRIER 1; journal record or table and superblock; BARRIER 2; release slots
+ * or, for a few bytes: image_begin(), image_reserve() and image_known() for each segment,
+ *   image_commit()     journal record that carries them; BARRIER 2; release slots
  *
  *   INV-F1  At each moment, whatever subset of the sectors written since the last barrier is lost,
  *           the file opens to the last commit that returned 0, or to the one under way, whole.
  *                                                                            test_powerloss
  *   INV-F2  A slot that the last durable commit lists is changed only behind the bytes that it
- *           lists.                                                           test_image: slots_*
+ *           lists and no record carries.                                     test_image: slots_*
  *   INV-F3  After an error, and when a process begins, nothing is believed to be on the disk that
  *           was not read back and written again: image_begin() does so.       test_image: failed_*
  *
@@ -72,6 +75,8 @@ struct image_item {
     uint64_t segment, incarnation, birth;
     uint64_t bytes; /* of it that belong to the cut: decided records; not 0 */
     uint32_t flags; /* IMAGE_RUN_HEAD, IMAGE_RUN_REST */
+    /* Its bytes from image_known() on, for the journal to carry; NULL: all of it was copied. */
+    const void *carried;
 };
 
 /* What image_look() finds under a name. */
@@ -94,6 +99,15 @@ struct image_segment {
     uint64_t incarnation;      /* that the newest copy is of, and ... */
     uint64_t copied;           /* ... how many bytes of it are in the file */
     uint32_t slot;             /* file slot of the copy; IMAGE_SLOT_NONE: there is none */
+    const void *carried;       /* image_item.carried, while it is being committed */
+};
+
+/* Bytes of a file slot that the journal has. */
+struct image_patch {
+    uint64_t incarnation;
+    uint32_t segment, slot;
+    uint32_t from, to; /* in the segment */
+    uint64_t at;       /* in the file */
 };
 
 struct image {
@@ -112,8 +126,12 @@ struct image {
     struct image_segment *segments; /* by id */
     uint8_t *slots;                 /* by number: enum image_slot_state */
     uint64_t slot_high;             /* slots below have room in the file */
-    bool written;                   /* since the last barrier */
-    uint64_t bytes_written;         /* since it was opened, for statistics */
+    uint64_t segment_high;          /* ids below may be listed, or have a slot */
+    struct image_patch *patches;    /* in the order of their commits */
+    uint64_t patches_count, patches_room;
+    bool grown;             /* slots were added to the file since the last barrier */
+    bool written;           /* since the last barrier */
+    uint64_t bytes_written; /* since it was opened, for statistics */
 };
 
 /*
@@ -156,9 +174,16 @@ int image_reserve(struct image *im, uint64_t segment, uint64_t incarnation, uint
  */
 int image_write(struct image *im, uint64_t segment, const void *data, uint64_t at, uint64_t to);
 
+/* How many bytes a commit should carry at most, all segments together. */
+uint64_t image_carry_most(const struct image *im);
+/* How much the last commit lists of the incarnation that was reserved: that is not to be given to
+ * the next one again, whether it is in the slot or carried. */
+uint64_t image_known(const struct image *im, uint64_t segment);
+
 /*
  * image_commit() - make @items, all @n of them, the contents of the image.  Each has been reserved
- * and copied at least to its @bytes.  Segments that are not listed are given up.
+ * and copied at least to its @bytes, or has these in `carried`; if each that has changed has, the
+ * journal may carry them.  Segments that are not listed are given up.
  * Return: 0: durable.  Otherwise the old checkpoint stands, or (only if the machine dies now)
  * perhaps the new one; tell everybody who waits, and begin again with image_begin() (R16).
  */

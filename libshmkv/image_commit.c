@@ -15,6 +15,9 @@
  * slots that the old list needs could be written over before the new one counts.  BARRIER 3 comes
  * before the journal is written over: what superblock 1 named until then needs it.
  *
+ * A record that carries all that is new names nothing that BARRIER 1 would have to wait for, except
+ * room that was added to the file: image_carry.c says how.
+ *
  * A failure before BARRIER 2 has returned 0 leaves it open which of both lists the disk has; the
  * next image_begin() finds out, and makes that durable before anything else is done.
  */
@@ -35,6 +38,8 @@ struct commit {
     uint64_t count;
     struct image_entry *changes;
     uint64_t changed;
+    uint64_t carried; /* bytes that the record carries */
+    bool carries;
 };
 
 static struct image_entry entry_of(const struct image *im, const struct image_item *item)
@@ -49,14 +54,22 @@ static struct image_entry entry_of(const struct image *im, const struct image_it
     };
 }
 
+static bool journal_has_room(const struct image *im, const struct commit *c)
+{
+    return im->journal_at + 2 * image_journal_bytes(c->changed, c->carried) <=
+           im->super.journal_bytes;
+}
+
 /* Was the item reserved and copied?  Anything else is an error of the caller. */
 static bool item_copied(const struct image *im, const struct image_item *item)
 {
     if (item->segment >= im->super.segment_count)
         return false;
     const struct image_segment *s = &im->segments[item->segment];
+    uint64_t most = item->carried != NULL ? im->super.segment_bytes
+                                          : max_u64(s->copied, image_known(im, item->segment));
     return s->slot != IMAGE_SLOT_NONE && s->incarnation == item->incarnation && item->bytes != 0 &&
-           item->bytes <= s->copied && item->bytes % 8 == 0;
+           item->bytes <= most && item->bytes % 8 == 0;
 }
 
 static int compare_entries(const void *a, const void *b)
@@ -65,14 +78,14 @@ static int compare_entries(const void *a, const void *b)
     return x->segment < y->segment ? -1 : x->segment > y->segment;
 }
 
-static int list_items(const struct image *im, struct commit *c, const struct image_item *items,
-                      size_t n)
+static int list_items(struct image *im, struct commit *c, const struct image_item *items, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         if (!item_copied(im, &items[i]))
             return error_set(SHMKV_EINVAL,
                              "%s: segment %llu is to be committed, and was not copied whole",
                              im->file.path, (unsigned long long)items[i].segment);
+        im->segments[items[i].segment].carried = items[i].carried;
         c->entries[c->count++] = entry_of(im, &items[i]);
     }
     qsort(c->entries, c->count, sizeof(*c->entries), compare_entries);
@@ -83,7 +96,7 @@ static int list_items(const struct image *im, struct commit *c, const struct ima
 static void find_changes(const struct image *im, struct commit *c)
 {
     const struct image_entry *e = c->entries, *end = c->entries + c->count;
-    for (uint64_t id = 0; id < im->super.segment_count; id++) {
+    for (uint64_t id = 0; id < im->segment_high; id++) {
         const struct image_entry *old = &im->segments[id].listed;
         if (e < end && e->segment == id) {
             if (memcmp(e, old, sizeof(*e)) != 0)
@@ -96,18 +109,36 @@ static void find_changes(const struct image *im, struct commit *c)
     }
 }
 
-static int prepare(const struct image *im, struct commit *c, const struct image_cut *cut,
+/* Is there nothing new but what the caller has given, and room for that in the journal? */
+static bool carries(const struct image *im, struct commit *c)
+{
+    for (uint64_t i = 0; i < c->changed; i++) {
+        const struct image_entry *e = &c->changes[i];
+        uint64_t known = image_known(im, e->segment);
+        if (e->bytes != 0 && e->bytes != known &&
+            (e->bytes < known || im->segments[e->segment].carried == NULL))
+            return false;
+    }
+    c->carried = image_carry_bytes(im, c->changes, c->changed);
+    return (im->super.features & IMAGE_FEATURE_CARRY) != 0 && journal_has_room(im, c);
+}
+
+static int prepare(struct image *im, struct commit *c, const struct image_cut *cut,
                    const struct image_item *items, size_t n)
 {
-    c->entries = malloc(im->super.segment_count * sizeof(*c->entries)); /* no zeros: a store */
-    c->changes = malloc(im->super.segment_count * sizeof(*c->changes)); /* may have many */
-    if (c->entries == NULL || c->changes == NULL || n > im->super.segment_count)
+    uint64_t most = im->segment_high + 1; /* more than that was not reserved; not 0 */
+    c->entries = malloc(most * sizeof(*c->entries));
+    c->changes = malloc(most * sizeof(*c->changes));
+    if (c->entries == NULL || c->changes == NULL || n > most)
         return error_set(SHMKV_ESYSTEM, "%s: no memory for a list of %zu segments", im->file.path,
                          n);
     int rc = list_items(im, c, items, n);
     if (rc != 0)
         return rc;
     find_changes(im, c);
+    c->carries = !im->folding && carries(im, c);
+    if (!c->carries)
+        c->carried = 0;
     c->head = (struct image_commit_head){
         .sequence = im->head.sequence + 1,
         .generation = im->head.generation,
@@ -129,33 +160,30 @@ static int barrier(struct image *im)
     int rc = file_barrier(&im->file);
     if (rc != 0)
         return rc;
-    im->written = false;
+    im->written = im->grown = false;
     for (uint64_t i = 0; i < im->slot_high; i++)
         im->slots[i] &= (uint8_t)~IMAGE_SLOT_WRITTEN;
     return 0;
 }
 
-static bool journal_has_room(const struct image *im, const struct commit *c)
-{
-    return im->journal_at + 2 * image_journal_bytes(c->changed) <= im->super.journal_bytes;
-}
-
 static int append_record(struct image *im, struct commit *c)
 {
-    uint64_t bytes = 2 * image_journal_bytes(c->changed);
-    char *buffer = malloc(bytes);
+    uint64_t bytes = 2 * image_journal_bytes(c->changed, c->carried);
+    char *buffer = image_carry_reserve(im, c->changed) == 0 ? malloc(bytes) : NULL;
     if (buffer == NULL)
         return error_set(SHMKV_ESYSTEM, "%s: no memory for a commit", im->file.path);
     c->head.entries = (uint32_t)c->changed;
-    uint32_t crc = image_journal_make(im, &c->head, c->changes, buffer);
-    int rc = im->written ? barrier(im) : 0;
+    uint32_t crc = image_journal_make(im, &c->head, c->changes, c->carried, buffer);
+    int rc = im->grown || (im->written && !c->carries) ? barrier(im) : 0;
     POINT("image.barrier1");
     if (rc == 0)
         rc = file_write(&im->file, buffer, bytes, im->super.journal_offset + im->journal_at);
-    free(buffer);
     POINT("image.recorded");
     if (rc == 0)
         rc = file_barrier(&im->file);
+    if (rc == 0)
+        image_carry_take(im, (void *)buffer, im->super.journal_offset + im->journal_at);
+    free(buffer);
     if (rc != 0)
         return image_doubt(im, rc);
     im->journal_at += bytes;
@@ -189,6 +217,7 @@ static int fold(struct image *im, struct commit *c)
 {
     struct image_super s = im->super;
     c->head.entries = (uint32_t)c->count;
+    s.features = IMAGE_FEATURES;
     s.head = c->head;
     s.super_sequence++;
     int rc = write_table(im, c, &s);
@@ -216,18 +245,32 @@ static int fold(struct image *im, struct commit *c)
 /* The new list counts: the slots that only the old one named, and abandoned copies, are free. */
 static void adopt(struct image *im, const struct commit *c)
 {
+    uint64_t high = 0;
     im->head = c->head;
     for (uint64_t i = 0; i < im->slot_high; i++)
         im->slots[i] &= (uint8_t)~IMAGE_SLOT_STATE;
-    for (uint64_t id = 0; id < im->super.segment_count; id++)
+    for (uint64_t id = 0; id < im->segment_high; id++)
         im->segments[id].listed = (struct image_entry){0};
     for (uint64_t i = 0; i < c->count; i++) {
         im->segments[c->entries[i].segment].listed = c->entries[i];
         im->slots[c->entries[i].slot] |= IMAGE_SLOT_LISTED;
     }
-    for (uint64_t id = 0; id < im->super.segment_count; id++) {
+    for (uint64_t id = 0; id < im->segment_high; id++) {
         if (im->segments[id].listed.bytes == 0)
             im->segments[id].slot = IMAGE_SLOT_NONE;
+        else
+            high = id + 1;
+    }
+    im->segment_high = high;
+    image_carry_prune(im, !c->carries);
+}
+
+/* The caller's bytes are his again. */
+static void let_go(struct image *im, const struct image_item *items, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (items[i].segment < im->super.segment_count)
+            im->segments[items[i].segment].carried = NULL;
     }
 }
 
@@ -261,6 +304,8 @@ int image_commit(struct image *im, const struct image_cut *cut, const struct ima
         return error_set(SHMKV_EIO, "%s: a commit after an error, without beginning anew",
                          im->file.path);
     int rc = prepare(im, &c, cut, items, n);
+    if (rc == 0 && !c.carries)
+        rc = image_carry_home(im, c.entries, c.count);
     if (rc == 0)
         rc = im->folding || !journal_has_room(im, &c) ? fold(im, &c) : append_record(im, &c);
     if (rc == 0) {
@@ -268,6 +313,7 @@ int image_commit(struct image *im, const struct image_cut *cut, const struct ima
         forget_full(im, &c);
         give_back_tail(im);
     }
+    let_go(im, items, n);
     free(c.entries);
     free(c.changes);
     return rc;

@@ -14,7 +14,8 @@
 #define IMAGE_MAGIC 0x0a1a564b4d485389ull  /* 89 'S' 'H' 'M' 'K' 'V' 1a 0a: not a text */
 #define IMAGE_MAKING 0x0a1a474b414d5389ull /* in its place while the image is being made */
 #define IMAGE_VERSION 1u
-#define IMAGE_FEATURES 0u /* bits of image_super.features that this version knows */
+#define IMAGE_FEATURE_CARRY 1u             /* records of the journal may carry bytes of segments */
+#define IMAGE_FEATURES IMAGE_FEATURE_CARRY /* bits of image_super.features that are known here */
 #define IMAGE_SLOT_NONE UINT32_MAX
 
 #define IMAGE_CLEAN 1u /* flag of a commit: the store was closed, nothing was written after it */
@@ -88,8 +89,8 @@ struct image_page {
 _Static_assert(sizeof(struct image_page) == PAGE_BYTES, "one page");
 
 /*
- * A record of the journal: this, then the entries that changed, zeros up to a page; all of it
- * twice, one behind the other.
+ * A record of the journal: this, then the entries that changed, what it carries of their bytes (see
+ * image_carry.c), zeros up to a page; all of it twice, one behind the other.
  */
 #define IMAGE_RECORD_MAGIC 0x314c4e4au /* "JNL1" */
 struct image_record {
@@ -98,7 +99,7 @@ struct image_record {
     uint32_t previous; /* crc of the record before, or of the superblock */
     uint32_t page;     /* in which page of the journal the first of the two copies begins */
     uint64_t tie;      /* the first half of the uuid */
-    uint64_t unused;
+    uint64_t carried;  /* bytes behind the entries; 0: what these list is in its slots */
     struct image_commit_head head;
 };
 _Static_assert(sizeof(struct image_record) == 96, "96 bytes");

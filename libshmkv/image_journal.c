@@ -21,9 +21,15 @@
 #include "crc32c.h"
 #include "error.h"
 
-uint64_t image_journal_bytes(uint64_t entries)
+uint64_t image_journal_bytes(uint64_t entries, uint64_t carried)
 {
-    return align_up(sizeof(struct image_record) + entries * sizeof(struct image_entry), PAGE_BYTES);
+    return align_up(sizeof(struct image_record) + entries * sizeof(struct image_entry) + carried,
+                    PAGE_BYTES);
+}
+
+static uint64_t bytes_of(const struct image_record *r)
+{
+    return image_journal_bytes(r->head.entries, r->carried);
 }
 
 static uint64_t tie(const struct image_super *s)
@@ -39,17 +45,21 @@ static uint32_t record_crc(const struct image_record *r, uint64_t bytes)
 }
 
 uint32_t image_journal_make(const struct image *im, const struct image_commit_head *head,
-                            const struct image_entry *entries, char *buffer)
+                            const struct image_entry *entries, uint64_t carried, char *buffer)
 {
-    uint64_t bytes = image_journal_bytes(head->entries);
+    uint64_t bytes = image_journal_bytes(head->entries, carried);
     struct image_record *r = (void *)buffer;
+    struct image_entry *list = (void *)(r + 1);
     memset(buffer, 0, bytes);
     r->magic = IMAGE_RECORD_MAGIC;
     r->previous = im->journal_crc;
     r->page = (uint32_t)(im->journal_at / PAGE_BYTES);
     r->tie = tie(&im->super);
     r->head = *head;
-    memcpy(r + 1, entries, head->entries * sizeof(*entries));
+    r->carried = carried;
+    memcpy(list, entries, head->entries * sizeof(*entries));
+    if (carried != 0)
+        image_carry_make(im, entries, head->entries, (char *)(list + head->entries));
     r->crc = record_crc(r, bytes);
     memcpy(buffer + bytes, buffer, bytes);
     return r->crc;
@@ -61,10 +71,9 @@ static bool is_record(const struct image *im, const char *journal, uint64_t at)
     const struct image_record *r = (const void *)(journal + at);
     uint64_t room = im->super.journal_bytes - at;
     return r->magic == IMAGE_RECORD_MAGIC && r->tie == tie(&im->super) &&
-           r->head.entries <= room / sizeof(struct image_entry) &&
-           image_journal_bytes(r->head.entries) <= room &&
-           r->head.sequence > im->super.head.sequence &&
-           r->crc == record_crc(r, image_journal_bytes(r->head.entries));
+           r->head.entries <= room / sizeof(struct image_entry) && r->carried <= room &&
+           bytes_of(r) <= room && r->head.sequence > im->super.head.sequence &&
+           r->crc == record_crc(r, bytes_of(r));
 }
 
 /* The record that follows im->head: at im->journal_at, or its second copy behind. */
@@ -75,28 +84,40 @@ static const struct image_record *next_record(const struct image *im, const char
         if (r->magic == IMAGE_RECORD_MAGIC && r->head.sequence == im->head.sequence + 1 &&
             r->previous == im->journal_crc && r->page == im->journal_at / PAGE_BYTES &&
             r->head.generation == im->head.generation && is_record(im, journal, at) &&
-            im->journal_at + 2 * image_journal_bytes(r->head.entries) <= im->super.journal_bytes)
+            im->journal_at + 2 * bytes_of(r) <= im->super.journal_bytes)
             return r;
     }
     return NULL;
 }
 
-static bool apply(struct image *im, const struct image_record *r)
+static uint64_t position_of(const struct image *im, const char *journal,
+                            const struct image_record *r)
+{
+    return im->super.journal_offset + (uint64_t)((const char *)r - journal);
+}
+
+static int apply(struct image *im, const char *journal, const struct image_record *r)
 {
     const struct image_entry *e = (const void *)(r + 1);
-    for (uint32_t i = 0; i < r->head.entries; i++, e++) {
+    int rc = image_carry_take(im, r, position_of(im, journal, r));
+    for (uint32_t i = 0; rc == 0 && i < r->head.entries; i++, e++) {
         if (!image_entry_sound(im, e))
-            return false;
-        im->segments[e->segment].listed = *e;
+            rc = SHMKV_ECORRUPT;
+        else
+            im->segments[e->segment].listed = *e;
     }
     im->head = r->head;
-    return true;
+    return rc != SHMKV_ECORRUPT ? rc
+                                : error_set(rc,
+                                            "%s: commit %llu in the journal has a right checksum "
+                                            "and makes no sense",
+                                            im->file.path, (unsigned long long)r->head.sequence);
 }
 
 /* Make both copies whole, so that writing the chain again mends what was damaged. */
 static void take(struct image *im, char *journal, const struct image_record *r)
 {
-    uint64_t bytes = image_journal_bytes(r->head.entries);
+    uint64_t bytes = bytes_of(r);
     char *at = journal + im->journal_at;
     im->journal_crc = r->crc;
     memmove(at, r, bytes);
@@ -129,11 +150,7 @@ int image_journal_load(struct image *im, char **chain)
     int rc = file_read(&im->file, journal, im->super.journal_bytes, im->super.journal_offset);
     const struct image_record *r;
     while (rc == 0 && (r = next_record(im, journal)) != NULL) {
-        if (!apply(im, r))
-            return error_set(SHMKV_ECORRUPT,
-                             "%s: commit %llu in the journal has a right checksum and makes no "
-                             "sense",
-                             im->file.path, (unsigned long long)r->head.sequence);
+        rc = apply(im, journal, r);
         take(im, journal, r);
     }
     return rc != 0 ? rc : check_end(im, journal);
@@ -152,9 +169,13 @@ static const struct image_record *later_record(const struct image *im, const cha
     return best;
 }
 
-static void apply_sound(struct image *im, const struct image_record *r)
+static void apply_sound(struct image *im, const char *journal, const struct image_record *r,
+                        struct image_sink *sink)
 {
     const struct image_entry *e = (const void *)(r + 1);
+    if (image_carry_take(im, r, position_of(im, journal, r)) != 0)
+        image_found(sink, "commit %llu in the journal makes no sense, or lacks what was before it",
+                    (unsigned long long)r->head.sequence);
     for (uint32_t i = 0; i < r->head.entries; i++) {
         if (image_entry_sound(im, &e[i]))
             im->segments[e[i].segment].listed = e[i];
@@ -181,13 +202,13 @@ void image_journal_salvage(struct image *im, struct image_sink *sink)
                         (unsigned long long)r->head.sequence - 1);
         }
         uint64_t at = (uint64_t)((const char *)r - journal), bytes;
-        bytes = image_journal_bytes(r->head.entries);
+        bytes = bytes_of(r);
         if (at + 2 * bytes > im->super.journal_bytes || r->page != at / PAGE_BYTES ||
             memcmp(r, (const char *)r + bytes, bytes) != 0)
             image_note(sink, "one of both copies of commit %llu (byte %llu) is damaged",
                        (unsigned long long)r->head.sequence,
                        (unsigned long long)im->super.journal_offset + at);
-        apply_sound(im, r);
+        apply_sound(im, journal, r, sink);
     }
     free(journal);
 }

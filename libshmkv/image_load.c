@@ -87,6 +87,8 @@ int image_load_room(struct image *im, uint64_t size)
         im->segments[i] = (struct image_segment){.slot = IMAGE_SLOT_NONE};
     for (uint64_t i = 0; i < im->super.slot_count; i++)
         im->slots[i] &= IMAGE_SLOT_SHUNNED;
+    im->patches_count = 0;
+    im->segment_high = 0;
     im->slot_high =
         min_u64((size - im->super.data_offset) / im->super.segment_bytes, im->super.slot_count);
     return 0;
@@ -137,10 +139,11 @@ static int claim_slots(struct image *im, uint64_t size)
                 im->file.path, (unsigned long long)size, (unsigned long long)id,
                 (unsigned long long)image_position(im, e->slot, e->bytes));
         im->slots[e->slot] |= IMAGE_SLOT_LISTED;
+        im->segment_high = id + 1;
         if ((im->slots[e->slot] & IMAGE_SLOT_SHUNNED) != 0)
             continue;
         s->incarnation = e->incarnation;
-        s->copied = e->bytes;
+        s->copied = image_carry_begins(im, id);
         s->slot = e->slot;
     }
     return 0;
@@ -205,7 +208,7 @@ int image_settle(struct image *im)
     free(r.journal);
     if (rc == 0) {
         im->settled = im->mirrored = true;
-        im->written = false;
+        im->written = im->grown = false;
     }
     return rc;
 }

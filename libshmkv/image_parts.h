@@ -5,14 +5,15 @@
 
 #include "image.h"
 
-/* States of a file slot, see image.h; the last two are marks beside them. */
+/* States of a file slot, see image.h; the last three are marks beside them. */
 enum image_slot_state {
     IMAGE_SLOT_FREE = 0,
     IMAGE_SLOT_PENDING = 1,
     IMAGE_SLOT_LISTED = 2,
-    IMAGE_SLOT_STATE = 3,   /* mask */
-    IMAGE_SLOT_WRITTEN = 4, /* since the last barrier */
-    IMAGE_SLOT_SHUNNED = 8, /* the disk failed there */
+    IMAGE_SLOT_STATE = 3,    /* mask */
+    IMAGE_SLOT_WRITTEN = 4,  /* since the last barrier */
+    IMAGE_SLOT_SHUNNED = 8,  /* the disk failed there */
+    IMAGE_SLOT_CARRIED = 16, /* the journal has bytes of it, see image_carry.c */
 };
 
 /* ---- image_super.c: the two superblocks ------------------------------------------------------ */
@@ -33,12 +34,12 @@ int image_super_read(const struct file *f, struct image_supers *supers);
 
 /* ---- image_journal.c: records ---------------------------------------------------------------- */
 
-/* Bytes of one copy of a record with so many entries. */
-uint64_t image_journal_bytes(uint64_t entries);
+/* Bytes of one copy of a record with so many entries that carries so many bytes. */
+uint64_t image_journal_bytes(uint64_t entries, uint64_t carried);
 /* Put record and entries, both copies, together in @buffer of 2 x image_journal_bytes(); returns
- * the crc. */
+ * the crc.  @carried: as image_carry_bytes() says; 0: none. */
 uint32_t image_journal_make(const struct image *im, const struct image_commit_head *head,
-                            const struct image_entry *entries, char *buffer);
+                            const struct image_entry *entries, uint64_t carried, char *buffer);
 /*
  * Read the journal and apply each record of the chain to im->segments and im->head.
  * @chain: receives it (im->journal_at bytes, damaged copies mended); to be freed.
@@ -57,6 +58,27 @@ struct image_page *image_table_make(const struct image_entry *entries, uint64_t 
 int image_table_load(struct image *im, struct image_page **pages);
 /* Take whatever is whole; the rest is reported. */
 void image_table_salvage(struct image *im, struct image_sink *sink);
+
+/* ---- image_carry.c: bytes in the journal ----------------------------------------------------- */
+
+/* How many bytes a record carries for these entries, and to put these bytes at @to. */
+uint64_t image_carry_bytes(const struct image *im, const struct image_entry *e, uint64_t n);
+void image_carry_make(const struct image *im, const struct image_entry *e, uint64_t n, char *to);
+/* Room to note @n parts more, so that what notes them cannot fail. */
+int image_carry_reserve(struct image *im, uint64_t n);
+/*
+ * Note what record @r, at @position in the file, carries, and what it takes from older ones; before
+ * its entries are entered into the list.
+ * Return: 0, SHMKV_ESYSTEM; SHMKV_ECORRUPT without a text: it makes no sense, or does not go on
+ * where the list ends, as after a commit that is lost; what could be taken was.
+ */
+int image_carry_take(struct image *im, const struct image_record *r, uint64_t position);
+/* Forget what the list does not name any more; @all_home: and all the rest. */
+void image_carry_prune(struct image *im, bool all_home);
+/* How many bytes of a listed segment are before the first that is carried. */
+uint64_t image_carry_begins(const struct image *im, uint64_t segment);
+/* Write what slots lack of these entries, carried or given to the commit under way. */
+int image_carry_home(struct image *im, const struct image_entry *e, uint64_t n);
 
 /* ---- image_load.c: from the file to memory --------------------------------------------------- */
 

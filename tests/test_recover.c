@@ -193,7 +193,9 @@ static void damage_is_named(void **state)
     live_create(&l, path);
     for (unsigned i = 0; i < 50; i++)
         writer_put(&l.writer, i % 2 == 0 ? "even" : "odd", "some value that is longer");
-    assert_int_equal(live_checkpoint(&l), 0);
+    do
+        assert_int_equal(live_checkpoint(&l), 0);
+    while (l.image.patches_count != 0); /* all is in its slot */
     uint64_t at = image_position(&l.image, image_listed(&l.image, 0)->slot, 0) + 1000;
     live_lose(&l);
     FILE *f = fopen(path, "r+");

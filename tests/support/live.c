@@ -104,6 +104,12 @@ static bool is_listed(const struct segment *s)
     return kind > SEGMENT_OPENING && kind < SEGMENT_PUNCHING && load_relaxed(&s->used) != 0;
 }
 
+/* Two commits of three carry what is new if it is little, so all orders of both kinds come up. */
+static bool carries(const struct live *l)
+{
+    return l->image.head.sequence % 3 != 0;
+}
+
 /* A segment, or all of a run. */
 static int copy(struct live *l, uint64_t id, struct image_item *items, uint64_t *n)
 {
@@ -122,7 +128,11 @@ static int copy(struct live *l, uint64_t id, struct image_item *items, uint64_t 
         rc = image_reserve(&l->image, id + i, item->incarnation, &copied);
         uint64_t at = copied & ~(uint64_t)(PAGE_BYTES - 1);
         const char *start = arena_at(&l->arena, arena_segment_start(&l->arena, id + i));
-        if (rc == 0)
+        uint64_t known = rc == 0 ? image_known(&l->image, id + i) : 0;
+        bool little = item->bytes - known <= image_carry_most(&l->image);
+        if (rc == 0 && span == 1 && little && carries(l))
+            item->carried = start + known;
+        else if (rc == 0)
             rc = image_write(&l->image, id + i, start + at, at, item->bytes);
     }
     return rc;
