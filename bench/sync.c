@@ -9,9 +9,9 @@
  * together  N threads do the same, 16 unless told; each waits for its own sync
  *
  * They take turns in slices of S / R seconds, so that a machine or disk that drifts does so for
- * all three; ratios are medians of the rounds, rates are over all of them.  A commit waits for the
- * disk twice (image_commit.c), so the least that `one` can cost is two of `bare`.  --no-keeper: no
- * thread keeps the image open, as in a process that opted out: each sync opens it.
+ * all three; ratios are medians of the rounds, rates are over all of them.  A commit of
+ * so little waits for the disk once (image_carry.c).  --no-keeper: no thread keeps the image open,
+ * as in a process that opted out: each sync opens it.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -135,6 +135,8 @@ static int try_to_make(struct durable *d, const struct participant *p, uint64_t 
     if (load_seq_cst(&words(d)->epoch) < wanted) {
         rc = take_lease(d);
         if (rc == 0) {
+            if (load_relaxed(&d->keeps) == 0) /* relaxed: policy; else the keeper does */
+                segment_raise_horizon(d->arena);
             make(d, p, 0); /* a failure is told to all, us included */
             rc = 1;
         } else if (rc == SHMKV_EBUSY) {
