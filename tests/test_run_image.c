@@ -575,7 +575,11 @@ static void commit_without(unsigned part)
         if (e->bytes == 0 || id == head + part)
             continue;
         assert_rc(image_reserve(&im, id, e->incarnation, &copied), 0);
-        items[n++] = (struct image_item){id, e->incarnation, e->birth, e->bytes, e->flags};
+        items[n++] = (struct image_item){.segment = id,
+                                         .incarnation = e->incarnation,
+                                         .birth = e->birth,
+                                         .bytes = e->bytes,
+                                         .flags = e->flags};
     }
     struct image_cut cut = {.epoch = im.head.epoch, .ceiling = im.head.ceiling, .size = SIZE};
     assert_rc(image_commit(&im, &cut, items, n), 0);
