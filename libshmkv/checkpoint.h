@@ -31,8 +31,8 @@
  *                                                                   crash_durable: a_stray_write*
  *   INV-K5  A run is listed whole or not at all.                        test_run_image, crash_cut
  *
- * If so little is new that one record of the journal can carry it, as after a sync of one small put,
- * nothing is copied to slots: see image_carry.c.
+ * If so little is new that one record of the journal can carry it, as after a sync of one small
+ * put, nothing is copied to slots: see image_carry.c.
  *
  * The disk is never waited for inside a section, so a slow one holds no memory back; the price is
  * private memory for what was written during the last round of copying ahead.
