@@ -15,7 +15,7 @@ tree=build/broken
 
 table() {
     cat <<'END'
-barrier-1|image_commit.c|s/int rc = im->written ? barrier(im) : 0;/int rc = 0;/|crash_powerloss
+barrier-1|image_commit.c|s/int rc = im->grown .* ? barrier(im) : 0;/int rc = 0;/|crash_powerloss
 barrier-2|image_commit.c|/POINT("image.recorded");/,/image_doubt/s/rc = file_barrier(&im->file);/rc = 0;/|crash_powerloss
 R9|index.c|/rc = publish(w, l, c, r, body);/,/decided(p);/s/if (rc == 0) {/if (1) {/|crash_powerloss
 R10|index.c|/POINT("put.inflight");/,/POINT("put.marked");/s/if (at.old != NULL)/if (0)/|crash_index
