@@ -26,7 +26,9 @@ static double score(const struct arena *a, const struct segment *s, uint64_t wor
         dead = bytes - live; /* the rest, which nobody fills, is gained too */
     if (dead <= bytes >> WORTH_SHIFT)
         return 0;
-    uint64_t age = now - min_u64(now, load_relaxed(&s->incarnation)) + 1;
+    /* an incarnation tells the store's generation above the number that was handed out */
+    uint64_t born = load_relaxed(&s->incarnation) & ((1ull << CLAIM_EPOCH_BITS) - 1);
+    uint64_t age = now - min_u64(now, born) + 1;
     return (double)dead / (double)(live + 1) * (double)dead * (double)age;
 }
 

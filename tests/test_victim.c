@@ -13,6 +13,7 @@
 
 #define SEGMENTS 120u
 #define ROUNDS 400u
+#define GENERATION 3ull /* of a store that was recovered */
 
 static const struct shmkv_options small = {.flags = SHMKV_NO_KEEPER, .size = 16u << 20};
 static const struct shmkv_options large = {.flags = SHMKV_NO_KEEPER, .size = 256u << 20};
@@ -33,7 +34,7 @@ static void set(const struct arena *a, uint64_t id, const struct drawn *d, uint6
     struct segment *s = segment_at(a, id);
     store_relaxed(&s->used, bytes_of(a, d->used));
     store_relaxed(&s->dead, bytes_of(a, d->dead));
-    store_relaxed(&s->incarnation, now - d->age);
+    store_relaxed(&s->incarnation, GENERATION << CLAIM_EPOCH_BITS | (now - d->age));
     store_relaxed(&s->taken, a->segment_mask + 1);
     store_relaxed(&s->run, 0);
     store_seq_cst(&s->state, claim_word(d->kind, 0, 0));
@@ -145,7 +146,7 @@ static enum victim_need need_of(const struct segment_census *c, double segment)
 {
     double live = floor((double)c->live / segment);
     double capacity = (double)c->capacity;
-    double ahead = floor(fmax(capacity - live, 0) / 32);
+    double ahead = floor(fmax(capacity - live, 0) / 64);
     ahead = fmax(ahead, floor((double)c->kinds[SEGMENT_OPEN] / 2));
     ahead = fmin(fmax(ahead, 2), fmax(floor(capacity / 64), 2));
     double soon = (double)(c->available + c->limbo);
