@@ -387,7 +387,7 @@ static void one_round(bool first, uint64_t states, size_t log, struct mark *m)
     store_relaxed(&t.notes, 0); /* relaxed: nobody else is there */
     disk_begin(first ? NULL : t.path);
     begin_round(&db, m);
-    m->none = first;
+    m->none |= first; /* or the last round's power loss came before the image was made */
     note(&opened);
     run_writers(db, log);
     shmkv_close(db);
@@ -416,7 +416,7 @@ static void rounds(unsigned count, uint64_t states, size_t log)
                   (unsigned long long)t.states, (unsigned long long)t.operations,
                   (unsigned long long)t.moved, (unsigned long long)t.wrong);
     assert_int_equal(t.wrong, 0);
-    assert_true(t.moved > 0 && t.operations > count * 1000);
+    assert_true(t.moved > 0 && t.operations > count * 300);
 }
 
 /* ---- tests ---------------------------------------------------------------------------------- */
