@@ -330,43 +330,15 @@ static const char *explain(void *context)
     return story[0] != '\0' ? story : shmkv_strerror(c->failure);
 }
 
-const struct engine engine_shmkv = {
-    .name = "shmkv",
-    .create = create,
-    .destroy = destroy,
-    .attach = attach,
-    .detach = detach,
-    .usage = usage,
-    .explain = explain,
-    .verify = run_verify,
-    .run = {[OP_GET] = run_get,
-            [OP_MGET] = run_mget,
-            [OP_FRESH] = run_put,
-            [OP_GROWING] = run_put,
-            [OP_OVERWRITE] = run_put,
-            [OP_DELETE] = run_delete,
-            [OP_MIX] = run_mix,
-            [OP_MPUT] = run_mput,
-            [OP_INCR] = run_incr},
-};
+/* A store, and the same as a cache that is large enough: what does it cost to note what is read? */
+#define ENGINE(label, maker)                                                                       \
+    {                                                                                              \
+        .name = (label), .create = (maker), .destroy = destroy, .attach = attach,                  \
+        .detach = detach, .usage = usage, .explain = explain, .verify = run_verify,                \
+        .run = {[OP_GET] = run_get,     [OP_MGET] = run_mget,     [OP_FRESH] = run_put,            \
+                [OP_GROWING] = run_put, [OP_OVERWRITE] = run_put, [OP_DELETE] = run_delete,        \
+                [OP_MIX] = run_mix,     [OP_MPUT] = run_mput,     [OP_INCR] = run_incr},           \
+    }
 
-/* The same as a cache that is large enough: what does it cost to note what is read? */
-const struct engine engine_cache = {
-    .name = "shmkv-cache",
-    .create = create_cache,
-    .destroy = destroy,
-    .attach = attach,
-    .detach = detach,
-    .usage = usage,
-    .explain = explain,
-    .verify = run_verify,
-    .run = {[OP_GET] = run_get,
-            [OP_MGET] = run_mget,
-            [OP_FRESH] = run_put,
-            [OP_GROWING] = run_put,
-            [OP_OVERWRITE] = run_put,
-            [OP_DELETE] = run_delete,
-            [OP_MIX] = run_mix,
-            [OP_MPUT] = run_mput,
-            [OP_INCR] = run_incr},
-};
+const struct engine engine_shmkv = ENGINE("shmkv", create);
+const struct engine engine_cache = ENGINE("shmkv-cache", create_cache);

@@ -5,7 +5,6 @@
  */
 #include "fixture.h"
 
-#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -24,18 +23,6 @@ static int setup(void **state)
     int rc = scratch_setup(state);
     snprintf(image, sizeof(image), "%s", scratch_path("image"));
     return rc;
-}
-
-static void lose_memory(void)
-{
-    struct dirent *e;
-    DIR *d = opendir(scratch_dir());
-    assert_non_null(d);
-    while ((e = readdir(d)) != NULL) {
-        if (strncmp(e->d_name, "shmkv.", 6) == 0)
-            unlinkat(dirfd(d), e->d_name, 0);
-    }
-    closedir(d);
 }
 
 static int open_store(uint32_t flags, struct shmkv **db)
@@ -82,12 +69,12 @@ static void check_reservation(const struct plan *plan, bool loses)
 {
     char value[1000];
     bool there = plan->commits && (plan->syncs_again || !loses);
-    lose_memory();
+    scratch_lose_memory();
     unlink(image);
     assert_int_equal(child_wait(child_start(reserve_and_die, (void *)(uintptr_t)plan), LIMIT_MS),
                      CHILD_SIGNAL + SIGKILL);
     if (loses)
-        lose_memory();
+        scratch_lose_memory();
     struct shmkv *db = opened();
     assert_rc(shmkv_exists(db, "other", 5), 0);
     assert_rc(shmkv_read(db, "reserved", 8, value, sizeof(value), NULL),
@@ -98,7 +85,7 @@ static void check_reservation(const struct plan *plan, bool loses)
     assert_rc(shmkv_sync(db, -1), 0);
     assert_rc(shmkv_check(db, NULL, NULL), 0);
     assert_rc(shmkv_close(db), 0);
-    lose_memory();
+    scratch_lose_memory();
     db = opened();
     assert_rc(shmkv_read(db, "reserved", 8, value, sizeof(value), NULL), 0);
     assert_memory_equal(value, "new", 3);

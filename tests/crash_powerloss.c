@@ -15,7 +15,6 @@
 #define _GNU_SOURCE
 #include "fixture.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -85,18 +84,6 @@ static uint64_t lot(uint64_t n)
 }
 
 /* ---- the store ------------------------------------------------------------------------------ */
-
-static void lose_memory(void)
-{
-    struct dirent *e;
-    DIR *d = opendir(scratch_dir());
-    assert_non_null(d);
-    while ((e = readdir(d)) != NULL) {
-        if (strncmp(e->d_name, "shmkv.", 6) == 0)
-            unlinkat(dirfd(d), e->d_name, 0);
-    }
-    closedir(d);
-}
 
 static int open_store(const char *path, uint32_t flags, uint64_t interval_ms, struct shmkv **db)
 {
@@ -293,14 +280,14 @@ static const char *goes_on(const struct place was[WRITERS])
     struct mark m = {.exact = true};
     for (uint32_t w = 0; w < WRITERS; w++)
         m.least[w] = was[w].last;
-    lose_memory();
+    scratch_lose_memory();
     if (open_store(t.state, SHMKV_NO_KEEPER, NEVER, &db) != 0)
         return shmkv_last_error();
     int rc = shmkv_put(db, "more", 4, "", 0, NULL);
     if (rc == 0)
         rc = shmkv_sync(db, -1);
     shmkv_close(db);
-    lose_memory();
+    scratch_lose_memory();
     if (rc != 0 || open_store(t.state, SHMKV_READONLY, NEVER, &db) != 0)
         return shmkv_last_error();
     const char *what = judge(db, &m, now);
@@ -319,7 +306,7 @@ static void look_at(const struct disk_state *s, size_t op, enum disk_loss how, c
     bool private = lot(2) == 0;
     if (open_store(t.state, private ? SHMKV_READONLY : SHMKV_NO_KEEPER, NEVER, &db) != 0) {
         wrong(shmkv_last_error(), op, how);
-        lose_memory();
+        scratch_lose_memory();
         return;
     }
     const char *what = judge(db, m, places);
@@ -328,7 +315,7 @@ static void look_at(const struct disk_state *s, size_t op, enum disk_loss how, c
         what = goes_on(places);
     if (what != NULL)
         wrong(what, op, how);
-    lose_memory();
+    scratch_lose_memory();
 }
 
 /* ---- rounds --------------------------------------------------------------------------------- */
@@ -362,7 +349,7 @@ static void replay(uint64_t states, struct mark *m, size_t stop)
 static void begin_round(struct shmkv **db, struct mark *m)
 {
     struct place places[WRITERS];
-    lose_memory();
+    scratch_lose_memory();
     if (open_store(t.path, SHMKV_CREATE, 1, db) != 0)
         fail_msg("a state that opened before does not: %s", shmkv_last_error());
     const char *what = judge(*db, m, places);
@@ -391,7 +378,7 @@ static void one_round(bool first, uint64_t states, size_t log, struct mark *m)
     note(&opened);
     run_writers(db, log);
     shmkv_close(db);
-    lose_memory();
+    scratch_lose_memory();
     disk_pause();
     size_t stop = disk_count() / 2 + lot(disk_count() / 2);
     if (lot(4) == 0) /* in the middle of the recovery, or soon after */

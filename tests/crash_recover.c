@@ -5,7 +5,6 @@
  */
 #include "fixture.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -39,18 +38,6 @@ static int setup(void **state)
     epoch_register_process();
     snprintf(image, sizeof(image), "%s", scratch_path("image"));
     return rc;
-}
-
-static void lose_memory(void)
-{
-    struct dirent *e;
-    DIR *d = opendir(scratch_dir());
-    assert_non_null(d);
-    while ((e = readdir(d)) != NULL) {
-        if (strncmp(e->d_name, "shmkv.", 6) == 0)
-            unlinkat(dirfd(d), e->d_name, 0);
-    }
-    closedir(d);
 }
 
 static int open_store(uint32_t flags, struct shmkv **db)
@@ -98,7 +85,7 @@ static void make_image(uint32_t how_many, uint64_t bytes)
     pthread_t threads[2];
     keys = how_many;
     size = bytes;
-    lose_memory();
+    scratch_lose_memory();
     unlink(image);
     assert_rc(open_store(SHMKV_CREATE | SHMKV_NO_KEEPER, &b[0].db), 0);
     b[1].db = b[0].db;
@@ -115,7 +102,7 @@ static void make_image(uint32_t how_many, uint64_t bytes)
         pthread_join(threads[i], NULL);
     }
     assert_rc(shmkv_close(b[0].db), 0);
-    lose_memory();
+    scratch_lose_memory();
 }
 
 /* ---- what is recovered ---------------------------------------------------------------------- */
@@ -222,7 +209,7 @@ static void die_at(unsigned which)
     int status = child_wait(child_start(recover, (void *)(uintptr_t)at), LIMIT_MS);
     /* A second recovery may have less to do, and so not come by there. */
     assert_true(status == CHILD_SIGNAL + SIGKILL || status == 0);
-    lose_memory();
+    scratch_lose_memory();
 }
 
 static void killed_at_each_step_and_again(void **state)
@@ -240,7 +227,7 @@ static void killed_at_each_step_and_again(void **state)
     assert_int_equal(recover(NULL), 0);
     point_record(NULL, NULL);
     for (unsigned i = 0; i < passed; i++) {
-        lose_memory();
+        scratch_lose_memory();
         restore_image(saved, bytes);
         die_at(i);
         die_at(i * 7 + 3);
@@ -249,7 +236,7 @@ static void killed_at_each_step_and_again(void **state)
         assert_rc(shmkv_put(db, "more", 4, "", 0, NULL), 0);
         assert_rc(shmkv_sync(db, -1), 0);
         assert_rc(shmkv_close(db), 0);
-        lose_memory();
+        scratch_lose_memory();
         assert_rc(open_store(SHMKV_READONLY, &db), 0);
         assert_sums(db, want);
         assert_rc(shmkv_exists(db, "more", 4), 0);

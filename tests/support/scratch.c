@@ -82,6 +82,18 @@ const char *scratch_path(const char *file)
     return path;
 }
 
+void scratch_lose_memory(void)
+{
+    struct dirent *e;
+    DIR *d = opendir(scratch_dir());
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        if (strncmp(e->d_name, "shmkv.", 6) == 0)
+            unlinkat(dirfd(d), e->d_name, 0);
+    }
+    if (d != NULL)
+        closedir(d);
+}
+
 int scratch_count(void)
 {
     int count = 0;

@@ -24,6 +24,8 @@ const char *scratch_path(const char *file);
 void scratch_copy(const char *from, const char *to);
 /* Number of files in it. */
 int scratch_count(void);
+/* Remove the objects of all stores in it, as the loss of the machine's memory does. */
+void scratch_lose_memory(void);
 
 /* Open shm:NAME in it; @create also finishes what it made (arena_ready()). */
 int scratch_open(struct arena *a, const char *name, bool create);
