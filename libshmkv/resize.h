@@ -14,6 +14,9 @@
  *   EVICTED --------------------------> MOVED_DROPPED
  *   record ---> record|FROZEN ---> (copied into T' unless the key is there) ---> MOVED
  *
+ * Each step is a CAS but the last: what is frozen becomes that MOVED and nothing else, so all who
+ * finish it store the same word, late ones too, whose section keeps T from being reused.
+ *
  *   INV-R1  root == T when T's word is CLOSED, and next is set once: chains have length one.
  *                                                  test_resize: chains_*, crash_resize
  *   INV-R2  A mover never leaves T'.  FROZEN, MOVED or MOVED_EMPTY met in T' means that T' is being

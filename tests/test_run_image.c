@@ -11,7 +11,6 @@
 #include "scratch.h"
 #include "writers.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,18 +49,6 @@ static int teardown(void **state)
     return scratch_teardown(state);
 }
 
-static void lose_memory(void)
-{
-    DIR *d = opendir(scratch_dir());
-    struct dirent *e;
-    assert_non_null(d);
-    while ((e = readdir(d)) != NULL) {
-        if (e->d_name[0] != '.')
-            unlinkat(dirfd(d), e->d_name, 0);
-    }
-    closedir(d);
-}
-
 static struct shmkv *open_path(const char *path)
 {
     struct shmkv *db;
@@ -89,7 +76,7 @@ static void assert_sound(struct shmkv *db)
 static struct shmkv *reboot(struct shmkv *db)
 {
     assert_rc(shmkv_close(db), 0);
-    lose_memory();
+    scratch_lose_memory();
     db = open_path(image);
     assert_sound(db);
     return db;
@@ -527,7 +514,7 @@ static void assert_others_are_saved(void)
     assert_int_equal(count_runs(db), 0);
     assert_rc(shmkv_check(db, print_finding, NULL), 0);
     assert_rc(shmkv_close(db), 0);
-    lose_memory();
+    scratch_lose_memory();
 }
 
 static void a_damaged_run_is_named(void **state)
@@ -545,7 +532,7 @@ static void a_damaged_run_is_named(void **state)
         int fd = open(image, O_RDONLY);
         assert_int_equal(pread(fd, was, sizeof(was), (off_t)at), sizeof(was));
         close(fd);
-        lose_memory();
+        scratch_lose_memory();
         write_at(at, "\xa5\x5a\xa5", 3);
         assert_rc(shmkv_open(image, &o, &db), SHMKV_ECORRUPT);
         assert_non_null(strstr(shmkv_last_error(), "is damaged (segment "));
@@ -596,7 +583,7 @@ static void a_run_that_lacks_a_segment_is_refused(void **state)
         put_blob(db, "small", 1, 100);
         assert_rc(shmkv_sync(db, -1), 0);
         assert_rc(shmkv_close(db), 0);
-        lose_memory();
+        scratch_lose_memory();
         commit_without(part);
         assert_rc(shmkv_open(image, &o, &db), SHMKV_ECORRUPT);
         assert_rc(shmkv_check_image(image, NULL, NULL), SHMKV_ECORRUPT);

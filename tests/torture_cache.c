@@ -195,10 +195,7 @@ static void start(struct torture *t, unsigned index)
 static void note_end(struct torture *t, unsigned index, int status)
 {
     t->deaths += status == CHILD_SIGNAL + SIGKILL;
-    if (status == 0 || status == CHILD_SIGNAL + SIGKILL)
-        return;
-    printf("# the worker in place %u ended with status %d\n", index, status);
-    t->failures++;
+    t->failures += !child_ended_well(index, status);
 }
 
 static void torture_for(struct torture *t, uint64_t ns)

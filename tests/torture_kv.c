@@ -133,10 +133,7 @@ static void start_worker(struct torture *t, unsigned index)
 static void note_end(struct torture *t, unsigned index, int status)
 {
     t->deaths += status == CHILD_SIGNAL + SIGKILL;
-    if (status == 0 || status == CHILD_SIGNAL + SIGKILL)
-        return;
-    printf("# the worker in place %u ended with status %d\n", index, status);
-    t->failures++;
+    t->failures += !child_ended_well(index, status);
 }
 
 /* A killed process ends when it gets a processor: others are killed meanwhile. */

@@ -70,6 +70,14 @@ bool child_wait_stopped(pid_t pid, unsigned limit_ms)
     return false;
 }
 
+bool child_ended_well(unsigned place, int status)
+{
+    if (status == 0 || status == CHILD_SIGNAL + SIGKILL)
+        return true;
+    printf("# the worker in place %u ended with status %d\n", place, status);
+    return false;
+}
+
 void child_kill(pid_t pid)
 {
     kill(pid, SIGKILL);

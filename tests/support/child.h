@@ -27,6 +27,8 @@ bool child_wait_stopped(pid_t pid, unsigned limit_ms);
 bool child_ended(pid_t pid, int *status);
 /* kill -9, and wait for the end. */
 void child_kill(pid_t pid);
+/* Did the worker in that place end by itself, or killed?  Else its status is printed. */
+bool child_ended_well(unsigned place, int status);
 
 #define child_assert(condition) child_check((condition), #condition, __FILE__, __LINE__)
 void child_check(bool holds, const char *condition, const char *file, int line);
