@@ -40,7 +40,7 @@
 #define BUDGET_SHARE 64u
 #define MARGIN_MOST (64 * MIB)
 #define MARGIN_SHARE 32u
-#define KEEP_SHARE 2u
+#define KEEP_SHARE 2u /* of what there is in all, the most that is kept for removals */
 #define LEVELS_MOST 8u
 #define UNLIMITED (1ull << 60) /* cgroup v1 writes a huge number for "none" */
 

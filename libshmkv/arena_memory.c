@@ -13,8 +13,9 @@
  * other kernels in user space refuse it) by fallocate(2) again: an index area that is used anew
  * must read as zero.
  *
- * The descriptors are used for fallocate and fstat only, and are not trusted: closefrom(3) in the
- * program may have closed them, and their numbers may now be somebody else's files.
+ * The descriptors are used for fallocate and fstat only (what has memory is asked of another one),
+ * and are not trusted: closefrom(3) in the program may have closed them, and their numbers may now
+ * be somebody else's files.
  */
 #define _GNU_SOURCE
 #include "arena_parts.h"
@@ -29,8 +30,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#ifndef MADV_POPULATE_WRITE
+#ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ 22
+#endif
+#ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
 
