@@ -133,6 +133,12 @@ function classic(i, key) {
     }
 }
 
+function checkpoints(key) {
+    key = " 1 1000000 36/35 uniform"
+    at_least("GET beside a checkpoint every second, of without", 0.95, limit["checkpoint get" key, "shmkv"])
+    at_least("SET beside a checkpoint every second, of without", 0.8, limit["checkpoint overwrite" key, "shmkv"])
+}
+
 END {
     one_process()
     writing("procs fresh 1 200000 36/35 uniform", "SET of new keys")
@@ -150,5 +156,6 @@ END {
             at_most("the same: p99.9, of the limit's", 1.5, limit[keys[i], "shmkv"])
         }
     classic()
+    checkpoints()
     printf "\n%d of %d.\n", reached_all, n_claims
 }

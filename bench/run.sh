@@ -102,6 +102,7 @@ churn           bench/churn
 missratio       bench/missratio
 recover         bench/recover
 sync            bench/sync
+checkpoint      bench/checkpoint
 durability      bench/durability --tests 1000
 END
     else
@@ -110,6 +111,7 @@ compaction      bench/compaction --live 60,80,90 --writers 1 --dist uniform
 missratio       bench/missratio --keys 1048576 --requests 2000000
 recover         bench/recover --keys 2000000
 sync            bench/sync
+checkpoint      bench/checkpoint --op get,overwrite --seconds 1
 durability      bench/durability --tests 20
 END
     fi

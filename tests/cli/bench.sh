@@ -44,6 +44,8 @@ promised='engine bench procs op dist keys key_size value_size ops_per_s p50_ns p
     works 'YCSB' 6 $bench/ycsb $few --value-size 100 --workload A,D,F
     works 'fixed rates' 4 $bench/arrivals $few
     works 'a classic test' 2 $bench/classic $few --keys 10000 --peers redis --workload '10K get'
+    works 'checkpoints' 2 $bench/checkpoint $few --op get --memory cold \
+        --store "$work/tmp/bench-checkpoint"
     works 'killed processes' 2 $bench/killed --keys 2000 --seconds 0.3 --runs 1
 }
 
