@@ -107,6 +107,7 @@ SUPPORT_C := $(wildcard tests/support/*.c)
 TEST_C := $(wildcard tests/test_*.c)
 POINT_TEST_C := $(wildcard tests/torture_*.c tests/crash_*.c)
 FUZZ_C := $(wildcard tests/fuzz_*.c)
+FUZZ_PARTS_C := tests/support/image_seed.c tests/support/memory_file.c
 
 LIB_O := $(call objects,libshmkv,lib,$(LIB_C))
 POINTS_O := $(call objects,libshmkv,points,$(LIB_C))
@@ -132,6 +133,8 @@ EXAMPLE_BIN := $(patsubst examples/%.c,$(OUT)/examples/%,$(EXAMPLE_C))
 TEST_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(TEST_C))
 POINT_TEST_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(POINT_TEST_C))
 FUZZ_BIN := $(patsubst tests/%.c,$(OUT)/tests/%,$(FUZZ_C))
+FUZZ_PARTS_O := $(call objects,tests,tests,$(FUZZ_PARTS_C))
+REPLAY_BIN := $(patsubst tests/fuzz_%.c,$(OUT)/tests/replay_%,$(FUZZ_C))
 
 # ---- what most people want -----------------------------------------------------------------------
 
@@ -146,7 +149,8 @@ check: ## build everything and run every test; ends with 'N passed, N failed'
 	@scripts/deps.sh build check
 	@+$(MAKE) --no-print-directory $(PARALLEL) -k all tests; built=$$?; \
 	BUILT=$$built OUT=$(OUT) SANITIZE=$(SANITIZE) TORTURE_SECONDS=10 tests/run.sh \
-	    $(TEST_BIN) $(wildcard tests/cli/*.sh tests/daemon/*.sh) $(POINT_TEST_BIN) \
+	    $(TEST_BIN) $(REPLAY_BIN) $(wildcard tests/cli/*.sh tests/daemon/*.sh) \
+	    $(POINT_TEST_BIN) \
 	    tests/points.sh
 
 .PHONY: demo
@@ -189,7 +193,7 @@ bench-cache: $(BENCH)/missratio ## miss ratios of a cache beside exact LRU and m
 	@$(BENCH)/missratio $(BENCH_CACHE)
 
 .PHONY: tests
-tests: $(TEST_BIN) $(POINT_TEST_BIN) ## build the tests without running them
+tests: $(TEST_BIN) $(POINT_TEST_BIN) $(REPLAY_BIN) ## build the tests without running them
 
 .PHONY: torture
 torture: ## run the many-process tests, SECONDS=60 each
@@ -375,10 +379,17 @@ $(POINT_TEST_BIN): $(OUT)/tests/%: $(OUT)/obj/tests-points/%.o $(SUPPORT_POINTS_
 
 .PHONY: fuzzers
 fuzzers: $(FUZZ_BIN)
-$(FUZZ_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(DAEMON_A) $(CLI_A) $(LIB_A)
+$(FUZZ_BIN): $(OUT)/tests/%: $(OUT)/obj/tests/%.o $(FUZZ_PARTS_O) $(DAEMON_A) $(CLI_A) $(LIB_A)
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(LINK) -fsanitize=fuzzer $^ $(LIBS) $(CLI_LIBS)
+
+# The same without the fuzzer: it goes through the inputs that are kept.
+$(REPLAY_BIN): $(OUT)/tests/replay_%: $(OUT)/obj/tests/fuzz_%.o $(OUT)/obj/tests/replay.o \
+    $(FUZZ_PARTS_O) $(DAEMON_A) $(CLI_A) $(LIB_A)
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(LINK) $^ $(LIBS) $(CLI_LIBS)
 
 .SECONDARY:
 -include $(shell find $(OUT)/obj -name '*.d' 2>/dev/null)

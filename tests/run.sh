@@ -73,6 +73,7 @@ launch() {
             arguments+=("tests/corpus/$2")
         fi
         ;;
+    replay_*) arguments=("tests/corpus/fuzz_${2#replay_}"/*) ;;
     esac
     timeout --kill-after=5 "$(time_limit "$2")" "${prefix[@]}" "$1" "${arguments[@]}" </dev/null
 }

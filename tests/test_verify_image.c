@@ -26,14 +26,20 @@ static int setup(void **state)
     return rc;
 }
 
-/* A small image with a bit of everything: a table, a journal, two segments, a run of two more. */
-static void make_image(struct live *l)
+static const char *large_value(void)
 {
     static char large[LARGE + 1];
+    memset(large, 'v', LARGE);
+    return large;
+}
+
+/* A small image with a bit of everything: a table with two segments and a run of two more, and a
+ * journal with a run, and with records that carry bytes and one that does not. */
+static void make_image(struct live *l)
+{
     char key[16], value[64];
     live_create(l, path);
-    memset(large, 'v', LARGE);
-    writer_put(&l->writer, "large", large);
+    writer_put(&l->writer, "large", large_value());
     for (unsigned i = 0; i < KEYS; i++) {
         snprintf(key, sizeof(key), "key %u", i);
         snprintf(value, sizeof(value), "value %u of %u", i, KEYS);
@@ -49,6 +55,18 @@ static void make_image(struct live *l)
     assert_int_equal(live_checkpoint(l), 0);
     writer_put(&l->writer, "key 4", "again");
     assert_int_equal(live_checkpoint(l), 0);
+}
+
+/* A run in the journal as well, and behind it bytes that the journal carries. */
+static void make_image_of_runs(struct live *l)
+{
+    make_image(l);
+    writer_put(&l->writer, "larger", large_value());
+    assert_int_equal(live_checkpoint(l), 0);
+    for (unsigned i = 0; i < 3 || l->image.patches_count < 2; i++) {
+        writer_put(&l->writer, i % 2 == 0 ? "key 5" : "key 6", "again");
+        assert_int_equal(live_checkpoint(l), 0);
+    }
 }
 
 /* ---- what opens ---------------------------------------------------------------------------- */
@@ -131,9 +149,35 @@ static void flip(uint64_t at, unsigned bit)
 struct tally {
     uint32_t whole; /* contents of the image before */
     unsigned records;
-    unsigned detected, harmless;
+    unsigned detected, harmless, recovered;
     bool repairs;
 };
+
+static void assert_value(struct live *l, const char *key, const char *value)
+{
+    const char *got = live_get(l, key);
+    if (value == NULL)
+        assert_null(got);
+    else
+        assert_string_equal(got, value);
+}
+
+/* An opening says the same as contents() did. */
+static void assert_recovers(bool can)
+{
+    struct live l;
+    scratch_copy(path, out);
+    int rc = live_recover(&l, out, 1);
+    assert_int_equal(rc, can ? 0 : SHMKV_ECORRUPT);
+    if (!can)
+        return;
+    assert_value(&l, "key 3", "again");
+    assert_value(&l, "key 29", "value 29 of 30");
+    assert_value(&l, "key 7", NULL);
+    const char *large = live_get(&l, "large");
+    assert_true(large != NULL && strncmp(large, large_value(), LARGE) == 0);
+    live_lose(&l);
+}
 
 static void flip_each_bit(struct tally *t, uint64_t from, uint64_t to, uint64_t step)
 {
@@ -145,6 +189,10 @@ static void flip_each_bit(struct tally *t, uint64_t from, uint64_t to, uint64_t 
                      (unsigned long long)bit / 8);
         t->detected += now == 0;
         t->harmless += now != 0;
+        if ((bit % 2003) == 0) {
+            assert_recovers(now != 0);
+            t->recovered++;
+        }
         if (t->repairs && (bit % 1013) == 0) {
             assert_int_equal(repair(), 0);
             assert_true(saved + 1 >= t->records);
@@ -154,61 +202,83 @@ static void flip_each_bit(struct tally *t, uint64_t from, uint64_t to, uint64_t 
     }
 }
 
+/* SHMKV_TEST_FULL=1: every bit of the file, in about ten minutes. */
+static uint64_t step_of(uint64_t step)
+{
+    return getenv("SHMKV_TEST_FULL") != NULL ? 1 : step;
+}
+
 /* Of a run, whose bits are many, all at either end, and some between. */
 static void flip_listed(struct tally *t, const struct image_entry *e, uint64_t at)
 {
     uint64_t end = at + e->bytes, edge = e->flags == 0 ? e->bytes : min_u64(e->bytes / 2, 100);
     flip_each_bit(t, at, at + edge, 1);
     if (e->flags != 0) {
-        flip_each_bit(t, at + edge, end - edge, 499);
+        flip_each_bit(t, at + edge, end - edge, step_of(499));
         flip_each_bit(t, end - edge, end, 1);
     }
+}
+
+/* Records of the journal, which are zeros for the most part. */
+static void flip_journal(struct tally *t, const struct live *l)
+{
+    uint64_t journal = l->image.super.journal_offset, end = journal + l->image.journal_at;
+    for (uint64_t at = journal; at < end;) {
+        struct image_record r;
+        assert_int_equal(file_read(&l->image.file, &r, sizeof(r), at), 0);
+        uint64_t used = sizeof(r) + r.head.entries * sizeof(struct image_entry) + r.carried;
+        uint64_t next = at + align_up(used, PAGE_BYTES);
+        flip_each_bit(t, at, at + used, 1);
+        flip_each_bit(t, at + used, next, step_of(61));
+        at = next;
+    }
+}
+
+/* Superblocks, journal and tables. */
+static void flip_head(struct tally *t, const struct live *l)
+{
+    const struct image_super *s = &l->image.super;
+    uint64_t journal = s->journal_offset, table = s->table_offset[s->table];
+    flip_each_bit(t, 0, journal, 1);
+    assert_int_equal(t->detected, 0); /* the other superblock is whole */
+    flip_journal(t, l);
+    assert_int_equal(t->detected, 0); /* the other copy is */
+    flip_each_bit(t, journal + l->image.journal_at, s->table_offset[0], step_of(911));
+    flip_each_bit(t, s->table_offset[0], s->data_offset, step_of(5));
+    flip_each_bit(t, table, table + PAGE_BYTES, 1);
+    assert_true(t->detected > 7 * PAGE_BYTES);
 }
 
 static void every_flipped_bit_is_detected_or_harmless(void **state)
 {
     (void)state;
     struct live l;
-    make_image(&l);
+    make_image_of_runs(&l);
     struct tally t = {.whole = contents(path)};
     const struct image_super *s = &l.image.super;
-    uint64_t journal = s->journal_offset, table = s->table_offset[s->table], end = 0;
+    unsigned runs = 0;
     open_file();
     assert_int_not_equal(t.whole, 0);
     assert_int_equal(repair(), 0);
     t.records = saved;
     assert_true(t.records > KEYS);
-    flip_each_bit(&t, 0, journal, 1);
-    assert_int_equal(t.detected, 0); /* the other superblock is whole */
-    flip_each_bit(&t, journal, journal + l.image.journal_at, 1);
-    assert_int_equal(t.detected, 0); /* the other copy is */
-    flip_each_bit(&t, journal + l.image.journal_at, s->table_offset[0], 911);
-    flip_each_bit(&t, s->table_offset[0], s->data_offset, 5);
-    flip_each_bit(&t, table, table + PAGE_BYTES, 1);
-    assert_true(t.detected > 7 * PAGE_BYTES);
+    flip_head(&t, &l);
     t.repairs = true;
     for (uint64_t id = 0; id < s->segment_count; id++) {
         const struct image_entry *e = image_listed(&l.image, id);
         uint64_t at = image_position(&l.image, e->slot, 0);
         if (e->bytes == 0)
             continue;
+        runs += e->flags == IMAGE_RUN_HEAD;
         flip_listed(&t, e, at);
-        end = max_u64(end, at + e->bytes);
-        flip_each_bit(&t, at + e->bytes, at + s->segment_bytes, 7919);
+        flip_each_bit(&t, at + e->bytes, at + s->segment_bytes, step_of(7919));
     }
-    print_message("%u detected, %u harmless\n", t.detected, t.harmless);
+    print_message("%u detected, %u harmless, %u of them recovered or refused\n", t.detected,
+                  t.harmless, t.recovered);
+    assert_int_equal(runs, 2);
     assert_int_equal(contents(path), t.whole);
     fclose(file);
     live_lose(&l);
-}
-
-static void assert_value(struct live *l, const char *key, const char *value)
-{
-    const char *got = live_get(l, key);
-    if (value == NULL)
-        assert_null(got);
-    else
-        assert_string_equal(got, value);
 }
 
 static void a_repaired_image_is_a_store(void **state)
