@@ -11,33 +11,62 @@ more_cleanup() {
     fi
 }
 
+# What the store holds, with the versions of what mistakes are tried on.
+look() {
+    "$SHMKV" dump | sort
+    "$SHMKV" get -v a
+}
+
+# unchanged NAME BEFORE: look shows what it did then.
+unchanged() {
+    holds "$1" test "$(look 2>&1)" = "$2"
+}
+
+# whole NAME FILE OPTION...: each pair of the store that begins with fill is a line of the file.
+whole() {
+    local name=$1 file=$2
+    shift 2
+    "$SHMKV" "$@" dump --prefix fill | sort >"$work/stored"
+    sort "$file" | comm -23 "$work/stored" - >"$work/foreign"
+    holds "$name" test -s "$work/stored" -a ! -s "$work/foreign"
+}
+
 # ---- the command line ----------------------------------------------------------------------------
 
-refuse "no command" 2 'no command'
-refuse "an unknown command" 2 "unknown command 'frobnicate'" frobnicate
-refuse "an unknown option" 2 "unknown option '--frob'" set a b --frob
-refuse "an option of another command" 2 "unknown option '--size'" set a b --size 1G
-refuse "too few arguments" 2 'too few arguments: set KEY VALUE' set a
-refuse "too many arguments" 2 "'c' is one argument too many" set a b c
-refuse "an option without its value" 2 '--ttl needs a value' set a b --ttl
-refuse "a flag with a value" 2 '--nx takes no value' set a b --nx=1
-refuse "a time that is none" 2 "--ttl: '10 parsecs' is not a time" set a b --ttl '10 parsecs'
-refuse "a size that is none" 2 "--size: '1Q' is not a size" create --size 1Q
-refuse "a size of nothing" 2 'no size' create --size 0
-refuse "a number that is none" 2 "--limit: 'ten' is not a whole number" scan --limit ten
-refuse "a number out of range" 2 'is not a whole number' scan --limit 99999999999999999999
-refuse "a mode that is none" 2 "--mode: '999' is not" create --mode 999
-refuse "a version that is none" 2 "'v1' is not a whole number" cas k v1 x
-refuse "an empty key" 2 'a key must have 1 to 65535 bytes; this one has 0' set '' v
 long=$(head -c 65536 /dev/zero | tr '\0' k)
-refuse "an oversized key" 2 'this one has 65536' set "$long" v
-refuse "an oversized key to get" 2 'this one has 65536' get "$long"
+# mistakes PREFIX: each is refused; PREFIX begins the names of the cases.
+mistakes() {
+    refuse "$1no command" 2 'no command'
+    refuse "$1an unknown command" 2 "unknown command 'frobnicate'" frobnicate
+    refuse "$1an unknown option" 2 "unknown option '--frob'" set a b --frob
+    refuse "$1an option of another command" 2 "unknown option '--size'" set a b --size 1G
+    refuse "$1too few arguments" 2 'too few arguments: set KEY VALUE' set a
+    refuse "$1too many arguments" 2 "'c' is one argument too many" set a b c
+    refuse "$1an option without its value" 2 '--ttl needs a value' set a b --ttl
+    refuse "$1a flag with a value" 2 '--nx takes no value' set a b --nx=1
+    refuse "$1a time that is none" 2 "--ttl: '10 parsecs' is not a time" set a b --ttl '10 parsecs'
+    refuse "$1a size that is none" 2 "--size: '1Q' is not a size" create --size 1Q
+    refuse "$1a size of nothing" 2 'no size' create --size 0
+    refuse "$1a number that is none" 2 "--limit: 'ten' is not a whole number" scan --limit ten
+    refuse "$1a number out of range" 2 'is not a whole number' scan --limit 99999999999999999999
+    refuse "$1a mode that is none" 2 "--mode: '999' is not" create --mode 999
+    refuse "$1a version that is none" 2 "'v1' is not a whole number" cas k v1 x
+    refuse "$1an empty key" 2 'a key must have 1 to 65535 bytes; this one has 0' set '' v
+    refuse "$1an oversized key" 2 'this one has 65536' set "$long" v
+    refuse "$1an oversized key to get" 2 'this one has 65536' get "$long"
+}
+mistakes ""
 refuse "none of them made a store" 3 'there is no store' count
 (
     unset SHMKV_STORE
     "$SHMKV" get a 2>"$work/err"
 )
 holds "no store is named" test $? = 2 -a -n "$(grep 'use -f PATH' "$work/err")"
+expect "a store with a key" 0 "" set a kept
+before=$(look)
+mistakes "beside a key: "
+unchanged "and none of them changes anything" "$before"
+"$SHMKV" destroy
 expect "the longest key is fine" 0 "" set "${long%k}" v
 expect "and is found" 0 "v" get "${long%k}"
 "$SHMKV" destroy
@@ -47,24 +76,30 @@ expect "and is found" 0 "v" get "${long%k}"
 refuse "a missing store" 3 "there is no store $SHMKV_STORE " get a
 refuse "a missing store for del" 3 'there is no store' del a
 refuse "a missing store for destroy" 3 'there is no store' destroy
-refuse "a name without shm:" 3 'plain' -f plain get a
-refuse "a path" 3 'passwd' -f /etc/passwd get a
-refuse "an empty name" 3 '.' -f shm: get a
-refuse "a name with a slash" 3 '.' -f shm:a/b set a b
-refuse "a name that is too long" 3 '.' -f "shm:$(head -c 201 /dev/zero | tr '\0' n)" set a b
-refuse "a directory that is not there" 3 '.' --shm-dir "$work/nowhere" set a b
+refuse "a name without shm:" 3 'there is no store plain' -f plain get a
+refuse "a file that is no image" 3 'passwd: is not the image of a shmkv store' -f /etc/passwd get a
+echo 'my diary' >"$work/diary"
+refuse "nor is it written to" 3 'diary: is not the image of a shmkv store' -f "$work/diary" set a b
+holds "it is as it was" test "$(cat "$work/diary")" = 'my diary'
+refuse "an empty name" 3 'shm:: a name is shm: and 1 to 200 of' -f shm: get a
+refuse "a name with a slash" 3 'shm:a/b: a name is shm: and 1 to 200 of' -f shm:a/b set a b
+long=$(head -c 201 /dev/zero | tr '\0' n)
+refuse "a name that is too long" 3 'nnn: a name is shm: and 1 to 200 of' -f "shm:$long" set a b
+refuse "a directory that is not there" 3 'nowhere for shared memory: No such file' \
+    --shm-dir "$work/nowhere" set a b
 
 # ---- oversized values ----------------------------------------------------------------------------
 
 expect "a small store" 0 "" create --size 16M
 expect "with a key" 0 "" set a kept
+before=$(look)
 refuse "cannot be made twice" 3 'exists' create --size 16M
 head -c 40000000 /dev/zero | "$SHMKV" set a - 2>"$work/err" >"$work/out"
 holds "an oversized value" test $? = 3 -a -n "$(grep -i 'too large' "$work/err")"
-expect "changes nothing" 0 "kept" get a
+unchanged "changes nothing" "$before"
 head -c 40000000 /dev/zero | "$SHMKV" append a - 2>"$work/err"
 holds "an oversized append" test $? = 3 -a -n "$(grep -i 'too large' "$work/err")"
-expect "changes nothing, too" 0 "kept" get a
+unchanged "changes nothing, too" "$before"
 expect "check finds nothing" 0 "" check
 
 # Fill it: a clear error, what is there stays, deletion makes room.
@@ -74,6 +109,7 @@ holds "load says how far it came" grep -qE 'stopped at record [0-9]+; [0-9]+ pai
 expect "what was there stays" 0 "kept" get a
 stored=$("$SHMKV" count --prefix fill)
 holds "a good part was stored" test "$stored" -gt 5000
+whole "and is whole" "$work/fill.tsv"
 expect "deletion works on a full store" 0 "$stored" del -v --prefix fill
 expect "and makes room" 0 "" set b "$(head -c 50000 "$work/fill.tsv" | tr -d '\n')"
 expect "check finds nothing after that" 0 "" check
@@ -85,13 +121,15 @@ mkdir "$small"
 if is_root && mount -t tmpfs -o size=8M shmkv-small "$small" 2>/dev/null; then
     here=(--shm-dir "$small")
     expect "a store elsewhere" 0 "" "${here[@]}" set a kept
-    refuse "a full file system" 3 'no room|No space|full' "${here[@]}" load "$work/fill.tsv"
+    refuse "a full file system" 3 'is full \(8192 KiB\): delete keys, .* make the store smaller' \
+        "${here[@]}" load "$work/fill.tsv"
     expect "leaves the store intact" 0 "kept" "${here[@]}" get a
+    whole "and what it took is whole" "$work/fill.tsv" "${here[@]}"
     expect "check finds nothing on it" 0 "" "${here[@]}" check
     expect "destroy gives it back" 0 "" "${here[@]}" destroy --force
     holds "all of it" test -z "$(ls -A "$small")"
     head -c 9000000 /dev/zero >"$small/ballast" 2>/dev/null
-    refuse "no room for even an empty store" 3 'no room|No space|full' "${here[@]}" set a b
+    refuse "no room for even an empty store" 3 'is full \(8192 KiB\)' "${here[@]}" set a b
     rm "$small/ballast"
     run "${here[@]}" gc
     holds "a failed creation leaves nothing" test -z "$(ls -A "$small")"
@@ -102,7 +140,8 @@ if is_root && mount -t tmpfs -o size=8M shmkv-small "$small" 2>/dev/null; then
         head -c 65536 /dev/urandom >"$file"
     done
     run "${here[@]}" get a
-    holds "a scribbled store is an error, not a crash" test "$status" = 3 -a -n "$err"
+    holds "a scribbled store is an error, not a crash" test "$status" = 3 \
+        -a -n "$(grep 'is no object of a store' "$work/err")"
     umount "$small"
 else
     skip "a full file system: cannot mount"
@@ -119,10 +158,12 @@ if is_root && "${other[@]}" true 2>/dev/null; then
     "$SHMKV" destroy
     "$SHMKV" create --size 64M --mode 644
     "$SHMKV" set a kept
+    before=$(look)
     "${other[@]}" "$SHMKV" set a stolen 2>"$work/err"
-    holds "a store that is read-only for others" test $? = 3 -a -s "$work/err"
+    holds "a store that is read-only for others" test $? = 3 \
+        -a -n "$(grep 'may read .* but not write it' "$work/err")"
     holds "can be read" test "$("${other[@]}" "$SHMKV" get a 2>&1)" = kept
-    expect "and is unchanged" 0 "kept" get a
+    unchanged "and is unchanged" "$before"
     "$SHMKV" destroy
 else
     skip "another user's store: needs root and setpriv"
