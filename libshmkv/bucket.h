@@ -12,6 +12,7 @@
 #define SHMKV_BUCKET_H
 
 #include "atomics.h"
+#include "base.h"
 #include "slot.h"
 
 #define BUCKET_SLOTS 8u
@@ -28,17 +29,10 @@ static inline unsigned bucket_slot(unsigned rotated, unsigned first)
     return ((unsigned)__builtin_ctz(rotated) + first) % BUCKET_SLOTS;
 }
 
-#if defined(__SANITIZE_THREAD__)
-#define BUCKET_PORTABLE 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define BUCKET_PORTABLE 1
-#endif
-#endif
-#if !defined(BUCKET_PORTABLE) && defined(__SSE2__)
+#if !THREAD_SANITIZER && defined(__SSE2__)
 #define BUCKET_SSE2 1
 #include <emmintrin.h>
-#elif !defined(BUCKET_PORTABLE) && defined(__ARM_NEON) && defined(__aarch64__)
+#elif !THREAD_SANITIZER && defined(__ARM_NEON) && defined(__aarch64__)
 #define BUCKET_NEON 1
 #include <arm_neon.h>
 #endif

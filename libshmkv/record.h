@@ -55,7 +55,7 @@ struct record_spec {
  */
 static inline unsigned record_flags(const struct record *r)
 {
-#ifdef __SANITIZE_THREAD__
+#if THREAD_SANITIZER
     return load_relaxed(&r->flags);
 #else
     uint8_t flags;
@@ -66,7 +66,7 @@ static inline unsigned record_flags(const struct record *r)
 
 static inline uint32_t record_kind(const struct record *r)
 {
-#ifdef __SANITIZE_THREAD__
+#if THREAD_SANITIZER
     return load_relaxed((const _Atomic uint32_t *)(const void *)&r->klen);
 #else
     uint32_t kind;

@@ -9,6 +9,7 @@
 
 #include "arena.h"
 #include "arena_parts.h"
+#include "base.h"
 #include "clock.h"
 #include "error.h"
 #include "fork.h"
@@ -382,7 +383,7 @@ static void less_address_space_makes_a_smaller_range(void **state)
     struct arena a;
 
     (void)state;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if ADDRESS_SANITIZER || THREAD_SANITIZER
     skip(); /* sanitizers need terabytes of address space themselves */
 #endif
     assert_int_equal(scratch_open(&a, "shm:a", true), 0);

@@ -9,6 +9,7 @@
 
 #include "arena.h"
 #include "arena_parts.h"
+#include "base.h"
 #include "cgroup.h"
 #include "error.h"
 #include "peer.h"
@@ -240,7 +241,7 @@ static void descriptors_may_be_closed(void **state)
 /* ---- limits -------------------------------------------------------------------------------- */
 
 #define CGROUP_LIMIT "134217728" /* 128 MiB */
-#ifdef __SANITIZE_THREAD__
+#if THREAD_SANITIZER
 #define LEAST_TAKEN (4 * MIB) /* its shadow memory is four times as large */
 #else
 #define LEAST_TAKEN (64 * MIB)

@@ -41,7 +41,7 @@ static uint32_t by_definition(const unsigned char *p, size_t len)
     uint32_t crc = ~0u;
 
     for (size_t bit = 0; bit < 8 * len; bit++) {
-        uint32_t in = (p[bit / 8] >> bit % 8 ^ crc) & 1u;
+        uint32_t in = ((uint32_t)p[bit / 8] >> bit % 8 ^ crc) & 1u;
         crc = crc >> 1 ^ (in ? 0x82f63b78u : 0);
     }
     return ~crc;

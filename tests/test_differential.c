@@ -13,7 +13,7 @@
 #include "blob.h"
 #include "oracle.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if ADDRESS_SANITIZER || THREAD_SANITIZER
 #define CALLS 1000000u
 #else
 #define CALLS 10000000u

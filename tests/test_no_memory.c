@@ -184,7 +184,7 @@ static int fills_its_cgroup(struct peer *parent, void *arg)
 static void a_cgroup_at_its_limit_can_be_emptied(void **state)
 {
     (void)state;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if ADDRESS_SANITIZER || THREAD_SANITIZER
     skip(); /* their shadow memory counts too */
 #endif
     if (!cgroup_make(CGROUP_LIMIT))

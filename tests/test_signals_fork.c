@@ -346,7 +346,7 @@ static void a_fork_inside_a_scan(void **state)
 /* A thread sanitizer has none: it ends a child of several threads that begins another one. */
 static void wants_children_with_threads(void)
 {
-#ifdef __SANITIZE_THREAD__
+#if THREAD_SANITIZER
     skip();
 #endif
 }

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "base.h"
 #include "shmkv.h"
 
 struct fixture {
@@ -47,7 +48,7 @@ static inline struct shmkv *fixture_db(void **state)
 }
 
 /* A thread sanitizer makes all so much slower: of a count take less, of a time allow more. */
-#ifdef __SANITIZE_THREAD__
+#if THREAD_SANITIZER
 #define FIXTURE_SLOWNESS 20u
 #else
 #define FIXTURE_SLOWNESS 1u
