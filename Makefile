@@ -3,7 +3,8 @@
 # The build of shmkv, for GNU make.  `make help` lists the targets.
 #
 #   build/              libshmkv.a, libshmkv.so.0, shmkv, shmkvd, and in obj/, tests/, examples/ the rest
-#   build/VARIANT/      the same of a variant: make SANITIZE=address|thread|undefined, COVERAGE=1
+#   build/VARIANT/      the same of a variant: make SANITIZE=address|thread|undefined, COVERAGE=1;
+#                       address finds undefined behaviour too
 #   bench/NAME          the benchmarks (of a variant: build/VARIANT/bench/NAME)
 #
 # What is in a directory is built: a new libshmkv/*.c, cli/*.c, daemon/*.c, bench/*.c, examples/*.c
@@ -43,7 +44,7 @@ OUT := build
 BENCH := bench
 endif
 
-VARIANT_address := -fsanitize=address -fno-omit-frame-pointer
+VARIANT_address := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 VARIANT_thread := -fsanitize=thread -fno-omit-frame-pointer
 VARIANT_undefined := -fsanitize=undefined -fno-sanitize-recover=all
 VARIANT_fuzz := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
@@ -152,6 +153,13 @@ check: ## build everything and run every test; ends with 'N passed, N failed'
 	    $(TEST_BIN) $(REPLAY_BIN) $(wildcard tests/cli/*.sh tests/daemon/*.sh) \
 	    $(POINT_TEST_BIN) \
 	    tests/points.sh
+
+.PHONY: check-asan check-tsan
+check-asan: ## every test under AddressSanitizer and UBSan
+	@+$(MAKE) --no-print-directory SANITIZE=address check
+
+check-tsan: ## every test under ThreadSanitizer
+	@+$(MAKE) --no-print-directory SANITIZE=thread check
 
 .PHONY: demo
 demo: ## load 1,000,000 keys, read them from several processes, print what it cost

@@ -12,13 +12,15 @@
 # The whole output of each is in $OUT/log/.  The last line is "N passed, N failed[, N skipped]".
 #
 # Environment: OUT (build directory), SANITIZE, TORTURE_SECONDS (for each torture_*), FUZZ_SECONDS,
-# BUILT (exit status of the build: a failed one is a failed case, and what it did build is run).
+# BUILT (exit status of the build: a failed one is a failed case, and what it did build is run),
+# PATIENCE (a factor of all time limits, for a machine that is slow or has other work).
 
 set -u
 OUT=${OUT:-build}
 SANITIZE=${SANITIZE:-}
 TORTURE_SECONDS=${TORTURE_SECONDS:-10}
 FUZZ_SECONDS=${FUZZ_SECONDS:-30}
+PATIENCE=${PATIENCE:-1}
 export OUT SANITIZE TORTURE_SECONDS
 
 # As root, run with a /dev/shm of our own: other programs' stores cannot disturb the tests, nor the
@@ -56,8 +58,12 @@ time_limit() {
     crash_*) seconds=300 ;;
     *) seconds=120 ;;
     esac
-    if [ -n "$SANITIZE" ]; then seconds=$((seconds * 4)); fi
-    echo "$seconds"
+    case $SANITIZE in
+    '') ;;
+    thread) seconds=$((seconds * 12)) ;;
+    *) seconds=$((seconds * 4)) ;;
+    esac
+    echo $((seconds * PATIENCE))
 }
 
 # Run program $1 called $2 with its arguments.
