@@ -154,30 +154,60 @@ int cmd_info(struct cli *cli)
 /* How the list is printed: a table for people, tab-separated figures or JSON for programs. */
 enum ls_style { LS_TABLE, LS_TABS, LS_JSON };
 
+static const char *ls_state(const struct shmkv_store_info *info)
+{
+    if (info->state != 0) {
+        return shmkv_strerror(info->state);
+    }
+    return info->image_state == 0                ? "usable"
+           : info->image_state == SHMKV_ENOSTORE ? "the image is gone"
+                                                 : "the image cannot be seen";
+}
+
+/* What it is opened by, on one line whatever is in it. */
+static void ls_add_name(struct text *line, const struct shmkv_store_info *info)
+{
+    const char *name = info->image ? info->image : info->name;
+    text_add_shown(line, name, strlen(name));
+}
+
+static void ls_print_row(const struct shmkv_store_info *info)
+{
+    struct text name = {0};
+    char size[UNITS_TEXT];
+    char allocated[UNITS_TEXT];
+    ls_add_name(&name, info);
+    units_show_size(size, info->size);
+    units_show_size(allocated, info->allocated);
+    text_add(&name, "", 1);
+    printf("%-24s %9s %9s %9" PRIu64 "  %s\n", name.data, size, allocated, info->processes,
+           ls_state(info));
+    text_free(&name);
+}
+
 static int ls_print(void *arg, const struct shmkv_store_info *info)
 {
     const enum ls_style *style = arg;
-    const char *state = info->state == 0 ? "usable" : shmkv_strerror(info->state);
+    const char *state = ls_state(info);
     if (*style == LS_TABLE) {
-        char size[UNITS_TEXT];
-        char allocated[UNITS_TEXT];
-        units_show_size(size, info->size);
-        units_show_size(allocated, info->allocated);
-        printf("%-24s %9s %9s %9" PRIu64 "  %s\n", info->name, size, allocated, info->processes,
-               state);
+        ls_print_row(info);
         return 0;
     }
     struct text line = {0};
     if (*style == LS_JSON) {
         text_add_string(&line, "{\"name\": ");
         text_add_json(&line, info->name, strlen(info->name));
+        if (info->image) {
+            text_add_string(&line, ", \"image\": ");
+            text_add_json(&line, info->image, strlen(info->image));
+        }
         text_printf(&line, ", \"size\": %" PRIu64 ", \"allocated\": %" PRIu64, info->size,
                     info->allocated);
         text_printf(&line, ", \"processes\": %" PRIu64 ", \"state\": ", info->processes);
         text_add_json(&line, state, strlen(state));
         text_add_string(&line, "}\n");
     } else {
-        text_add_string(&line, info->name);
+        ls_add_name(&line, info);
         text_printf(&line, "\t%" PRIu64 "\t%" PRIu64 "\t%" PRIu64 "\t%s\n", info->size,
                     info->allocated, info->processes, state);
     }
@@ -199,11 +229,29 @@ int cmd_ls(struct cli *cli)
                    : cli_error(cli->shm_dir, "cannot list stores: %s", shmkv_last_error());
 }
 
+/* What gc may not remove is told to people: it takes memory. */
+static int gc_tell(void *arg, const struct shmkv_store_info *info)
+{
+    (void)arg;
+    if (info->state == 0 && info->image_state == SHMKV_ENOSTORE && info->processes == 0) {
+        struct text name = {0};
+        ls_add_name(&name, info);
+        cli_error(
+            NULL,
+            "%.*s: the image is gone, but was not given all that was written: left in memory; "
+            "to give that up: shmkv -f %s destroy",
+            (int)name.size, name.data, info->name);
+        text_free(&name);
+    }
+    return 0;
+}
+
 int cmd_gc(struct cli *cli)
 {
     size_t removed = 0;
     int rc = shmkv_gc(cli->shm_dir, &removed);
     printf("%zu\n", removed);
+    shmkv_list(cli->shm_dir, gc_tell, NULL);
     return rc == 0 ? CLI_DONE
                    : cli_error(cli->shm_dir, "cannot remove leftovers: %s", shmkv_last_error());
 }

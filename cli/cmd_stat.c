@@ -62,11 +62,16 @@ static double stat_bytes_per_key(const struct shmkv_stats *stats)
     return stats->keys ? (double)stats->memory / (double)stats->keys : 0;
 }
 
-static void stat_print_json(const struct cli *cli, const struct shmkv_stats *stats)
+static void stat_print_json(const struct cli *cli, const struct shmkv_stats *stats,
+                            const char *image)
 {
     struct text out = {0};
     text_add_string(&out, "{\"store\": ");
     text_add_json(&out, cli->store, strlen(cli->store));
+    if (image) {
+        text_add_string(&out, ", \"image\": ");
+        text_add_json(&out, image, strlen(image));
+    }
     for (size_t i = 0; i < STAT_ROWS; i++) {
         text_printf(&out, ", \"%s\": %" PRIu64, stat_rows[i].name,
                     stat_value(stats, &stat_rows[i]));
@@ -95,7 +100,7 @@ static void stat_print_prometheus(const struct cli *cli, const struct shmkv_stat
     text_free(&label);
 }
 
-static void stat_print_table(const struct shmkv_stats *stats)
+static void stat_print_table(const struct shmkv_stats *stats, const char *image)
 {
     bool people = cli_output_is_terminal();
     for (size_t i = 0; i < STAT_ROWS; i++) {
@@ -113,6 +118,9 @@ static void stat_print_table(const struct shmkv_stats *stats)
     }
     printf(people ? "%-18s %14.1f  %s\n" : "%s\t%.1f\n", "bytes_per_key", stat_bytes_per_key(stats),
            "memory in use for each key");
+    if (image) {
+        printf(people ? "%-18s %s\n" : "%s\t%s\n", "image", image);
+    }
 }
 
 int cmd_stat(struct cli *cli)
@@ -125,16 +133,20 @@ int cmd_stat(struct cli *cli)
         return status;
     }
     struct shmkv_stats stats = {0};
+    struct shmkv_config config = {0};
     int rc = shmkv_get_stats(cli->db, &stats);
+    if (rc == 0) {
+        rc = shmkv_get_config(cli->db, &config);
+    }
     if (rc != 0) {
         return cli_result(cli, rc);
     }
     if (cli_has(cli, OPT_JSON)) {
-        stat_print_json(cli, &stats);
+        stat_print_json(cli, &stats, config.image);
     } else if (cli_has(cli, OPT_PROMETHEUS)) {
         stat_print_prometheus(cli, &stats);
     } else {
-        stat_print_table(&stats);
+        stat_print_table(&stats, config.image);
     }
     return CLI_DONE;
 }

@@ -44,7 +44,7 @@ static const struct cli_command commands[] = {
     {"clear", "", "remove every key", cmd_clear, 0, 0, 0, false},
     {"destroy", "", "remove a store", cmd_destroy, O(FORCE), 0, 0, false},
     {"ls", "", "list the stores of this machine", cmd_ls, O(JSON), 0, 0, true},
-    {"gc", "", "remove what dead processes left in shared memory", cmd_gc, 0, 0, 0, true},
+    {"gc", "", "remove from shared memory what nobody will use", cmd_gc, 0, 0, 0, true},
 
     {"Look and care", "", "", NULL, 0, 0, 0, false},
     {"stat", "", "print counters and sizes", cmd_stat, O(JSON) | O(PROMETHEUS), 0, 0, false},

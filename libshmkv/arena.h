@@ -55,6 +55,7 @@ struct arena_image {
     uint8_t uuid[16];
     uint64_t device, inode; /* of the file */
     uint32_t owner;         /* user id: what he owns is trusted, what we make is his */
+    const char *path;       /* absolute, without symbolic links */
     uint64_t hash_seed;
     uint64_t segment_bytes; /* 0: to be chosen by the size, as the next */
     uint64_t segment_count;
@@ -120,6 +121,15 @@ int arena_destroy(const char *name, const char *shm_dir, bool force);
 /* The same for the arena of an image, named @name in messages. */
 int arena_destroy_image(const char *name, const char *shm_dir, const struct arena_image *image,
                         bool force);
+/* Note where the image of a store is, so that others can tell whether it is still there. */
+void arena_set_image_path(struct superblock *sb, const char *path);
+/*
+ * Stands for all that was ever written to the log: while it is the same, nothing was added.  Taken
+ * before a look that finds all of that in the image, it goes to durable.settled.  Never 0.
+ */
+uint64_t arena_log_mark(const struct arena *a);
+/* Remove the memory that images left which stood under @path and are there no more. */
+int arena_destroy_lost(const char *path, const char *shm_dir, bool force);
 struct shmkv_store_info;
 int arena_list(const char *shm_dir, int (*fn)(void *, const struct shmkv_store_info *), void *arg);
 int arena_gc(const char *shm_dir, size_t *removed);

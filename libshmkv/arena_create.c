@@ -182,6 +182,7 @@ static void plan_image(struct superblock *plan, const struct arena_image *image)
 {
     plan->image_device = image->device;
     plan->image_inode = image->inode;
+    arena_set_image_path(plan, image->path);
     plan->segment_bytes = image->segment_bytes;
     plan->segment_count = image->segment_count;
 }

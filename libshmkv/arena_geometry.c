@@ -32,7 +32,7 @@
 #define GHOST_BYTES 192u
 #define LARGEST_KEY_ONLY (sizeof(struct record) + 65536u) /* a record with no value */
 #define TABLES_OFFSET PAGE_BYTES
-#define SEGMENTS_OFFSET (2u * PAGE_BYTES)
+
 _Static_assert(TABLE_AREAS * sizeof(struct table) <= PAGE_BYTES, "the table headers are one page");
 
 static uint64_t pow2_down(uint64_t n)
@@ -83,7 +83,8 @@ void arena_geometry_choose(struct superblock *sb, uint64_t size, uint64_t reserv
     sb->segment_bytes = segment;
     sb->segment_shift = log2_exact(segment);
     sb->area_bytes = max_u64(pow2_down(reserve / (2 * TABLE_AREAS)), HUGE_PAGE_BYTES);
-    sb->ghosts_offset = align_up(SEGMENTS_OFFSET + wanted * sizeof(struct segment), PAGE_BYTES);
+    sb->ghosts_offset =
+        align_up(ARENA_SEGMENTS_OFFSET + wanted * sizeof(struct segment), PAGE_BYTES);
     if ((sb->features & STORE_CACHE) != 0)
         sb->ghosts = size / (GHOST_BYTES * GHOST_WAYS);
     sb->areas_offset =
@@ -106,13 +107,14 @@ bool arena_geometry_valid(const struct superblock *sb)
         sb->log_offset != sb->areas_offset + TABLE_AREAS * sb->area_bytes ||
         sb->log_offset > sb->reserve)
         return false;
-    if (sb->ghosts_offset < SEGMENTS_OFFSET || sb->ghosts_offset > sb->areas_offset ||
+    if (sb->ghosts_offset < ARENA_SEGMENTS_OFFSET || sb->ghosts_offset > sb->areas_offset ||
         sb->ghosts_offset % PAGE_BYTES ||
         sb->ghosts > (sb->areas_offset - sb->ghosts_offset) / sizeof(struct ghosts))
         return false;
     return sb->segment_count > 0 &&
            sb->segment_count <= (sb->reserve - sb->log_offset) >> sb->segment_shift &&
-           sb->segment_count <= (sb->ghosts_offset - SEGMENTS_OFFSET) / sizeof(struct segment);
+           sb->segment_count <=
+               (sb->ghosts_offset - ARENA_SEGMENTS_OFFSET) / sizeof(struct segment);
 }
 
 void *arena_geometry_map(int fd, uint64_t length, int prot)
@@ -143,7 +145,7 @@ static void set_pointers(struct arena *a, const struct superblock *sb, void *bas
     a->base = base;
     a->sb = base;
     a->tables = (void *)(a->base + TABLES_OFFSET);
-    a->segments = (void *)(a->base + SEGMENTS_OFFSET);
+    a->segments = (void *)(a->base + ARENA_SEGMENTS_OFFSET);
     a->sync = sync;
     a->waits = (void *)(s + SYNC_WAIT_OFFSET);
     a->processes = (void *)(s + SYNC_PROCESS_OFFSET);

@@ -134,6 +134,13 @@ static uint64_t count_processes(const struct arena *a, const struct arena_look *
     return alive;
 }
 
+static int image_code(enum arena_image_state state)
+{
+    return state == ARENA_IMAGE_THERE  ? 0
+           : state == ARENA_IMAGE_GONE ? SHMKV_ENOSTORE
+                                       : SHMKV_EACCESS;
+}
+
 int arena_list(const char *shm_dir, int (*fn)(void *, const struct shmkv_store_info *), void *arg)
 {
     struct names names;
@@ -143,16 +150,20 @@ int arena_list(const char *shm_dir, int (*fn)(void *, const struct shmkv_store_i
     for (size_t i = 0; rc == 0 && i < names.count; i++) {
         struct arena a;
         struct arena_look look;
+        char path[IMAGE_PATH_BYTES];
         rc = name_set(&a, names.name[i], shm_dir);
         if (rc != 0)
             break;
         arena_look(&a, false, &look);
+        bool imaged = look.sb.magic == LAYOUT_MAGIC && arena_image_path(&look.sb, path);
         struct shmkv_store_info info = {
             .name = a.name,
             .size = look.sb.magic == LAYOUT_MAGIC ? load_relaxed(&look.sb.size) : 0, /* a copy */
             .allocated = (uint64_t)(look.arena.st_blocks + look.sync.st_blocks) * 512,
             .processes = count_processes(&a, &look),
             .state = look.rc,
+            .image = imaged ? path : NULL,
+            .image_state = imaged ? image_code(arena_image_state(&look.sb, path)) : 0,
         };
         rc = fn(arg, &info);
         arena_name_free(&a);
@@ -247,16 +258,32 @@ int arena_destroy_image(const char *name, const char *shm_dir, const struct aren
     return rc != 0 ? rc : destroy(&a, force);
 }
 
+/* Its image stood under @path, or under any if NULL, and is there no more. */
+static bool is_lost(const struct arena_look *look, const char *path)
+{
+    char was[IMAGE_PATH_BYTES];
+    return look->rc == 0 && arena_image_path(&look->sb, was) &&
+           (path == NULL || strcmp(path, was) == 0) &&
+           arena_image_state(&look->sb, was) == ARENA_IMAGE_GONE;
+}
+
+/* May it be removed without a loss?  Nobody attaches meanwhile, or this is only a hint. */
+static bool is_garbage(const struct arena *a, const struct arena_look *look)
+{
+    return look->leftover ||
+           (!look->attached && is_lost(look, NULL) && arena_image_settled(a, look));
+}
+
 /* Remove one leftover; what cannot be locked now is being made or opened, so none. */
 static bool collect(struct arena *a)
 {
     struct arena_look look;
     bool removed = false;
     arena_look(a, false, &look);
-    if (!look.leftover || lock_pair(a, &look) != 0)
+    if (!is_garbage(a, &look) || lock_pair(a, &look) != 0)
         return false;
     arena_look(a, false, &look);
-    if (look.leftover)
+    if (is_garbage(a, &look))
         removed = arena_look_remove(a) == 0;
     lockpage_release(a->create_page);
     return removed;
@@ -283,4 +310,24 @@ int arena_gc(const char *shm_dir, size_t *removed)
     if (removed)
         *removed = count;
     return rc;
+}
+
+int arena_destroy_lost(const char *path, const char *shm_dir, bool force)
+{
+    struct names names;
+    int found = SHMKV_ENOSTORE;
+    int rc = names_read(&names, shm_dir);
+    for (size_t i = 0; rc == 0 && i < names.count; i++) {
+        struct arena a;
+        struct arena_look look;
+        rc = name_set(&a, names.name[i], shm_dir);
+        if (rc != 0)
+            break;
+        arena_look(&a, false, &look);
+        if (is_lost(&look, path))
+            rc = found = destroy(&a, force);
+        arena_name_free(&a);
+    }
+    names_free(&names);
+    return rc != 0 ? rc : found;
 }

@@ -12,6 +12,7 @@
 #define ARENA_FEATURES ((uint32_t)STORE_CACHE) /* superblock.features that this version knows */
 #define ARENA_PARTICIPANTS 64u                 /* entries that have memory from the start */
 #define ARENA_LOCK_SECONDS 10u
+#define ARENA_SEGMENTS_OFFSET (2u * PAGE_BYTES) /* of the descriptors in the arena */
 
 /* Not now, try again; a result inside arena*.c. */
 #define ARENA_AGAIN SHMKV_EBUSY
@@ -93,6 +94,21 @@ void *arena_geometry_map(int fd, uint64_t length, int prot);
 int arena_geometry_attach(struct arena *a, const struct superblock *sb);
 /* The error for errno after mapping @bytes failed. */
 int arena_geometry_refused(const struct arena *a, uint64_t bytes);
+
+/* ---- arena_image.c: the image that an arena belongs to --------------------------------------- */
+
+/* What stands where the image was. */
+enum arena_image_state {
+    ARENA_IMAGE_THERE,  /* it; or it is not known where it was, or there is none */
+    ARENA_IMAGE_GONE,   /* nothing, or another file */
+    ARENA_IMAGE_UNSEEN, /* that cannot be told: the file system may not be mounted, say */
+};
+
+/* Path of the image, @path with room for IMAGE_PATH_BYTES; false: none is known. */
+bool arena_image_path(const struct superblock *sb, char *path);
+enum arena_image_state arena_image_state(const struct superblock *sb, const char *path);
+/* Nobody is attached: was everything in this memory in the image, too? */
+bool arena_image_settled(const struct arena *a, const struct arena_look *look);
 
 /* ---- arena_create.c: make a store ----------------------------------------------------------- */
 

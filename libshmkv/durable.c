@@ -300,6 +300,8 @@ int durable_init(struct durable *d, const struct arena *a, const struct process 
     if (d->path == NULL)
         return error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", path);
     int rc = attach(d);
+    if (rc == 0 && !a->readonly)
+        arena_set_image_path(a->sb, path); /* it may have been renamed */
     if (rc != 0) {
         free(d->path);
         d->path = NULL;
@@ -337,8 +339,11 @@ static int finish_once(struct durable *d, const struct participant *p)
     int rc = take_lease(d);
     if (rc != 0)
         return rc == SHMKV_EBUSY ? 0 : rc;
+    uint64_t mark = arena_log_mark(d->arena); /* before the look: what comes later differs */
     uint64_t pending = checkpoint_pending(&d->image, d->arena);
     rc = pending != 0 ? make(d, p, IMAGE_CLEAN) : 0;
+    if (pending == 0) /* relaxed: read when nobody is attached, arena_image.c */
+        store_relaxed(&words(d)->settled, mark);
     give_up(d);
     return rc != 0 ? rc : pending != 0;
 }

@@ -39,6 +39,8 @@ enum superblock_feature {
     STORE_CACHE = 1u << 0, /* evicts rather than be full, see evict.h */
 };
 
+#define IMAGE_PATH_BYTES 3072u /* of superblock.image_path */
+
 enum superblock_state { STORE_BUILDING = 0, STORE_READY = 1, STORE_DEFUNCT = 2 };
 
 struct superblock {
@@ -81,6 +83,10 @@ struct superblock {
     _Atomic uint64_t horizon;    /* D: no segment has a record that an older tombstone hides */
     _Atomic uint64_t ghost_ways; /* of a cache: keys that each of its ghosts has; 0: all it can */
     _Atomic uint64_t young; /* of a cache: bytes that what was put last may have; 0: as it begins */
+
+    /* Path of the image, NUL behind it, by who opened the store last; information, may be a mixture
+     * of two.  All 0: none, or too long.  See arena_image.c. */
+    _Alignas(128) _Atomic uint64_t image_path[IMAGE_PATH_BYTES / 8];
 };
 _Static_assert(sizeof(struct superblock) <= PAGE_BYTES, "the superblock is one page");
 
@@ -186,6 +192,7 @@ struct durable_words {
     _Atomic uint32_t error;      /* - the code of the last failure */
     _Atomic uint32_t holder;     /* process + 1 of who has the lease; 0: nobody */
     char text[160];              /* of the last failure; information, may be a mixture of two */
+    _Atomic uint64_t settled;    /* arena_log_mark() of what was in the image at a close; 0: none */
 };
 
 struct sync_header {

@@ -620,26 +620,36 @@ SHMKV_API int shmkv_repair(const char *path, const char *out,
 
 /* ---- all stores of a machine --------------------------------------------------------------- */
 
-/* Remove a store by name, and its image if it has one.  SHMKV_EINUSE if a process is attached,
- * unless @force: those then get SHMKV_EDEFUNCT from their next write.  @shm_dir as in struct
- * shmkv_options. */
+/* Remove a store by name, and its image if it has one; if @name was the path of an image that was
+ * removed, what is left of it in memory.  SHMKV_EINUSE if a process is attached, unless @force:
+ * those then get SHMKV_EDEFUNCT from their next write.  @shm_dir as in struct shmkv_options. */
 SHMKV_API int shmkv_destroy(const char *name, const char *shm_dir, int force);
 
 /* What shmkv_list() tells of a store. */
 struct shmkv_store_info {
-    const char *name;   /* "shm:NAME" */
+    const char *name;   /* "shm:NAME"; of a store with an image, what its memory is called */
     uint64_t size;      /* limit */
     uint64_t allocated; /* memory taken now, as the file system counts it */
     uint64_t processes; /* attached */
     int state;          /* 0 usable, or a negative SHMKV_E... code that opening would give */
+    const char *image;  /* path of its image when it was opened; NULL: none, or not known */
+    int image_state;    /* 0: it is there; SHMKV_ENOSTORE: it was removed, moved or replaced;
+                           SHMKV_EACCESS: it cannot be seen (its disk is not mounted now, say) */
 };
 
 /* Calls @fn for each store in @shm_dir (NULL: /dev/shm); non-zero stops and is returned. */
 SHMKV_API int shmkv_list(const char *shm_dir,
                          int (*fn)(void *arg, const struct shmkv_store_info *info), void *arg);
 
-/* Remove what dead processes left: half-made stores and orphaned objects; never a usable store.
- * @removed may be NULL. */
+/**
+ * shmkv_gc() - remove from @shm_dir (NULL: /dev/shm) what nobody uses nor will use.
+ * @removed:  may be NULL; receives how many stores it was the rest of.
+ * That is what dead processes left, half-made stores and orphaned objects; and the memory of stores
+ * whose image was removed, moved or replaced, to which nobody is attached, and of which everything
+ * was in the image: so nothing is lost even if the image has only been moved.  Memory that holds
+ * more, because its processes were killed, stays for shmkv_destroy().
+ * Return:    0, or the code of what went wrong.
+ */
 SHMKV_API int shmkv_gc(const char *shm_dir, size_t *removed);
 
 #ifdef __cplusplus

@@ -14,6 +14,8 @@
 #ifndef SHMKV_STORE_H
 #define SHMKV_STORE_H
 
+#include <limits.h>
+
 #include "index.h"
 #include "keeper.h"
 #include "process.h"
@@ -86,6 +88,8 @@ static inline int store_writer(struct shmkv *db, struct context **c)
 
 /* Open, or make, the store of the image @name, in store_image.c: all but the keeper. */
 int store_open_image(struct store *s, const char *name, const struct shmkv_options *o);
+/* @path: of the image @name, absolute and without symbolic links; it may not be there yet. */
+int store_image_path(const char *name, char path[PATH_MAX]);
 /* Is that the image of this store? */
 bool store_is_image(const struct store *s, const char *name);
 /* As shmkv_destroy(), in store_destroy.c. */

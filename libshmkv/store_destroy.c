@@ -3,7 +3,8 @@
  * store_destroy.c - remove a store that has an image: its arena, then the file.
  *
  * Under the exclusive LOCK_CREATE of the image nobody opens it meanwhile.  A death between the two
- * steps leaves a store that is not in memory, at its last checkpoint.
+ * steps leaves a store that is not in memory, at its last checkpoint.  Where somebody has removed
+ * the file first, the arena is found by the path that it keeps.
  *                                                                      tests/cli/image.sh
  */
 #define _GNU_SOURCE
@@ -109,13 +110,24 @@ static int remove_once(struct removal *r)
     return rc;
 }
 
+/* There is no such file; but there may have been. */
+static int remove_rest(const struct removal *r)
+{
+    char path[PATH_MAX];
+    bool plain = store_image_path(r->name, path) != 0; /* its directory is gone, too */
+    int rc = arena_destroy_lost(plain ? r->name : path, r->shm_dir, r->force);
+    return rc == SHMKV_ENOSTORE ? error_set(rc, "there is no store %s", r->name) : rc;
+}
+
 int store_destroy_image(const char *name, const char *shm_dir, bool force)
 {
     struct removal r = {.name = name, .shm_dir = shm_dir, .force = force};
     uint64_t deadline = clock_mono_ns() + LOCK_SECONDS * 1000000000ull;
     int rc;
     if (realpath(name, r.path) == NULL)
-        return error_errno(errno == EACCES ? SHMKV_EACCESS : SHMKV_ENOSTORE, "store %s", name);
+        return errno == ENOENT ? remove_rest(&r)
+                               : error_errno(errno == EACCES ? SHMKV_EACCESS : SHMKV_ENOSTORE,
+                                             "store %s", name);
     while ((rc = remove_once(&r)) == AGAIN) {
         if (clock_mono_ns() > deadline)
             return error_set(SHMKV_ETIMEOUT,

@@ -92,26 +92,27 @@ static int make_file(const struct opening *op)
 }
 
 /* Absolute, without symbolic links; the file itself may not be there yet. */
-static int set_path(struct opening *op)
+int store_image_path(const char *name, char path[PATH_MAX])
 {
-    const char *slash = strrchr(op->name, '/');
-    const char *last = slash != NULL ? slash + 1 : op->name;
+    const char *slash = strrchr(name, '/');
+    const char *last = slash != NULL ? slash + 1 : name;
     char directory[PATH_MAX] = ".";
     char real[PATH_MAX];
-    if (realpath(op->name, op->path) != NULL)
+    if (realpath(name, path) != NULL)
         return 0;
-    size_t n = slash != NULL ? (size_t)(slash - op->name) + (slash == op->name) : 1;
+    size_t n = slash != NULL ? (size_t)(slash - name) + (slash == name) : 1;
     if (*last == 0 || n >= sizeof(directory))
-        return error_set(SHMKV_EINVAL, "%s: is no name of a file", op->name);
+        return error_set(SHMKV_EINVAL, "%s: is no name of a file", name);
     if (slash != NULL) {
-        memcpy(directory, op->name, n);
+        memcpy(directory, name, n);
         directory[n] = 0;
     }
     if (realpath(directory, real) == NULL)
         return error_errno(errno == EACCES ? SHMKV_EACCESS : SHMKV_ENOSTORE, "directory %s of %s",
-                           directory, op->name);
-    if (snprintf(op->path, sizeof(op->path), "%s/%s", real, last) >= (int)sizeof(op->path))
-        return error_set(SHMKV_EINVAL, "%s: the path is too long", op->name);
+                           directory, name);
+    const char *join = real[1] != 0 ? "/" : "";
+    if (snprintf(path, PATH_MAX, "%s%s%s", real, join, last) >= PATH_MAX)
+        return error_set(SHMKV_EINVAL, "%s: the path is too long", name);
     return 0;
 }
 
@@ -160,7 +161,11 @@ static int describe(const struct opening *op, struct arena_image *image)
     bool there = op->look.state == IMAGE_READY;
     int rc = 0;
     *image = (struct arena_image){
-        .device = op->look.device, .inode = op->look.inode, .owner = op->look.owner};
+        .device = op->look.device,
+        .inode = op->look.inode,
+        .owner = op->look.owner,
+        .path = op->path,
+    };
     if (there) {
         image->hash_seed = g->hash_seed;
         image->segment_bytes = g->segment_bytes;
@@ -367,7 +372,7 @@ int store_open_image(struct store *s, const char *name, const struct shmkv_optio
     uint64_t pause = POLL_FIRST_NS;
     if ((o->flags & SHMKV_CACHE) != 0) /* what is evicted leaves no tombstone (R18) */
         return error_set(SHMKV_ENOTSUP, "%s: a cache has no image; name it shm:NAME", name);
-    int rc = set_path(&op);
+    int rc = store_image_path(name, op.path);
     if (rc != 0)
         return rc;
     while ((rc = open_once(&op)) == AGAIN) {

@@ -43,7 +43,7 @@ expect "checkpoint" 0 "" checkpoint
 forget
 expect "what was removed stays so" 1 "" get key
 
-memory=$("$SHMKV" ls | cut -f 1 | head -n 1)
+memory=$("$SHMKV" ls --json | sed 's/.*"name": "\([^"]*\)".*/\1/')
 refuse "its memory is no store of its own" 3 "memory of an image" -f "$memory" set key lost
 expect "check" 0 "" check
 forget
