@@ -31,6 +31,10 @@
  * ever repaired.  shmkv_gc() removes it likewise.  A remover that dies leaves DEFUNCT or a lone
  * sync object, treated the same.  Every step is a POINT(), and crash_attach kills at each.
  *
+ * A pair that somebody removes by hand, as RemoveIPC does, becomes DEFUNCT too, once a keeper sees
+ * it: those attached write where newcomers do not look, and shall be told.  With an image they may
+ * go on, as all that they write gets there, and newcomers are sent away until they have left.
+ *
  * INV-A1  Who maps a pair has seen it READY under the shared LOCK_CREATE and took LOCK_ATTACHED
  *         before giving LOCK_CREATE up: nobody removed it in between.   test_arena: two_hundred
  * INV-A2  At no time are there two pairs that both are READY and under the name.  crash_overtake

@@ -112,6 +112,12 @@ void arena_preload(const struct arena *a);
 int arena_release(const struct arena *a, uint64_t offset, uint64_t bytes);
 /* True if the object that @a maps is still the one under its name. */
 bool arena_current(const struct arena *a);
+/*
+ * True if it has no name at all any more: somebody removed it by hand.  Its path would not do for
+ * that, since this process may have another root directory by now; so one whose descriptors were
+ * closed cannot tell.
+ */
+bool arena_unlinked(const struct arena *a);
 /* True if it is also what an open with this @shm_dir would find: directories have many names. */
 bool arena_found_in(const struct arena *a, const char *shm_dir);
 /* Bytes that the file system counts for both objects. */

@@ -250,6 +250,13 @@ bool arena_current(const struct arena *a)
            arena_name_is(a->sync_path, a->sync_device, a->sync_inode);
 }
 
+bool arena_unlinked(const struct arena *a)
+{
+    struct stat st;
+    return a->fd >= 0 && fstat(a->fd, &st) == 0 && st.st_dev == a->device &&
+           st.st_ino == a->inode && st.st_nlink == 0;
+}
+
 bool arena_found_in(const struct arena *a, const char *shm_dir)
 {
     char path[PATH_MAX];

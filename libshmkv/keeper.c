@@ -20,6 +20,7 @@
 #define YIELD_NS 1000000000ull        /* so long a service has to take what was given up */
 #define YIELD_AGAIN_NS 10000000000ull /* so long it waits, having let that pass */
 #define REAP_NS 500000000ull
+#define LOOK_NS 500000000ull /* for the name of the store */
 #define PREPARE_BYTES (1u << 20)
 #define PREFILL_SHIFT 6
 #define SWEEP_BUCKETS 1024u /* of expiry, with each tick */
@@ -110,11 +111,22 @@ static bool prefill(struct keeper *k)
            segment_prefill(&k->writer.self);
 }
 
+/* Their writes, that nobody else will find, would be lost with them.  An image gets them all. */
+static void tell_orphans(struct keeper *k, uint64_t now)
+{
+    if (k->arena->imaged || now < k->next_look_ns)
+        return;
+    k->next_look_ns = now + LOOK_NS;
+    if (arena_unlinked(k->arena))
+        store_relaxed(&k->arena->sb->state, STORE_DEFUNCT); /* relaxed: final, without order */
+}
+
 /* One round of everything; true if there is more to do. */
 static bool tick(struct keeper *k)
 {
     struct writer *w = &k->writer;
     uint64_t now = clock_mono_ns();
+    tell_orphans(k, now); /* without the lease too, which nobody gets any more */
     if (!have_lease(k, now))
         return false;
     if (now >= k->next_reap_ns) {

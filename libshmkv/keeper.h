@@ -39,6 +39,7 @@ struct keeper {
     uint64_t next_lease_ns;   /* when to ask for it again */
     uint64_t next_yield_ns;   /* when to look again whether a service wants it */
     uint64_t next_reap_ns;
+    uint64_t next_look_ns;
     struct trim trim;
     uint64_t drained; /* hits, in the last tick */
     uint64_t opened;  /* segments in use at the last tick: shows how fast the store grows */

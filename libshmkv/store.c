@@ -258,7 +258,7 @@ int store_check_writable(struct context *c)
     if (load_relaxed(&s->arena.sb->state) ==
         STORE_DEFUNCT) /* relaxed: final, and no order needed */
         return error_set(SHMKV_EDEFUNCT,
-                         "%s: the store was destroyed while it was open; close it and make it anew",
+                         "%s: the store was removed while it was open; close it and make it anew",
                          s->arena.name);
     uint32_t after = s->durable.path != NULL ? 0 : KEEPER_AFTER; /* it writes the image */
     if (s->wants_keeper && c->writes <= after && c->writes++ == after) {

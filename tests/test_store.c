@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "scratch.h"
 #include "store.h"
 
@@ -119,6 +120,37 @@ static void a_store_made_anew_is_another_one(void **state)
     put_text(new, "k", "new");
     assert_text(old, "k", "old"); /* still mapped */
     assert_rc(shmkv_put(old, "k", 1, "v", 1, NULL), SHMKV_EDEFUNCT);
+    assert_rc(shmkv_close(old), 0);
+    assert_text(new, "k", "new");
+    assert_rc(shmkv_close(new), 0);
+}
+
+/* As systemd's RemoveIPC does.  Others would never find what is written from then on. */
+static void who_is_in_a_store_that_was_removed_by_hand_is_told(void **state)
+{
+    (void)state;
+    struct shmkv_options o = {
+        .flags = SHMKV_CREATE | SHMKV_KEEPER, .size = 16 * MIB, .shm_dir = scratch_dir()};
+    struct shmkv *old, *new;
+    assert_rc(shmkv_open(STORE, &o, &old), 0);
+    uint64_t count = 0, deadline = clock_mono_ns() + 60000000000;
+    for (; count < 1000; count++) /* which starts its keeper */
+        assert_rc(shmkv_put(old, &count, sizeof(count), "v", 1, NULL), 0);
+    assert_int_equal(unlink(scratch_path("shmkv.store")), 0);
+    assert_int_equal(unlink(scratch_path("shmkv.store.sync")), 0);
+    while (shmkv_put(old, &count, sizeof(count), "v", 1, NULL) == 0) {
+        count++;
+        assert_true(clock_mono_ns() < deadline);
+        clock_sleep_ns(1000000);
+    }
+    assert_rc(shmkv_put(old, "k", 1, "v", 1, NULL), SHMKV_EDEFUNCT);
+    assert_non_null(strstr(shmkv_last_error(), "was removed while it was open"));
+    assert_rc(shmkv_delete(old, &(uint64_t){0}, sizeof(uint64_t)), SHMKV_EDEFUNCT);
+    for (uint64_t key = 0; key < count; key++)
+        assert_rc(shmkv_exists(old, &key, sizeof(key)), 0); /* nothing is lost */
+    new = open_in(scratch_dir(), SHMKV_CREATE);
+    assert_rc(shmkv_exists(new, &(uint64_t){0}, sizeof(uint64_t)), SHMKV_ENOTFOUND);
+    put_text(new, "k", "new");
     assert_rc(shmkv_close(old), 0);
     assert_text(new, "k", "new");
     assert_rc(shmkv_close(new), 0);
@@ -304,6 +336,7 @@ int main(void)
         STORE_CASE(another_directory_of_the_same_tmpfs_is_not),
         STORE_CASE(a_read_only_handle_has_its_own_mapping),
         STORE_CASE(a_store_made_anew_is_another_one),
+        STORE_CASE(who_is_in_a_store_that_was_removed_by_hand_is_told),
         STORE_CASE(wrong_options_are_refused),
         STORE_CASE(exclusive_means_the_first),
         STORE_CASE(a_missing_store_is_not_made),
