@@ -3,7 +3,7 @@
 #
 # deps.sh - see what is missing for the named purposes, and install it.
 #
-#   scripts/deps.sh build|check|lint|model|fuzz|coverage|deb|bench...
+#   scripts/deps.sh build|check|lint|model|fuzz|coverage|deb|bench|aarch64...
 #
 # Prints nothing if all is there.  Installs with apt-get as root or through sudo; on other systems,
 # or without the right to, it says what is needed and the exact command, and fails.
@@ -11,7 +11,8 @@
 set -u
 CC=${CC:-cc}
 
-# Purpose, what to look for (a command or a header), the Debian package that has it.
+# Purpose, what to look for (a command, a header, or aarch64's library), the Debian package that
+# has it.
 needs() {
     cat <<'END'
 build    make                    make
@@ -47,6 +48,11 @@ bench    memcached               memcached
 bench    gnuplot                 gnuplot-nox
 bench    valgrind                valgrind
 bench    strace                  strace
+aarch64  aarch64-linux-gnu-gcc   gcc-aarch64-linux-gnu
+aarch64  aarch64/c               libc6-dev-arm64-cross
+aarch64  aarch64/cmocka          libcmocka-dev:arm64
+aarch64  aarch64/urcu            liburcu-dev:arm64
+aarch64  qemu-aarch64            qemu-user
 END
 }
 
@@ -56,6 +62,10 @@ have() {
     cmocka.h)
         printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>
             #include <setjmp.h>\n#include <cmocka.h>\n' | "$CC" -E -x c - >/dev/null 2>&1
+        ;;
+    aarch64/*)
+        echo 'int main(void) { return 0; }' |
+            aarch64-linux-gnu-gcc -o /dev/null -x c - -l"${1#*/}" >/dev/null 2>&1
         ;;
     *.h) echo "#include <$1>" | "$CC" -E -x c - >/dev/null 2>&1 ;;
     *) command -v "$1" >/dev/null ;;
@@ -73,6 +83,9 @@ missing() {
 }
 
 apt_install() {
+    if [[ " ${packages[*]} " = *:arm64\ * ]]; then
+        "$@" dpkg --add-architecture arm64 && "$@" apt-get update >&2
+    fi
     "$@" apt-get install -y --no-install-recommends "${packages[@]}" >&2 && return
     # The lists may be empty or old, as in a fresh container.
     "$@" apt-get update >&2

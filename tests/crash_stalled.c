@@ -20,7 +20,7 @@
 
 #define MS 1000000ull
 #define LIMIT_MS 20000u
-#define CALL_MS 200u
+#define CALL_MS (200u * FIXTURE_SLOWNESS)
 #define STALLED_MOST 6u
 #define GROWERS 4u
 #define OWN_KEYS 1000000u /* of each stalled process, from here on */
@@ -287,10 +287,16 @@ static int stop_with_all_in_hand(void *arg)
     const struct sleeper *s = arg;
     struct shmkv *db;
     struct shmkv_section section;
-    child_assert(shmkv_open(s->fixture->name, NULL, &db) == 0);
+    struct shmkv_keeper keeper = {.mine = 0};
+    const struct shmkv_options keeps = {.flags = SHMKV_KEEPER};
+    child_assert(shmkv_open(s->fixture->name, &keeps, &db) == 0);
     for (uint64_t key = OWN_KEYS; key < OWN_KEYS + 200; key++)
         child_assert(crash_put(db, key, 1, BASE_SIZE) == 0);
-    clock_sleep_ns(20 * MS); /* its keeper takes the lease */
+    for (unsigned ms = 0; !keeper.mine && ms < LIMIT_MS; ms++) {
+        clock_sleep_ns(MS);
+        child_assert(shmkv_get_keeper(db, &keeper) == 0);
+    }
+    child_assert(keeper.mine);
     if (s->reads)
         child_assert(shmkv_begin(db, &section) == 0);
     raise(SIGSTOP);

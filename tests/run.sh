@@ -13,7 +13,8 @@
 #
 # Environment: OUT (build directory), SANITIZE, TORTURE_SECONDS (for each torture_*), FUZZ_SECONDS,
 # BUILT (exit status of the build: a failed one is a failed case, and what it did build is run),
-# PATIENCE (a factor of all time limits, for a machine that is slow or has other work).
+# PATIENCE (a factor of all time limits, for a machine that is slow or has other work),
+# RUNNER (a command that runs the programs, as an emulator does).
 
 set -u
 OUT=${OUT:-build}
@@ -35,7 +36,7 @@ fi
 export CMOCKA_MESSAGE_OUTPUT=TAP
 export SHMKV=$PWD/$OUT/shmkv
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
-prefix=()
+read -r -a prefix <<<"${RUNNER:-}"
 if [ "$SANITIZE" = thread ]; then
     prefix=(setarch -R) # its shadow memory needs the addresses to be where they always are
 fi
