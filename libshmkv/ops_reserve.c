@@ -98,13 +98,14 @@ int shmkv_commit(struct shmkv_reservation *r)
     else if ((r->options.flags & SHMKV_IF_PRESENT) != 0)
         w.condition = INDEX_IF_PRESENT;
     int rc = ops_change_reserved(c, &w, r->options.version);
-    end(c, r);
+    if (rc != SHMKV_EBUSY) /* the write that was interrupted may be the commit of this very one */
+        end(c, r);
     return rc;
 }
 
 void shmkv_cancel(struct shmkv_reservation *r)
 {
     struct context *c = owner(r);
-    if (c != NULL)
+    if (c != NULL && !c->writer.busy) /* else as above */
         end(c, r);
 }

@@ -335,10 +335,11 @@ struct shmkv_reservation {
  */
 SHMKV_API int shmkv_reserve(struct shmkv *db, const void *key, size_t klen, size_t vlen,
                             const struct shmkv_put_options *opt, struct shmkv_reservation *r);
-/* Publish it; conditions are tested now.  Ends the reservation, also on any error (as shmkv_put();
- * SHMKV_EBUSY in a signal handler too). */
+/* Publish it; conditions are tested now.  Ends the reservation, also on an error (as shmkv_put()),
+ * but for SHMKV_EBUSY: that comes from a signal handler that interrupted a write, nothing has
+ * changed, and the reservation may be committed or cancelled when the write has ended. */
 SHMKV_API int shmkv_commit(struct shmkv_reservation *r);
-/* Give the room back. */
+/* Give the room back.  In a signal handler that interrupted a write it does nothing. */
 SHMKV_API void shmkv_cancel(struct shmkv_reservation *r);
 
 /**

@@ -147,6 +147,55 @@ static void a_handlers_write_inside_a_write_is_refused(void **state)
     assert_true(all_whole(db, 0, KEYS));
 }
 
+static struct {
+    struct shmkv_reservation reservation;
+    volatile bool open;
+    uint64_t committed, refused, wrong;
+} filled;
+
+static void commit_on_tick(int signal)
+{
+    (void)signal;
+    if (!filled.open)
+        return;
+    int rc = shmkv_commit(&filled.reservation);
+    filled.open = rc != 0;
+    filled.committed += rc == 0;
+    filled.refused += rc == SHMKV_EBUSY;
+    filled.wrong += rc != 0 && rc != SHMKV_EBUSY;
+    if (rc == SHMKV_EBUSY)
+        shmkv_cancel(&filled.reservation); /* does nothing, either */
+}
+
+static void a_commit_that_was_refused_may_be_repeated(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    uint64_t end = clock_mono_ns() + 10000 * MS, reserved = 0;
+    memset(&filled, 0, sizeof(filled));
+    begin_ticks(db, false);
+    signal(SIGALRM, commit_on_tick);
+    while ((filled.refused < 20 || filled.committed < 20) && clock_mono_ns() < end) {
+        if (!filled.open) {
+            reserved++;
+            assert_rc(shmkv_reserve(db, "r", 1, sizeof(reserved), NULL, &filled.reservation), 0);
+            memcpy(filled.reservation.value, &reserved, sizeof(reserved));
+            filled.open = true;
+        }
+        churn(db, 0, 500);
+    }
+    signal(SIGALRM, SIG_IGN);
+    handler.reads = UINT64_MAX; /* of the other handler */
+    end_ticks();
+    if (filled.open)
+        assert_rc(shmkv_commit(&filled.reservation), 0);
+    uint64_t stored = 0;
+    assert_rc(shmkv_read(db, "r", 1, &stored, sizeof(stored), NULL), 0);
+    assert_true(stored == reserved);
+    assert_true(filled.refused > 0);
+    assert_true(filled.committed > 0);
+    assert_true(filled.wrong == 0);
+}
+
 /* The thread goes from one store to the other all the time; the handler reads one of them. */
 static void a_handler_reads_beside_two_stores(void **state)
 {
@@ -500,6 +549,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FIXTURE_WITH(a_handler_reads_inside_everything, &small),
         FIXTURE_WITH(a_handlers_write_inside_a_write_is_refused, &small),
+        FIXTURE_WITH(a_commit_that_was_refused_may_be_repeated, &small),
         FIXTURE_WITH(a_handler_reads_beside_two_stores, &small),
         FIXTURE_WITH(a_fork_inside_a_section, &small),
         FIXTURE_WITH(a_fork_with_open_segments, &small),
