@@ -23,13 +23,36 @@ static const struct config_key {
     {"cache", "is chosen when a store is made"},
     {"image", "is the store's name"},
     {"memory", "follows from the store's name"},
-    {"interval", "is no setting of the store but of each process: see 'shmkvd --interval'"},
+    {"interval", NULL},
+};
+
+/* What is asked for; 0: nothing. */
+struct config_wish {
+    uint64_t size;
+    uint64_t interval_ms;
 };
 
 /* ---- change -------------------------------------------------------------------------------- */
 
-/* Read KEY=VALUE; *@size receives the size that is asked for. */
-static int config_take(const struct cli *cli, const char *argument, uint64_t *size)
+/* One of the values. */
+static int config_take_value(const struct cli *cli, const char *name, const char *value,
+                             struct config_wish *wish)
+{
+    bool is_size = strcmp(name, "size") == 0;
+    uint64_t *number = is_size ? &wish->size : &wish->interval_ms;
+    if (*number != 0) {
+        return cli_usage(cli, "'%s' is given twice", name);
+    }
+    bool good = is_size ? units_parse_size(value, number) : units_parse_time(value, number);
+    if (!good || *number == 0) {
+        return cli_usage(cli, "%s: '%s' is no %s", name, value,
+                         is_size ? "size such as 64M or 1G" : "time such as 250ms, 1s or 1m");
+    }
+    return CLI_DONE;
+}
+
+/* Read KEY=VALUE. */
+static int config_take(const struct cli *cli, const char *argument, struct config_wish *wish)
 {
     const char *value = strchr(argument, '=');
     if (!value) {
@@ -44,35 +67,47 @@ static int config_take(const struct cli *cli, const char *argument, uint64_t *si
         }
     }
     if (!key) {
-        return cli_usage(cli, "'%.*s' is no setting; what can be changed: size", length, argument);
+        return cli_usage(cli, "'%.*s' is no setting; what can be changed: size, interval", length,
+                         argument);
     }
     if (key->fixed) {
         return cli_usage(cli, "'%s' cannot be changed: it %s", key->name, key->fixed);
     }
-    if (*size != 0) {
-        return cli_usage(cli, "'%s' is given twice", key->name);
-    }
-    if (!units_parse_size(value, size) || *size == 0) {
-        return cli_usage(cli, "%s: '%s' is no size such as 64M or 1G", key->name, value);
-    }
-    return CLI_DONE;
+    return config_take_value(cli, key->name, value, wish);
 }
 
-static int config_change(struct cli *cli, uint64_t size)
+/* Both or neither. */
+static int config_apply(struct cli *cli, const struct config_wish *wish)
 {
-    int status = cli_open(cli, 0);
-    if (status != CLI_DONE) {
-        return status;
+    struct shmkv_config before;
+    int rc = shmkv_get_config(cli->db, &before);
+    if (rc == 0 && wish->interval_ms != 0) {
+        rc = shmkv_set_interval(cli->db, wish->interval_ms);
     }
-    int rc = shmkv_set_size(cli->db, size);
-    if (rc == 0 && !cli_is_volatile(cli)) {
-        rc = shmkv_checkpoint(cli->db);
-        if (rc != 0) {
-            return cli_error(NULL, "the size is changed, but not yet durable: %s",
-                             shmkv_last_error());
+    if (rc == 0 && wish->size != 0) {
+        rc = shmkv_set_size(cli->db, wish->size);
+        if (rc != 0 && wish->interval_ms != 0) {
+            int first = cli_result(cli, rc);
+            shmkv_set_interval(cli->db, before.interval_ms);
+            return first;
         }
     }
     return cli_result(cli, rc);
+}
+
+static int config_change(struct cli *cli, const struct config_wish *wish)
+{
+    int status = cli_open(cli, 0);
+    if (status == CLI_DONE) {
+        status = config_apply(cli, wish);
+    }
+    if (status != CLI_DONE || cli_is_volatile(cli)) {
+        return status;
+    }
+    if (shmkv_checkpoint(cli->db) != 0) {
+        return cli_error(NULL, "it is changed, but not yet durable: %s", shmkv_last_error());
+    }
+    return CLI_DONE;
 }
 
 /* ---- print --------------------------------------------------------------------------------- */
@@ -89,6 +124,9 @@ static void config_print_json(const struct shmkv_config *c)
     }
     text_add_string(&out, ", \"memory\": ");
     text_add_json(&out, c->memory, strlen(c->memory));
+    if (c->interval_ms) {
+        text_printf(&out, ", \"interval_ms\": %" PRIu64, c->interval_ms);
+    }
     text_add_string(&out, "}\n");
     cli_write(&out);
     text_free(&out);
@@ -120,6 +158,11 @@ static void config_print(const struct shmkv_config *c)
         config_print_line("image", c->image);
     }
     config_print_line("memory", c->memory);
+    if (c->interval_ms) {
+        char value[UNITS_TEXT]; /* in a form that can be given */
+        snprintf(value, sizeof(value), "%" PRIu64 "ms", c->interval_ms);
+        config_print_line("interval", value);
+    }
 }
 
 static int config_show(struct cli *cli)
@@ -143,9 +186,9 @@ static int config_show(struct cli *cli)
 
 int cmd_config(struct cli *cli)
 {
-    uint64_t size = 0;
+    struct config_wish wish = {0};
     for (int i = 0; i < cli->args; i++) {
-        int status = config_take(cli, cli->arg[i], &size);
+        int status = config_take(cli, cli->arg[i], &wish);
         if (status != CLI_DONE) {
             return status;
         }
@@ -153,5 +196,5 @@ int cmd_config(struct cli *cli)
     if (cli->args > 0 && cli_has(cli, OPT_JSON)) {
         return cli_usage(cli, "--json is for printing settings, not for changing them");
     }
-    return cli->args > 0 ? config_change(cli, size) : config_show(cli);
+    return cli->args > 0 ? config_change(cli, &wish) : config_show(cli);
 }

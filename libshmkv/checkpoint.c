@@ -274,6 +274,7 @@ static struct image_cut describe(const struct arena *a, uint64_t epoch, uint32_t
         .keys = sums[STAT_keys_added] - sums[STAT_keys_removed] + sums[STAT_tombstones_added] -
                 sums[STAT_tombstones_dropped],
         .size = load_relaxed(&a->sb->size),
+        .interval_ms = load_relaxed(&a->sb->interval_ms),
         .flags = flags,
     };
 }

@@ -82,6 +82,27 @@ static int take_lease(struct durable *d)
     return 0;
 }
 
+/* ---- the interval --------------------------------------------------------------------------- */
+
+uint64_t durable_interval_ms(const struct arena *a)
+{
+    uint64_t ms = load_relaxed(&a->sb->interval_ms); /* relaxed: a number of its own */
+    return ms == 0 || ms > DURABLE_INTERVAL_MOST_MS ? DURABLE_INTERVAL_MS : ms;
+}
+
+/* In force for this process; it may change at any time. */
+static uint64_t interval_ns(const struct durable *d)
+{
+    return d->own_ns != 0 ? d->own_ns : durable_interval_ms(d->arena) * 1000000u;
+}
+
+/* When the keeper makes the next one. */
+static uint64_t next_ns(const struct durable *d)
+{
+    uint64_t interval = min_u64(interval_ns(d), UINT64_MAX - d->begun_ns);
+    return d->begun_ns == 0 ? d->rest_ns : max_u64(d->begun_ns + interval, d->rest_ns);
+}
+
 /* ---- one checkpoint ------------------------------------------------------------------------- */
 
 static void tell_failure(struct durable *d, int rc)
@@ -117,8 +138,9 @@ static int make(struct durable *d, const struct participant *p, uint32_t flags)
         tell_failure(d, rc);
     }
     uint64_t now = clock_mono_ns();
-    store_relaxed(&words(d)->took_ns, now - begun);                    /* relaxed: information */
-    d->next_ns = max_u64(begun + d->interval_ns, now + (now - begun)); /* half the time, at most */
+    store_relaxed(&words(d)->took_ns, now - begun); /* relaxed: information */
+    d->begun_ns = begun;
+    d->rest_ns = now + (now - begun); /* half the time, at most */
     POINT("durable.made");
     wake_all(d);
     return rc;
@@ -223,12 +245,12 @@ static bool is_due(struct durable *d, uint64_t now)
 {
     if (load_seq_cst(&words(d)->wanted) > load_seq_cst(&words(d)->epoch))
         return true;
-    if (now < d->look_ns || d->interval_ns == UINT64_MAX)
+    if (now < d->look_ns || d->own_ns == UINT64_MAX)
         return false;
     d->look_ns = now + LOOK_NS;
     uint64_t pending = checkpoint_pending(&d->image, d->arena);
     return (pending != 0 || is_failing(words(d))) &&
-           (now >= d->next_ns || pending >= load_relaxed(&d->arena->sb->size) >> EARLY_SHIFT);
+           (now >= next_ns(d) || pending >= load_relaxed(&d->arena->sb->size) >> EARLY_SHIFT);
 }
 
 bool durable_tick(struct durable *d, const struct participant *p, uint64_t now)
@@ -241,14 +263,14 @@ bool durable_tick(struct durable *d, const struct participant *p, uint64_t now)
     bool failed = false, made = false;
     if (d->lease != NULL || now >= d->look_ns) {
         if (d->lease == NULL)
-            d->next_ns = now; /* what is there may be old */
+            d->begun_ns = d->rest_ns = 0; /* what is there may be old */
         int rc = take_lease(d);
         if (rc != 0)
             d->look_ns = now + LOOK_NS;
         if (rc != 0 && rc != SHMKV_EBUSY) { /* the image cannot be opened for writing */
             tell_failure(d, rc);
             wake_all(d);
-            d->look_ns = now + max_u64(LOOK_NS, min_u64(d->interval_ns, FAILED_NS));
+            d->look_ns = now + max_u64(LOOK_NS, min_u64(interval_ns(d), FAILED_NS));
         }
         if (rc == 0 && is_due(d, now)) {
             collect_renew_runs(p);
@@ -259,7 +281,7 @@ bool durable_tick(struct durable *d, const struct participant *p, uint64_t now)
     }
     if (failed) { /* who wanted it was told; not again before time */
         store_seq_cst(&words(d)->wanted, 0);
-        d->look_ns = d->next_ns;
+        d->look_ns = next_ns(d);
     }
     leave(d);
     return made && !failed;
@@ -295,7 +317,6 @@ int durable_init(struct durable *d, const struct arena *a, const struct process 
                  const char *path)
 {
     *d = (struct durable){.arena = a, .process = p};
-    d->interval_ns = DURABLE_INTERVAL_MS * 1000000ull;
     d->path = strdup(path);
     if (d->path == NULL)
         return error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", path);
@@ -351,7 +372,7 @@ static int finish_once(struct durable *d, const struct participant *p)
 int durable_finish(struct durable *d, const struct participant *p)
 {
     int rc = 1;
-    if (d->path == NULL || d->interval_ns == UINT64_MAX)
+    if (d->path == NULL || d->own_ns == UINT64_MAX)
         return 0;
     enter_patiently(d);
     for (unsigned round = 0; rc == 1 && round < FINISH_ROUNDS; round++)

@@ -30,20 +30,22 @@
 #include "lockpage.h"
 #include "process.h"
 
-#define DURABLE_INTERVAL_MS 1000u
+#define DURABLE_INTERVAL_MS 1000u /* unless the store or the process has its own */
+#define DURABLE_INTERVAL_MOST_MS (366ull * 86400000) /* that a store may have */
 
 /* This process' part in it.  All zero: a volatile store. */
 struct durable {
     const struct arena *arena;
     const struct process *process;
     char *path;             /* of the image, absolute; NULL: there is none */
-    uint64_t interval_ns;   /* between checkpoints, if there is something to write */
+    uint64_t own_ns;        /* interval of this process; 0: the store's; UINT64_MAX: none at all */
     void *attach_page;      /* holds LOCK_ATTACHED of the image */
     void *lease;            /* holds LOCK_KEEPER; NULL: not ours */
     struct image image;     /* open while the lease is ours */
     _Atomic uint64_t busy;  /* fork word of the process whose thread is at it; 0: nobody */
     _Atomic uint32_t keeps; /* 1: the lease is kept between checkpoints */
-    uint64_t next_ns;       /* when the keeper makes the next one */
+    uint64_t begun_ns;      /* when the last one was begun; 0: what is there may be old */
+    uint64_t rest_ns;       /* the keeper makes none before */
     uint64_t look_ns;       /* when it looks again how much there is to write */
 };
 
@@ -58,6 +60,9 @@ void durable_free(struct durable *d);
 /* Wait until all that was written is durable; negative @timeout_ms: no limit.  @p: outside of
  * sections.  As shmkv_sync(). */
 int durable_sync(struct durable *d, const struct participant *p, int64_t timeout_ms);
+
+/* How often a process without an interval of its own makes one; as the store says now. */
+uint64_t durable_interval_ms(const struct arena *a);
 
 /* The keeper's part, several times a second; true if it made a checkpoint. */
 bool durable_tick(struct durable *d, const struct participant *p, uint64_t now_ns);

@@ -62,12 +62,13 @@ struct image_geometry {
 
 /* What a commit says beside its list. */
 struct image_cut {
-    uint64_t epoch;    /* E: records of a later epoch are not part of the cut */
-    uint64_t ceiling;  /* no version given out before the next commit has an epoch above it */
-    uint64_t clock_ms; /* the store's clock: it never goes back behind this */
-    uint64_t keys;     /* about how many slots of the index were in use: a hint */
-    uint64_t size;     /* image_geometry.size */
-    uint32_t flags;    /* IMAGE_CLEAN: nothing was written after it */
+    uint64_t epoch;       /* E: records of a later epoch are not part of the cut */
+    uint64_t ceiling;     /* no version given out before the next commit has an epoch above it */
+    uint64_t clock_ms;    /* the store's clock: it never goes back behind this */
+    uint64_t keys;        /* about how many slots of the index were in use: a hint */
+    uint64_t size;        /* image_geometry.size */
+    uint64_t interval_ms; /* image_super.interval_ms; another one than before makes it a fold */
+    uint32_t flags;       /* IMAGE_CLEAN: nothing was written after it */
 };
 
 /* A segment of a cut. */

@@ -39,6 +39,7 @@ struct commit {
     struct image_entry *changes;
     uint64_t changed;
     uint64_t carried; /* bytes that the record carries */
+    uint64_t interval_ms;
     bool carries;
 };
 
@@ -136,6 +137,8 @@ static int prepare(struct image *im, struct commit *c, const struct image_cut *c
     if (rc != 0)
         return rc;
     find_changes(im, c);
+    c->interval_ms = cut->interval_ms;
+    im->folding |= c->interval_ms != im->super.interval_ms; /* it is in superblocks only */
     c->carries = !im->folding && carries(im, c);
     if (!c->carries)
         c->carried = 0;
@@ -219,6 +222,7 @@ static int fold(struct image *im, struct commit *c)
     c->head.entries = (uint32_t)c->count;
     s.features = IMAGE_FEATURES;
     s.head = c->head;
+    s.interval_ms = c->interval_ms;
     s.super_sequence++;
     int rc = write_table(im, c, &s);
     POINT("image.table");

@@ -71,7 +71,8 @@ struct image_super {
     uint32_t table_crc;            /* of its pages' crcs, one after the other */
     uint64_t created_ms;           /* Unix time */
     struct image_commit_head head; /* of the commit that the table holds */
-    uint8_t unused[PAGE_BYTES - 216 - 4];
+    uint64_t interval_ms;          /* between checkpoints; 0: none was set */
+    uint8_t unused[PAGE_BYTES - 224 - 4];
     uint32_t crc; /* of all before; here in every version */
 };
 _Static_assert(sizeof(struct image_super) == PAGE_BYTES, "one page");

@@ -76,12 +76,13 @@ struct superblock {
     _Atomic uint64_t segment_high;       /* ids below this were used at some time */
     _Atomic uint64_t incarnations;       /* last incarnation handed out */
     _Atomic uint64_t generations;        /* last table generation handed out */
-    _Atomic uint64_t sweep;      /* buckets that expiry has swept so far, all rounds together */
-    _Atomic uint64_t expiring;   /* 1 once a record that expires was put */
-    _Atomic uint64_t grace_ns;   /* CLOCK_MONOTONIC of the last raise of epoch */
-    _Atomic uint64_t ceiling;    /* G never passes it: so the image promises; epoch.h */
-    _Atomic uint64_t horizon;    /* D: no segment has a record that an older tombstone hides */
-    _Atomic uint64_t ghost_ways; /* of a cache: keys that each of its ghosts has; 0: all it can */
+    _Atomic uint64_t sweep;       /* buckets that expiry has swept so far, all rounds together */
+    _Atomic uint64_t expiring;    /* 1 once a record that expires was put */
+    _Atomic uint64_t grace_ns;    /* CLOCK_MONOTONIC of the last raise of epoch */
+    _Atomic uint64_t ceiling;     /* G never passes it: so the image promises; epoch.h */
+    _Atomic uint64_t horizon;     /* D: no segment has a record that an older tombstone hides */
+    _Atomic uint64_t ghost_ways;  /* of a cache: keys that each of its ghosts has; 0: all it can */
+    _Atomic uint64_t interval_ms; /* between checkpoints; 0: none was set, durable.h */
     _Atomic uint64_t young; /* of a cache: bytes that what was put last may have; 0: as it begins */
 
     /* Path of the image, NUL behind it, by who opened the store last; information, may be a mixture

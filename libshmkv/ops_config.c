@@ -8,6 +8,9 @@
  * if not it is set back.  A writer that meets the lower limit meanwhile waits longer than that
  * takes; one that took memory at that very moment may exceed it by the segment it took, once.
  *
+ * The interval between checkpoints is one word, too; whoever keeps house looks at it (durable.c),
+ * and the next checkpoint writes it into the image.
+ *
  * Death: after the word was set and before it is set back the lower limit stays.  Nothing is lost;
  * writes may find no room until it is raised again.                        tests/cli/config.sh
  */
@@ -40,6 +43,7 @@ int shmkv_get_config(struct shmkv *db, struct shmkv_config *config)
                  : a->imaged                    ? a->name /* a private view of it */
                                                 : NULL,
         .memory = a->path,
+        .interval_ms = a->imaged ? durable_interval_ms(a) : 0,
     };
     return 0;
 }
@@ -96,4 +100,20 @@ int shmkv_set_size(struct shmkv *db, uint64_t size)
             return 0;
     }
     return old == wanted ? 0 : lower(db, a, wanted);
+}
+
+int shmkv_set_interval(struct shmkv *db, uint64_t interval_ms)
+{
+    struct context *c;
+    int rc = store_writer(db, &c);
+    if (rc == 0)
+        rc = ops_check_image(c->store);
+    if (rc != 0)
+        return rc;
+    const struct arena *a = &c->store->arena;
+    if (interval_ms > DURABLE_INTERVAL_MOST_MS)
+        return error_set(SHMKV_EINVAL, "%s: its interval can be 1 ms to 366 days, not %" PRIu64,
+                         a->name, interval_ms);
+    store_relaxed(&a->sb->interval_ms, interval_ms); /* relaxed: a number of its own */
+    return 0;
 }

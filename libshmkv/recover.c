@@ -258,6 +258,7 @@ static int commit(struct recovery *v, uint64_t keys)
         .clock_ms = arena_clock(v->a),
         .keys = keys,
         .size = load_relaxed(&sb->size),
+        .interval_ms = load_relaxed(&sb->interval_ms),
     };
     struct image_item *items = calloc(v->segments + 1, sizeof(*items));
     if (items == NULL)

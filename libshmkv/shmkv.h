@@ -94,16 +94,16 @@ enum shmkv_open_flag {
 
 /* How to open.  Zero is a good value for every member. */
 struct shmkv_options {
-    uint32_t flags;   /* enum shmkv_open_flag, or'ed */
-    uint32_t mode;    /* permission bits of a new store; 0 means 0600 */
-    uint64_t size;    /* of a new store: limit of memory in use, index included, in bytes;
+    uint32_t flags;       /* enum shmkv_open_flag, or'ed */
+    uint32_t mode;        /* permission bits of a new store; 0 means 0600 */
+    uint64_t size;        /* of a new store: limit of memory in use, index included, in bytes;
                             0 means half of the machine's memory; memory is taken as needed */
-    uint64_t reserve; /* of a new store: expected number of keys; the index is made for them
+    uint64_t reserve;     /* of a new store: expected number of keys; the index is made for them
                             at once instead of growing; 0 means none */
-    uint64_t
-        interval_ms;     /* this process makes a checkpoint so often if there is something to write;
-                             0: every second; UINT64_MAX: only when asked, not even at close */
-    const char *shm_dir; /* directory of the shared-memory objects, a tmpfs; NULL: /dev/shm */
+    uint64_t interval_ms; /* this process makes a checkpoint so often if there is something to
+                             write; 0: as often as the store says, see shmkv_set_interval();
+                             UINT64_MAX: only when asked, not even at close */
+    const char *shm_dir;  /* directory of the shared-memory objects, a tmpfs; NULL: /dev/shm */
 };
 
 /**
@@ -537,6 +537,7 @@ struct shmkv_config {
     int cache;             /* 1: it evicts keys rather than be full */
     const char *image;     /* path of its image; NULL: it is volatile */
     const char *memory;    /* path of its shared memory; there is PATH.sync beside it */
+    uint64_t interval_ms;  /* between two checkpoints; 0: it is volatile; may be changed */
 };
 
 /* SHMKV_ECLOSED, SHMKV_ELIMIT. */
@@ -554,6 +555,17 @@ SHMKV_API int shmkv_get_config(struct shmkv *db, struct shmkv_config *config);
  *           SHMKV_ECLOSED, SHMKV_EBUSY, SHMKV_EDEFUNCT, SHMKV_ELIMIT; nothing changed then.
  */
 SHMKV_API int shmkv_set_size(struct shmkv *db, uint64_t size);
+
+/**
+ * shmkv_set_interval() - change how often checkpoints are made, while the store is in use.
+ * @interval_ms:  1 ms to 366 days; 0: as at first, every second.
+ * It holds for every process that has not asked for another one in struct shmkv_options.
+ * Visible:  to every process, at once; who keeps house looks each 100 ms.
+ * Durable:  with the next checkpoint.
+ * Return:   0, or SHMKV_EINVAL (out of range), SHMKV_ENOTSUP (a volatile store), SHMKV_EREADONLY,
+ *           SHMKV_ECLOSED, SHMKV_EDEFUNCT, SHMKV_ELIMIT; nothing changed then.
+ */
+SHMKV_API int shmkv_set_interval(struct shmkv *db, uint64_t interval_ms);
 
 /* Clean until nothing is gained any more; finish a running resize; give free memory back. */
 SHMKV_API int shmkv_compact(struct shmkv *db);

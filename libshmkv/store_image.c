@@ -217,7 +217,8 @@ static int load(struct opening *op)
     uint64_t size = im.head.size; /* as of the last commit: it may have been changed */
     if (op->look.state == IMAGE_READY && size >= ARENA_SIZE_MIN && size <= ARENA_SIZE_MAX)
         store_relaxed(&s->arena.sb->size, size); /* relaxed: nobody else sees it yet */
-    store_relaxed(&s->arena.sb->epoch, 1);       /* relaxed: nobody else sees it yet */
+    store_relaxed(&s->arena.sb->epoch, 1);       /* relaxed, both: as above */
+    store_relaxed(&s->arena.sb->interval_ms, im.super.interval_ms);
     rc = epoch_join(&p, &s->arena, s->process.index);
     if (rc == 0) {
         rc = recover_store(&im, &p, &options, &result);
@@ -387,7 +388,7 @@ int store_open_image(struct store *s, const char *name, const struct shmkv_optio
     }
     unlock(&op);
     if (rc == 0 && o->interval_ms != 0)
-        s->durable.interval_ns =
+        s->durable.own_ns =
             o->interval_ms > UINT64_MAX / 1000000u ? UINT64_MAX : o->interval_ms * 1000000u;
     return rc;
 }

@@ -225,6 +225,7 @@ static int commit(struct rescue *r, const struct survey *s)
         .clock_ms = h->clock_ms,
         .keys = h->keys,
         .size = h->size,
+        .interval_ms = r->from->super.interval_ms,
     };
     image_set_generation(&r->to, h->generation + 1);
     return image_commit(&r->to, &cut, r->items, r->count);

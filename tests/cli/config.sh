@@ -47,7 +47,9 @@ refuse "an unknown setting" 2 "'colour' is no setting" config colour=red
 refuse "a good one and an unknown one" 2 "'colour' is no setting" config size=40M colour=red
 refuse "a good one twice" 2 "twice" config size=40M size=41M
 refuse "no value" 2 "KEY=VALUE" config size
-refuse "the interval" 2 "interval.*each process" config interval=5s
+refuse "an interval of a volatile store" 3 "no image" config interval=5s
+refuse "no interval" 2 "'soon' is no time" config interval=soon
+refuse "none at all" 2 "'0' is no time" config interval=0
 refuse "a setting that is fixed" 2 "'cache' cannot be changed" config cache=yes
 holds "and nothing has changed" test "$(setting size)" = 50331648
 expect "nor been lost" 0 30000 count
@@ -85,5 +87,60 @@ for size in 40M 8M; do
     expect "the image opens" 0 value get key
     holds "with the size it had" test "$(setting size)" = $((${size%M} << 20))
 done
+holds "by itself it is written each second" test "$(setting interval)" = 1000ms
+expect "change the interval" 0 "" config interval=250ms
+find /dev/shm -name 'shmkv.*' -delete
+holds "the image has it" test "$(setting interval)" = 250ms
+holds "in JSON, too" grep -q '"interval_ms": 250}' <("$SHMKV" config --json)
+expect "both at once" 0 "" config interval=2m size=32M
+holds "are changed" test "$(setting interval) $(setting size)" = "120000ms 33554432"
+refuse "a good one, and a size that is none for it" 3 "1 MiB" config interval=5s size=4K
+refuse "more than a year" 3 "366 days" config interval=1000d
+holds "change nothing" test "$(setting interval) $(setting size)" = "120000ms 33554432"
+"$SHMKV" backup "$work/backup.shmkv"
+holds "a backup has it" grep -qx $'interval\t120000ms' \
+    <("$SHMKV" -f "$work/backup.shmkv" config)
+"$SHMKV" repair "$work/repaired.shmkv" >/dev/null
+holds "so has a repaired one" grep -qx $'interval\t120000ms' \
+    <("$SHMKV" -f "$work/repaired.shmkv" config)
+"$SHMKV" -f "$work/backup.shmkv" destroy
+"$SHMKV" -f "$work/repaired.shmkv" destroy
+
+# Who has it open obeys from now on.  Both intervals are far from what is waited for.
+durable() {
+    cp "$store" "$work/copy.shmkv"
+    local value
+    value=$("$SHMKV" -f "$work/copy.shmkv" get "$1" 2>/dev/null)
+    "$SHMKV" -f "$work/copy.shmkv" destroy
+    [ "$value" = "$2" ]
+}
+soon_durable() {
+    for _ in $(seq 100); do
+        durable "$@" && return
+        sleep 0.1
+    done
+    return 1
+}
+expect "an hour" 0 "" config interval=1h
+mkfifo "$work/pipe"
+"$SHMKV" load <"$work/pipe" &
+loader=$!
+{
+    # A line is taken when the block that it is in was read.
+    printf 'first\tone\n%s\t%0300000d\n' pad 0
+    holds "a keeper that begins writes what is there" soon_durable first one >&4
+    printf 'slow\tone\n%s\t%0300000d\nlast' pad 1
+    for _ in $(seq 100); do
+        [ "$("$SHMKV" get slow 2>/dev/null)" = one ] && break
+        sleep 0.1
+    done
+    holds "what was put is there" test "$("$SHMKV" get slow)" = one >&4
+    sleep 0.5
+    holds "and not yet written" test ! "$(durable slow one && echo yes)" >&4
+    "$SHMKV" -f "$store" config interval=50ms
+    holds "with a shorter interval it is, soon" soon_durable slow one >&4
+    printf '\tone\n'
+} 4>&1 >"$work/pipe"
+wait "$loader"
 expect "it is sound" 0 "" check
 finish
