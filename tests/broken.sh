@@ -21,6 +21,10 @@ R9|index.c|/rc = publish(w, l, c, r, body);/,/decided(p);/s/if (rc == 0) {/if (1
 R10|index.c|/POINT("put.inflight");/,/POINT("put.marked");/s/if (at.old != NULL)/if (0)/|crash_index
 R17-commit|recover.c|s/return v->im->file.readonly ? 0 : commit(/return 1 ? 0 : commit(/|crash_recover
 read-only|recover.c|s@im->file.readonly ? 0 : image_begin(im)@image_begin(im)@|crash_readonly
+R18-horizon|resize.c|s/return epoch < load_seq_cst(&a->sb->horizon) ||/return 1 ||/|test_tombstone
+R18-first|index.c|s/at->old == NULL ? RECORD_FIRST/index_is_absent(a, at->old) ? RECORD_FIRST/|test_tombstone
+R18-origin|index.c|s/(load_relaxed(&at->old->state) & RECORD_FIRST) != 0) {/1) {/|test_tombstone
+R18-copy|record.c|s/RECORD_COPY/RECORD_COPY | (load_relaxed(\&from->state) \& RECORD_FIRST)/|test_tombstone
 R17-drop|recover_load.c|s/if (record_epoch_of(r->version) > v->epoch) {/if (0) {/|crash_powerloss
 END
 }

@@ -32,4 +32,8 @@ holds "the cache is sound" "$SHMKV" check
 expect "create without --cache" 0 "" create --size 4M
 run load <"$work/pairs"
 holds "a store of that size is full" test "$status" != 0
+
+# What is evicted leaves no tombstone: nothing of it may be on a disk, to come back from there.
+refuse "a cache has no image" 3 'a cache has no image' -f "$work/image" create --cache --size 4M
+holds "no file is made" test ! -e "$work/image"
 finish

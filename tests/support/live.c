@@ -28,6 +28,9 @@ static void make_arena(struct live *l, const struct image_geometry *g)
     snprintf(name, sizeof(name), "shm:test-live-%ld-%u", (long)getpid(), ++count);
     must(arena_open(&l->arena, name, &o, &created));
     struct superblock *sb = l->arena.sb;
+    sb->image_inode = 1; /* whichever: records are marked, tombstones name first records */
+    l->arena.imaged = l->arena.marks = true;
+    l->arena.tombstone_bytes = TOMBSTONE_BYTES;
     if (g != NULL) {
         sb->hash_seed = g->hash_seed;
         hash_init(&l->arena.hash_secret, g->hash_seed);

@@ -34,8 +34,8 @@ struct index_change writer_change_of(const struct arena *a, const char *key, con
     struct index_change c = {
         .spec = {.key = key,
                  .klen = (uint32_t)strlen(key),
-                 .value = value != NULL ? value : "",
-                 .vlen = value != NULL ? (uint32_t)strlen(value) : 0,
+                 .value = value != NULL ? value : (const char *)&record_no_origin,
+                 .vlen = value != NULL ? (uint32_t)strlen(value) : a->tombstone_bytes,
                  .type = value != NULL ? RECORD_PAIR : RECORD_TOMBSTONE},
         .hash = key_of(a, key).hash,
     };
