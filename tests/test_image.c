@@ -217,6 +217,37 @@ static void carried_commits_are_read_back(void **state)
     image_close(&im);
 }
 
+enum leaving { IS_GONE, LIVES_ANEW, LIVES_ANEW_CARRIED, LEAVINGS };
+
+/* Of a segment that was carried, when it is gone, or has a new life: its place is another one's
+ * then, and the journal has bytes of that too. */
+static void carried_bytes_end_with_their_segment(void **state)
+{
+    (void)state;
+    for (enum leaving how = IS_GONE; how < LEAVINGS; how++) {
+        struct image im;
+        struct model m = {.epoch = 5, .incarnation = {[3] = 1}, .bytes = {[3] = 800}};
+        create(&im);
+        assert_rc(carry(&im, &m), 0);
+        uint32_t slot = image_listed(&im, 3)->slot;
+        m.incarnation[3] += how != IS_GONE;
+        m.bytes[3] = how == IS_GONE ? 0 : 96;
+        assert_rc(how == LIVES_ANEW_CARRIED ? carry(&im, &m) : checkpoint(&im, &m), 0);
+        assert_true(reopened_holds(&m));
+        m.incarnation[7] = 2;
+        m.bytes[7] = 1600;
+        assert_rc(checkpoint(&im, &m), 0);
+        assert_int_equal(image_listed(&im, 7)->slot, slot);
+        assert_true(reopened_holds(&m));
+        m.bytes[7] += 96;
+        assert_rc(carry(&im, &m), 0);
+        assert_true(holds(&im, &m));
+        assert_true(reopened_holds(&m));
+        image_close(&im);
+        unlink(path);
+    }
+}
+
 /* One write and one barrier, of which no byte goes to a slot. */
 static void a_carried_commit_is_one_write(void **state)
 {
@@ -451,6 +482,7 @@ int main(void)
         TEST(is_cut_short),
         TEST(newer_formats_are_refused_by_name),
         TEST(carried_commits_are_read_back),
+        TEST(carried_bytes_end_with_their_segment),
         TEST(a_carried_commit_is_one_write),
         TEST(an_older_image_learns_to_carry),
     };
