@@ -259,6 +259,7 @@ static void move_and_write(struct stage *s)
         lane_go(&s->late, NULL);
         assert_non_null(record_found(&s->a, "late"));
         writer_put(&s->b, "saw late", "effect");
+        writer_put(&s->b, "early", "later than the cut"); /* its slot tells nothing now (R10) */
     }
     writer_delete(&s->b, "k1");
     writer_delete(&s->b, "large 1");
@@ -290,6 +291,8 @@ static void assert_cut(struct stage *s)
         assert_non_null(live_get(l, "early"));
         if (s->large)
             assert_large(l, "early", 'e');
+        else
+            assert_string_equal(live_get(l, "early"), "cause");
     }
 }
 
