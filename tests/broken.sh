@@ -19,12 +19,15 @@ barrier-1|image_commit.c|s/int rc = im->grown .* ? barrier(im) : 0;/int rc = 0;/
 barrier-2|image_commit.c|/POINT("image.recorded");/,/image_doubt/s/rc = file_barrier(&im->file);/rc = 0;/|crash_powerloss
 R9|index.c|/rc = publish(w, l, c, r, body);/,/decided(p);/s/if (rc == 0) {/if (1) {/|crash_powerloss
 R10|index.c|/POINT("put.inflight");/,/POINT("put.marked");/s/if (at.old != NULL)/if (0)/|crash_index
+R10-cut|index.c|/POINT("put.inflight");/,/POINT("put.marked");/s/if (at.old != NULL)/if (0)/|crash_cut
+INV-F4-anew|image_carry.c|/^static void keep_patch/,/^}/s/if (patch->from == 0)/if (0)/|test_image
+INV-F4-gone|image_carry.c|/r->carried == 0) {/,/}/s/forget(im, e->segment);//|test_image
 R17-commit|recover.c|s/return v->im->file.readonly ? 0 : commit(/return 1 ? 0 : commit(/|crash_recover
 read-only|recover.c|s@im->file.readonly ? 0 : image_begin(im)@image_begin(im)@|crash_readonly
-R18-horizon|resize.c|s/return epoch < load_seq_cst(&a->sb->horizon) ||/return 1 ||/|test_tombstone
+R18-horizon|resize.c|s/epoch < load_seq_cst(&a->sb->horizon)/1/|test_tombstone
 R18-first|index.c|s/at->old == NULL ? RECORD_FIRST/index_is_absent(a, at->old) ? RECORD_FIRST/|test_tombstone
 R18-origin|index.c|s/(load_relaxed(&at->old->state) & RECORD_FIRST) != 0) {/1) {/|test_tombstone
-R18-copy|record.c|s/RECORD_COPY/RECORD_COPY | (load_relaxed(\&from->state) \& RECORD_FIRST)/|test_tombstone
+R18-copy|record.c|s/RECORD_COPY/RECORD_COPY + (load_relaxed(\&from->state) \& RECORD_FIRST)/|test_tombstone
 R17-drop|recover_load.c|s/if (record_epoch_of(r->version) > v->epoch) {/if (0) {/|crash_powerloss
 END
 }

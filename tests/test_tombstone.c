@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * test_tombstone.c - R18: a removal holds over a power loss as long as anything older of its key may
- * be in the image, and not much longer.
+ * test_tombstone.c - R18: a removal holds over a power loss as long as anything older of its key
+ * may be in the image, and not much longer.
  *
  * Each writer has a segment of its own.  The first record of a key, "k", is in one that stays in
  * use for the sake of its neighbour; others come and go.  Whatever happens between, resizes that
