@@ -28,6 +28,7 @@
 /* For those of a run, or of a table: as many victims may be needed for each, if much is live. */
 #define ROUNDS_PER_SEGMENT 8u
 #define SWEEP_BUCKETS 4096u /* of expiry, by a writer that finds no room */
+#define MOVE_BUCKETS 2048u  /* of a resize that runs, with each round; some milliseconds */
 #define BATCH 16u
 
 /* ---- one victim ---------------------------------------------------------------------------- */
@@ -192,6 +193,7 @@ static bool suffices(const struct arena *a, struct segment_census *c,
     uint64_t table = (need->index_bytes + a->segment_mask) >> a->segment_shift;
     if (table != 0 && need->purpose == SEGMENT_FOR_CLEANING) /* a purge may use all there is */
         return c->available >= table;
+    c->table = table != 0 ? 0 : c->table; /* it is for this that puts have left it */
     c->available -= min_u64(c->available, table);
     return segment_allowed_run(a, c, need->purpose, max_u64(need->run, 1));
 }
@@ -239,10 +241,22 @@ static int no_room(const struct arena *a)
                      a->name, segment_memory(a), load_relaxed(&a->sb->size), c.live);
 }
 
+/* A part of a running resize: the old table's memory comes back, even if nobody can write. */
+static bool move_slots(struct writer *w)
+{
+    const struct arena *a = w->self.arena;
+    uint64_t outer = epoch_enter(&w->self);
+    bool running = resize_running(a);
+    resize_help(&w->self, &w->resizer, MOVE_BUCKETS);
+    epoch_exit(&w->self, outer);
+    return running;
+}
+
 /* Clean, or do what may help where nothing can be cleaned. */
 static bool gain(struct writer *w, const struct cleaner_need *need)
 {
     const struct arena *a = w->self.arena;
+    bool moved = move_slots(w);
     if (cleaner_step(w) > 0)
         return true; /* and the next victim goes behind this one, or no segment is ever gained */
     bool better = false;
@@ -252,8 +266,7 @@ static bool gain(struct writer *w, const struct cleaner_need *need)
     append_close(&w->moves, a);
     if (!better && !is_enough(a, need)) /* takes other cleaners' too */
         better = segment_take_idle(a) != 0 || table_take_idle(&w->self);
-    resize_finish(&w->self); /* the old table's memory comes back, even if nobody can write */
-    return better;
+    return better || moved;
 }
 
 /* Everything that may help, cheapest first; true if something changed for the better. */
@@ -273,10 +286,12 @@ static bool help(struct writer *w, const struct cleaner_need *need)
     return better;
 }
 
-/* Is there more than is admitted?  Cleaning does not help then, the end of tombstones may. */
+/* Is there more than is admitted, of which tombstones may be a part?  These end in a resize. */
 static bool overfull(const struct arena *a)
 {
     struct segment_census c;
+    if (!a->imaged) /* there they weigh nothing */
+        return false;
     segment_count(a, &c);
     return c.live >= c.admitted;
 }
@@ -347,7 +362,8 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
         clock_sleep_ns(POLL_NS);
         return 0;
     }
-    if (need->index_bytes == 0 && !a->cache) /* else it is what the caller will try again */
+    /* else it is what the caller will try again; and no memory is taken from what is waited for */
+    if (need->index_bytes == 0 && !a->cache && !room_is_coming(a, need))
         resize_purge_urgent(&w->self, &w->resizer);
     if (process_reap_dead(a, process, reap_process, (void *)(uintptr_t)a) != 0 && !inside) {
         /* What it held comes back with the next grace periods: found late, it is worth them. */

@@ -272,8 +272,16 @@ static uint64_t choose_version(const struct arena *a, const struct record *old)
     return version;
 }
 
+/* What is weightless is dead as it comes, and not once more when it goes. */
+static void count_weightless(const struct arena *a, const struct record *r, uint64_t bytes)
+{
+    if (record_is_weightless(a, r))
+        segment_add_dead(a, (uint64_t)((const char *)r - a->base), bytes);
+}
+
+/* @fresh was published, @old superseded. */
 static inline void count_change(struct writer *w, const struct index_change *c,
-                                const struct record *old)
+                                const struct record *fresh, const struct record *old)
 {
     const struct participant *p = &w->self;
     bool was = old != NULL && old->type == RECORD_PAIR;
@@ -282,6 +290,10 @@ static inline void count_change(struct writer *w, const struct index_change *c,
         stat_add(p, STAT_puts, 1);
         return;
     }
+    if (!is)
+        count_weightless(p->arena, fresh, c->bytes);
+    if (old != NULL && !was)
+        count_weightless(p->arena, old, 0 - record_size(old));
     if (old == NULL || was != is)
         stat_add(p, is ? STAT_keys_added : STAT_keys_removed, 1);
     if (!is)
@@ -378,7 +390,7 @@ static int publish(struct writer *w, struct append *l, struct index_change *c, s
                 w->resizer.low = --w->resizer.tickets.count == 0;
             if (at.old != NULL)
                 segment_add_dead(a, slot_offset(at.word), at.old_bytes);
-            count_change(w, c, at.old);
+            count_change(w, c, r, at.old);
             return 0;
         }
         stat_add(p, STAT_retries, 1);
@@ -495,6 +507,8 @@ static int copy_and_swing(struct writer *w, uint64_t from)
         record_mark_published(copy);
         append_commit(l, a, bytes);
         segment_add_dead(a, from, bytes);
+        count_weightless(a, copy, bytes);
+        count_weightless(a, r, 0 - bytes);
         stat_add(&w->self, STAT_relocations, 1);
         stat_add(&w->self, STAT_bytes_relocated, bytes);
     }
@@ -558,6 +572,7 @@ static int vacate(struct writer *w, uint64_t offset)
             POINT("evict.cas");
             count_eviction(w, r);
             segment_add_dead(a, offset, record_size(r));
+            count_weightless(a, r, 0 - record_size(r));
             return INDEX_EVICTED;
         }
         stat_add(p, STAT_retries, 1);

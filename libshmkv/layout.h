@@ -114,6 +114,7 @@ struct table {
     _Alignas(64) _Atomic uint64_t cursor; /* next chunk to be moved */
     _Atomic uint64_t state;               /* of the area: kind, participant, epoch; see table.h */
     _Atomic uint64_t taken;               /* bytes of the area counted as in use */
+    _Atomic uint64_t wanted; /* of the log's memory, what puts leave to the next table; policy */
 };
 _Static_assert(sizeof(struct table) == 192, "three cache lines");
 _Static_assert(offsetof(struct table, tickets) == 64 && offsetof(struct table, cursor) == 128, "");

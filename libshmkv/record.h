@@ -176,6 +176,16 @@ static inline void record_mark_read(const struct record *r)
         store_relaxed(flags, (uint8_t)(old & ~(unsigned)RECORD_UNREAD));
 }
 
+/*
+ * A tombstone that a store without an image needs only as long as its epoch is not over: the
+ * cleaner drops it, so its bytes count as dead from the beginning.  One that is larger than a
+ * segment has a run, which is freed once all of it is counted.
+ */
+static inline bool record_is_weightless(const struct arena *a, const struct record *r)
+{
+    return r->type == RECORD_TOMBSTONE && !a->imaged && record_size(r) <= a->segment_mask;
+}
+
 static inline bool record_is_unread(const struct record *r)
 {
     return (load_relaxed(&r->flags) & RECORD_UNREAD) != 0; /* relaxed: policy */

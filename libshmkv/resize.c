@@ -18,6 +18,8 @@
 #define PURGE_CACHE_SHIFT 2   /* in a cache, where they take no room in the log, in a quarter */
 #define PURGE_URGENT_SHIFT 10 /* where room is short: their keys may be long */
 #define TAKE_STEP (1u << 20)
+#define PUNCH_STEP (1u << 20)
+#define SHARE_MOST 2048u /* buckets that one write moves at most; a few milliseconds */
 #define CHUNK_BUCKETS (TABLE_CHUNK_SLOTS / BUCKET_SLOTS)
 
 /* ---- one slot ------------------------------------------------------------------------------ */
@@ -130,7 +132,8 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
             store_release(s, slot_moved(word));
             stat_add(p, STAT_slots_moved, 1);
         } else if (droppable(a, record_of(a, word))) {
-            uint64_t bytes = record_size(record_of(a, word));
+            bool counted = record_is_weightless(a, record_of(a, word));
+            uint64_t bytes = counted ? 0 : record_size(record_of(a, word));
             record_mark_published(record_of(a, word)); /* its writer may be dead and undecided */
             if (cas_acq_rel(s, &word, slot_dropped(word))) {
                 stat_add(p, STAT_tombstones_dropped, 1);
@@ -419,11 +422,21 @@ static int claim_next(const struct participant *p, struct resizer *z, const stru
 static void claim_ahead(const struct participant *p, struct resizer *z, const struct table *t)
 {
     struct segment_census c;
-    if (claim_next(p, z, t) != 0)
-        return;
+    bool wanted = load_relaxed(&t->wanted) != 0;
     segment_count(p->arena, &c);
-    if (segment_allowed(&c, SEGMENT_FOR_PUT) || (p->arena->cache && !z->lacks_growth))
-        return; /* a cache has that much set apart */
+    if (wanted && c.available <= c.reserve + (table_bytes(t->slots) >> p->arena->segment_shift))
+        return; /* puts are at it */
+    if (claim_next(p, z, t) != 0) {
+        uint64_t lacks = segment_memory(p->arena) + table_bytes(t->slots);
+        lacks -= min_u64(lacks, load_relaxed(&p->arena->sb->size));
+        if (wanted && lacks != 0) /* all memory may have gone to segments, be they free */
+            segment_punch(p, min_u64(lacks, PUNCH_STEP));
+        return;
+    }
+    segment_count(p->arena, &c);
+    bool spared = wanted || p->arena->cache; /* a cache has that much set apart */
+    if (c.available > segment_kept(&c, SEGMENT_FOR_PUT) || (spared && !z->lacks_growth))
+        return;
     table_unclaim_owner(p, z->prepared);
     z->prepared = NULL;
 }
@@ -491,13 +504,53 @@ int resize_grow(const struct participant *p, struct resizer *z, uint64_t ref)
     if (root != ref || closed) {
         if (closed) {
             show_next(a, t);
-            finish(p, root);
+            resize_help(p, z, 2 * table_buckets(t)); /* all, with all others who need it done */
         }
     } else {
         rc = start(p, z, root);
     }
     epoch_exit(p, outer);
     return rc;
+}
+
+/* How many records will fit until somebody has to clean; about. */
+static uint64_t records_that_fit(const struct arena *a)
+{
+    struct segment_census c;
+    segment_count(a, &c);
+    uint64_t kept = segment_kept(&c, SEGMENT_FOR_PUT);
+    uint64_t spare = c.available > kept ? c.available - kept : 1;
+    return (spare << a->segment_shift) / (c.live / (index_load(a).keys + 1) + 1);
+}
+
+/*
+ * How many buckets each write has to move, lest the last ticket of T' meets a resize that goes on:
+ * who asks for it then would have to do all the rest at once.  Nor should the log be full before,
+ * if puts had to leave memory for this: there is no room then but that of the old table.
+ */
+static uint64_t fair_share(const struct arena *a, const struct table *t, uint64_t chunk)
+{
+    uint64_t word = load_relaxed(&table_of(a, load_acquire(&t->next))->tickets); /* policy */
+    uint64_t left = word & TICKETS_COUNT;
+    if ((word & (TICKETS_CLOSED | TICKETS_TOPPED)) != 0)
+        return 0;
+    if (load_relaxed(&t->wanted) != 0)
+        left = min_u64(left, records_that_fit(a));
+    return min_u64((t->chunks - chunk) * CHUNK_BUCKETS * 2 / (left + 1), SHARE_MOST);
+}
+
+/* False: there are no more; the resize of @ref is finished as far as that is our part. */
+static bool next_chunk(const struct participant *p, struct resizer *z, uint64_t ref)
+{
+    struct table *t = table_of(p->arena, ref);
+    uint64_t c = add_relaxed(&t->cursor, 1); /* only divides work */
+    if (c >= t->chunks) {
+        finish(p, ref);
+        return false;
+    }
+    begin_chunk(z, ref, c);
+    z->chunk_share = fair_share(p->arena, t, c);
+    return true;
 }
 
 void resize_help(const struct participant *p, struct resizer *z, uint64_t buckets)
@@ -507,16 +560,14 @@ void resize_help(const struct participant *p, struct resizer *z, uint64_t bucket
     struct table *t = table_of(a, root);
     if (load_acquire(&t->next) == 0)
         return;
+    if (z->chunk_ref == root || next_chunk(p, z, root))
+        buckets = max_u64(buckets, z->chunk_share);
+    else
+        buckets = 0;
     while (buckets != 0) {
-        if (z->chunk_ref != root) {
-            uint64_t c = add_relaxed(&t->cursor, 1); /* only divides work */
-            if (c >= t->chunks) {
-                finish(p, root);
-                return;
-            }
-            begin_chunk(z, root, c);
-        }
         buckets -= advance_chunk(p, z, t, buckets);
+        if (buckets != 0 && z->chunk_ref != root && !next_chunk(p, z, root))
+            buckets = 0;
     }
 }
 
@@ -543,6 +594,59 @@ static bool somebody_prepares(const struct arena *a)
     return false;
 }
 
+/*
+ * Of the tickets that a table had, when the next one is prepared: from @begin on it may be claimed,
+ * by @end puts have left all of its memory to it.
+ */
+struct span {
+    uint64_t begin, end;
+};
+
+static struct span preparation(const struct table *t)
+{
+    uint64_t topped = load_relaxed(&t->topped), quarter = table_quota(t->slots) / 4;
+    uint64_t begin = topped == 0 ? quarter : min_u64(quarter, (topped - 1) / 4 * 3);
+    return (struct span){.begin = begin, .end = begin / 2};
+}
+
+/*
+ * A purge is to come if as much has gone again as every other ticket of late was for.  In a store
+ * that is full its memory has to be made by cleaning; so puts leave it the more of the log the
+ * fewer tickets there are, or the put that got none would clean for all of it.
+ */
+static void leave_room(const struct arena *a, struct table *t, uint64_t left)
+{
+    struct span s = preparation(t);
+    uint64_t bytes = table_bytes(t->slots), wanted = 0;
+    if (!a->cache && left < s.begin && purgeable(a, t) > (s.begin - left) / 2)
+        wanted = left <= s.end ? bytes : bytes / (s.begin - s.end) * (s.begin - left);
+    store_relaxed(&t->wanted, wanted); /* relaxed: policy */
+}
+
+/* Claim the table after @root, or take some of its memory, or start with it. */
+static void prepare(const struct participant *p, struct resizer *z, uint64_t root, uint64_t left,
+                    uint64_t bytes)
+{
+    const struct arena *a = p->arena;
+    struct table *t = table_of(a, root);
+    if (z->prepared == NULL && !somebody_prepares(a)) {
+        leave_room(a, t, left);
+        claim_ahead(p, z, t); /* without memory it is for who needs it to make some */
+    }
+    if (z->prepared != NULL && !z->ready && table_take(a, z->prepared, bytes, &z->ready) != 0) {
+        table_unclaim_owner(p, z->prepared);
+        z->prepared = NULL;
+    }
+    if (z->prepared == NULL || !z->ready)
+        return;
+    /* One of the same size begins with as many tickets as are left, and all slots must be moved
+     * before they are gone; nor is anything gained by waiting with memory that others want. */
+    bool purges = z->prepared->slots == t->slots && load_relaxed(&t->wanted) != 0;
+    uint64_t low = purges ? preparation(t).end : table_quota(t->slots) / 16;
+    if (left < low)
+        start(p, z, root);
+}
+
 void resize_prepare(const struct participant *p, struct resizer *z, uint64_t bytes)
 {
     const struct arena *a = p->arena;
@@ -555,14 +659,7 @@ void resize_prepare(const struct participant *p, struct resizer *z, uint64_t byt
     uint64_t left = word & TICKETS_COUNT;
     bool closed = (word & TICKETS_CLOSED) != 0;
     if (!closed && left < table_quota(t->slots) / 4) {
-        if (z->prepared == NULL && !somebody_prepares(a))
-            claim_ahead(p, z, t); /* without memory it is for who needs it to make some */
-        if (z->prepared != NULL && !z->ready && table_take(a, z->prepared, bytes, &z->ready) != 0) {
-            table_unclaim_owner(p, z->prepared);
-            z->prepared = NULL;
-        }
-        if (z->prepared != NULL && z->ready && left < table_quota(t->slots) / 16)
-            start(p, z, root);
+        prepare(p, z, root, left, bytes);
     } else if (z->prepared != NULL) { /* somebody else started, maybe has finished since */
         table_unclaim_owner(p, z->prepared);
         z->prepared = NULL;

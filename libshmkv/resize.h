@@ -39,8 +39,10 @@
  * store it store the same.  The cursor hands chunks out; whoever finds none left does over those
  * without a word, so nobody waits for a stopped or dead helper.
  *
- * Progress: lock-free; each write moves a few buckets, the keeper the rest.  Death at any step
- * leaves a state from which any other mover goes on: see table.h for areas.
+ * Progress: lock-free; each write moves a few buckets, the keeper the rest.  A purge, to a table of
+ * the same size, begins with the tickets that were left, so each write moves as many buckets as
+ * let them last until it is over, and puts make room for it ahead.                     test_purge
+ * Death at any step leaves a state from which any other mover goes on: see table.h for areas.
  */
 #ifndef SHMKV_RESIZE_H
 #define SHMKV_RESIZE_H
@@ -62,6 +64,7 @@ struct resizer {
     uint64_t chunk_ref;     /* table of the chunk we are moving; 0: none */
     uint64_t chunk;
     uint64_t chunk_bucket; /* next bucket of it */
+    uint64_t chunk_share;  /* buckets to be moved with each write, as was reckoned when it began */
     uint32_t chunk_moved;  /* plain MOVED slots of it so far */
     bool chunk_stuck;      /* a slot of it could not be moved: the index is damaged */
 };

@@ -10,6 +10,7 @@
 #define PARTIAL_SHIFT 5
 #define RESERVE_MIN 4u
 #define TOMBSTONE_RESERVE 2u
+#define TABLE_MARGIN 3u /* for puts while the slots are moved, beside the memory of a table */
 #define RESERVE_SHIFT 8 /* a 256th of the segments is kept for the cleaner */
 /* Of what the limit leaves for records; a little more than the nine tenths that are promised. */
 #define ADMITTED_PERCENT 92u
@@ -40,13 +41,41 @@ static uint64_t index_memory(const struct arena *a)
     return bytes;
 }
 
+static uint64_t largest_table(const struct arena *a)
+{
+    uint64_t largest = 0;
+    for (unsigned i = 0; i < TABLE_AREAS; i++)
+        largest = max_u64(largest, load_relaxed(&a->tables[i].taken));
+    return largest;
+}
+
 /* What a table as large as the largest needs, so that tombstones and lost tickets come back. */
 static uint64_t index_headroom(const struct arena *a)
 {
-    uint64_t largest = 0, all = index_memory(a);
-    for (unsigned i = 0; i < TABLE_AREAS; i++)
-        largest = max_u64(largest, load_relaxed(&a->tables[i].taken));
+    uint64_t largest = largest_table(a), all = index_memory(a);
     return all < 2 * largest ? 2 * largest - all : 0;
+}
+
+/* How much of that puts leave alone already, see resize_prepare(). */
+static uint64_t index_wanted(const struct arena *a)
+{
+    uint64_t root = load_relaxed(&a->sb->root); /* relaxed, both: policy */
+    return min_u64(load_relaxed(&a->tables[root % TABLE_AREAS].wanted), index_headroom(a));
+}
+
+/*
+ * What is admitted leaves room for one more table as large as the present one; it is the same
+ * whether that is there or not, or a resize would stop the puts that move its slots.
+ */
+static uint64_t admitted_bytes(const struct arena *a, const struct segment_census *c)
+{
+    uint64_t size = load_relaxed(&a->sb->size);
+    uint64_t rest = arena_fixed_bytes(a) + largest_table(a);
+    uint64_t table = (index_headroom(a) + a->segment_mask) >> a->segment_shift;
+    uint64_t spare = c->reserve + c->removals + 1 + table;
+    uint64_t most = c->capacity > spare ? c->capacity - spare : 0;
+    uint64_t log = size > rest ? size - rest : 0;
+    return min_u64(most << a->segment_shift, log / 100 * ADMITTED_PERCENT);
 }
 
 void segment_count(const struct arena *a, struct segment_census *c)
@@ -75,12 +104,9 @@ void segment_count(const struct arena *a, struct segment_census *c)
     /* a cache evicts what the cleaner finds no room for */
     c->removals = a->cache ? 0 : TOMBSTONE_RESERVE;
     c->reserve = a->cache ? 1 : max_u64(RESERVE_MIN, c->capacity >> RESERVE_SHIFT);
-    uint64_t table = (index_headroom(a) + a->segment_mask) >> a->segment_shift;
-    uint64_t spare = c->reserve + c->removals + 1 + table;
-    uint64_t most = c->capacity > spare ? c->capacity - spare : 0;
-    c->admitted = a->cache ? UINT64_MAX
-                           : min_u64(most << a->segment_shift,
-                                     (c->capacity << a->segment_shift) / 100 * ADMITTED_PERCENT);
+    uint64_t wanted = a->cache ? 0 : index_wanted(a);
+    c->table = wanted == 0 ? 0 : (wanted >> a->segment_shift) + TABLE_MARGIN;
+    c->admitted = a->cache ? UINT64_MAX : admitted_bytes(a, c);
 }
 
 uint64_t segment_memory(const struct arena *a)
@@ -238,7 +264,7 @@ uint64_t segment_kept(const struct segment_census *c, enum segment_purpose purpo
     if (purpose == SEGMENT_FOR_CLEANING)
         return 0;
     uint64_t kept = c->reserve + c->kinds[SEGMENT_CLEANING];
-    return purpose == SEGMENT_FOR_PUT ? kept + c->removals : kept;
+    return purpose == SEGMENT_FOR_PUT ? kept + c->removals + c->table : kept;
 }
 
 bool segment_allowed(const struct segment_census *c, enum segment_purpose purpose)

@@ -100,6 +100,7 @@ struct segment_census {
     uint64_t limbo;     /* segments that wait for sections to end, those of runs included */
     uint64_t reserve;   /* of them kept for the cleaner */
     uint64_t removals;  /* and for tombstones, so that a full store can be emptied */
+    uint64_t table;     /* and by puts for the next table of the index, as tickets run low */
     uint64_t admitted;  /* bytes of current records up to which puts are taken: beyond it cleaning
                            would cost ever more, and deleting would find no room */
 };

@@ -49,6 +49,7 @@ static void make_header(const struct arena *a, struct table *t, uint64_t generat
     store_relaxed(&t->topped, 0);
     store_relaxed(&t->tombstones, 0);
     store_relaxed(&t->cursor, 0);
+    store_relaxed(&t->wanted, 0);
     /* release: who sees this word open sees the new generation, and gives nothing back to it that
      * was of the area's earlier life; pairs with table_return_tickets [T3] */
     store_release(&t->tickets, 0);

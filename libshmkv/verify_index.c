@@ -107,7 +107,7 @@ static void count_target(struct verify *v, const struct target *g)
 {
     v->pairs += g->r->type == RECORD_PAIR;
     if (v->live != NULL && g->id < v->segments)
-        v->live[g->id] += record_size(g->r);
+        v->live[g->id] += record_is_weightless(v->a, g->r) ? 0 : record_size(g->r);
 }
 
 /* Wrong is what is wrong about a word that stands there before and after. */
