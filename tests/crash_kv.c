@@ -28,7 +28,7 @@
 #include "point.h"
 
 #define LIMIT_MS 20000u
-#define CALL_MS (200u * FIXTURE_SLOWNESS)
+#define CALL_MS (200u * FIXTURE_PATIENCE)
 #define POINTS_MOST 128u
 #define TRIES_MOST 32u
 #define FOLLOW 10000000u /* keys of those who go on */

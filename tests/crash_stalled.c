@@ -20,7 +20,7 @@
 
 #define MS 1000000ull
 #define LIMIT_MS 20000u
-#define CALL_MS (200u * FIXTURE_SLOWNESS)
+#define CALL_MS (200u * FIXTURE_PATIENCE)
 #define STALLED_MOST 6u
 #define GROWERS 4u
 #define OWN_KEYS 1000000u /* of each stalled process, from here on */

@@ -24,7 +24,7 @@
 #define OWN_KEYS 1000u                        /* of the one who goes on */
 #define OWN_FIRST 100000000u                  /* they are numbers from here on */
 #define FITS 100000u                          /* so many into the one without a keeper */
-#define PATIENCE_MS (200u * FIXTURE_SLOWNESS) /* no call may take longer */
+#define PATIENCE_MS (200u * FIXTURE_PATIENCE) /* no call may take longer */
 #define LIMIT_MS 60000u
 
 static const struct shmkv_options kept = {.flags = SHMKV_KEEPER, .size = 96 * MIB};

@@ -12,7 +12,7 @@
 
 #define MS 1000000ull
 #define MIB (1u << 20)
-#define PATIENCE_MS (200u * FIXTURE_SLOWNESS) /* no call may take longer, see failure-tests */
+#define PATIENCE_MS (200u * FIXTURE_PATIENCE) /* no call may take longer, see failure-tests */
 
 static const struct shmkv_options small = {.flags = SHMKV_NO_KEEPER, .size = 8 * MIB};
 static const struct shmkv_options tiny = {.flags = SHMKV_NO_KEEPER, .size = MIB};

@@ -22,7 +22,7 @@
 
 #define MS 1000000ull
 #define LIMIT_MS 100000u
-#define CALL_MS 200u
+#define CALL_MS (200u * FIXTURE_PATIENCE)
 #define WRITERS_MOST 1000u
 #define KEYS_EACH 20u
 #define VALUE 200u

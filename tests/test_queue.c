@@ -24,7 +24,7 @@
 #define PAIRS 500000u
 #define FEWER (PAIRS / FIXTURE_SLOWNESS) /* where a pair takes long */
 #define VALUE 100u
-#define PATIENCE_MS (200u * FIXTURE_SLOWNESS) /* no call may take longer */
+#define PATIENCE_MS (200u * FIXTURE_PATIENCE) /* no call may take longer */
 
 static const struct shmkv_options medium = {.flags = SHMKV_NO_KEEPER, .size = 16 * MIB};
 static const struct shmkv_options kept = {.size = 16 * MIB};

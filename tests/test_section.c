@@ -16,7 +16,7 @@
 #define VALUE 1000u
 #define REUSES_ALL (10 * SIZE / VALUE) /* so many puts need all memory several times */
 #define MS 1000000ull
-#define PATIENCE_MS (200u * FIXTURE_SLOWNESS) /* no call may take longer, see failure-tests */
+#define PATIENCE_MS (200u * FIXTURE_PATIENCE) /* no call may take longer, see failure-tests */
 
 static const struct shmkv_options small = {.flags = SHMKV_NO_KEEPER, .size = SIZE};
 

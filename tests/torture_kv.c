@@ -41,6 +41,7 @@
 #define SLEEP_MOST_NS 300000u
 #define LIMIT_MS 200u /* asked of every call */
 #define END_MS 20000u
+#define LONGER_MOST 10u /* times the seconds asked for */
 
 struct torture {
     struct crew *crew;
@@ -164,10 +165,32 @@ static void stop_one(struct torture *t)
     t->stops++;
 }
 
+static struct shmkv_stats stats_of(struct torture *t)
+{
+    struct shmkv_stats s = {.keys = 0};
+    if (shmkv_get_stats(t->db, &s) != 0)
+        printf("# stats: %s\n", shmkv_last_error());
+    return s;
+}
+
+static bool all_took_part(const struct shmkv_stats *s)
+{
+    return s->resizes > 2 && s->segments_cleaned > 10;
+}
+
+/* On a machine that is slow, or busy with others, it takes longer until all has come up. */
+static bool is_over(struct torture *t, uint64_t passed_ns, uint64_t ns)
+{
+    if (passed_ns < ns || passed_ns >= ns * LONGER_MOST)
+        return passed_ns >= ns;
+    struct shmkv_stats s = stats_of(t);
+    return all_took_part(&s);
+}
+
 static void torture_for(struct torture *t, uint64_t ns)
 {
     uint64_t begin = clock_mono_ns(), now;
-    while (now = clock_mono_ns(), now - begin < ns && t->failures == 0) {
+    while (now = clock_mono_ns(), !is_over(t, now - begin, ns) && t->failures == 0) {
         store_relaxed(&t->crew->phase, (uint32_t)((now - begin) / (PHASE_MS * MS)) % CREW_PHASES);
         clock_sleep_ns(pick(t, KILL_MOST_MS * MS));
         if (pick(t, 16) == 0)
@@ -231,14 +254,6 @@ static void judge_times(struct torture *t)
     verdict(t, refused * 100 < calls, "hardly any call is refused");
 }
 
-static struct shmkv_stats stats_of(struct torture *t)
-{
-    struct shmkv_stats s = {.keys = 0};
-    if (shmkv_get_stats(t->db, &s) != 0)
-        printf("# stats: %s\n", shmkv_last_error());
-    return s;
-}
-
 static void print_finding(void *arg, const char *line)
 {
     (void)arg;
@@ -296,7 +311,7 @@ static void judge(struct torture *t)
     verdict(t, shmkv_check(t->db, print_finding, NULL) == 0, "the store checks out");
     judge_times(t);
     judge_memory(t);
-    verdict(t, s.resizes > 2 && s.segments_cleaned > 10, "resizes and cleaning took part");
+    verdict(t, all_took_part(&s), "resizes and cleaning took part");
     lap_close(&w.lap);
 }
 

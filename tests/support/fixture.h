@@ -47,11 +47,16 @@ static inline struct shmkv *fixture_db(void **state)
     return ((struct fixture *)*state)->db;
 }
 
-/* A thread sanitizer makes all so much slower: of a count take less, of a time allow more. */
+/* Below a sanitizer all is slower: of a count take less, of a time allow more. */
 #if THREAD_SANITIZER
 #define FIXTURE_SLOWNESS 20u
+#define FIXTURE_PATIENCE 20u
+#elif ADDRESS_SANITIZER
+#define FIXTURE_SLOWNESS 1u
+#define FIXTURE_PATIENCE 5u
 #else
 #define FIXTURE_SLOWNESS 1u
+#define FIXTURE_PATIENCE 1u
 #endif
 
 /* ---- keys and values that are C strings ---------------------------------------------------- */
