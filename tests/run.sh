@@ -54,7 +54,7 @@ shm_names() {
 time_limit() {
     local seconds
     case $1 in
-    torture_*) seconds=$((TORTURE_SECONDS * 3 + 120)) ;;
+    torture_*) seconds=$((TORTURE_SECONDS * 10 + 120)) ;;
     fuzz_*) seconds=$((FUZZ_SECONDS + 60)) ;;
     crash_*) seconds=300 ;;
     *) seconds=120 ;;
