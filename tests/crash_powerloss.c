@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * crash_powerloss.c - a store as users have it, on a disk that remembers: several writers, deletes,
- * cleaning, a keeper and syncs at once; and whatever a power loss at any moment leaves opens to one
- * cut that holds every write synced before (INV-F1, INV-K1, INV-K2, INV-X1).
+ * crash_powerloss.c - a store as users have it, on a disk that remembers: several writers, values
+ * larger than a segment among small ones, deletes, cleaning, a keeper and syncs at once; and
+ * whatever a power loss at any moment leaves opens to one cut that holds every write synced before
+ * (INV-F1, INV-K1, INV-K2, INV-X1).
  *
  * Each writer's operations are in a row.  What is recovered must be, for each writer, the outcome
  * of a beginning of that row: at least what was synced when the power failed; and with an operation
@@ -35,6 +36,9 @@
 #define HOT 10u   /* of them: so segments die, and leave a few that live */
 #define OPS 4000u
 #define NOTES 4000u
+#define LARGE_KEY (KEYS - 1) /* of each writer; its values are runs of two or three segments */
+#define LARGE_LEAST 66000u
+#define LARGE_MOST 140000u
 #define SIZE (2u << 20)
 #define NEVER UINT64_MAX
 
@@ -55,8 +59,10 @@ struct writer_row {
     uint32_t count;          /* of ops, the empty one at [0] included */
     _Atomic uint32_t acked;  /* the last that has returned */
     uint32_t number;         /* the last that was given */
+    uint32_t large;          /* of the operations, those that put a run */
     uint64_t random;
     struct shmkv *db;
+    char value[LARGE_MOST];
 };
 
 /* How far each writer's row must reach at least, or exactly. */
@@ -73,8 +79,9 @@ static struct {
     _Atomic uint32_t stop;
     uint64_t random;
     uint64_t states, wrong;
-    uint64_t operations, moved; /* moved: records, by the cleaner */
-    bool fails;                 /* so does the disk, now and then */
+    uint64_t operations, moved;  /* moved: records, by the cleaner */
+    uint64_t large, large_found; /* values: acknowledged, and recovered */
+    bool fails;                  /* so does the disk, now and then */
     char path[256], state[256];
 } t;
 
@@ -96,23 +103,48 @@ struct key {
     uint32_t writer, key;
 };
 
+/* A value is its number, and that number's lowest byte as often as it fits. */
+static void fill_value(char *value, uint32_t number, size_t size)
+{
+    memset(value, (int)number, size);
+    memcpy(value, &number, sizeof(number));
+}
+
+static uint32_t read_value(const char *value, size_t size)
+{
+    uint32_t number;
+    memcpy(&number, value, sizeof(number));
+    for (size_t at = sizeof(number); at < size; at++) {
+        if (value[at] != (char)number)
+            return UINT32_MAX;
+    }
+    return number;
+}
+
 /* The number under a key, 0: absent. */
-static uint32_t number_of(struct shmkv *db, uint32_t writer, uint32_t key)
+static uint32_t number_of(struct shmkv *db, uint32_t writer, uint32_t key, size_t *size)
 {
     struct key k = {writer, key};
-    char value[6000];
-    uint32_t number;
-    int rc = shmkv_read(db, &k, sizeof(k), value, sizeof(value), NULL);
-    if (rc != 0)
-        return rc == SHMKV_ENOTFOUND ? 0 : UINT32_MAX;
-    memcpy(&number, value, sizeof(number));
+    struct shmkv_section section;
+    struct shmkv_item item;
+    uint32_t number = UINT32_MAX;
+    *size = 0;
+    if (shmkv_begin(db, &section) != 0)
+        return number;
+    int rc = shmkv_get(&section, &k, sizeof(k), &item);
+    if (rc == SHMKV_ENOTFOUND)
+        number = 0;
+    else if (rc == 0)
+        number = read_value(item.value, *size = item.size);
+    shmkv_end(&section);
     return number;
 }
 
 /* The highest number of a writer that can be read now. */
 static uint32_t read_newest(struct shmkv *db, uint32_t writer)
 {
-    return number_of(db, writer, 0);
+    size_t size;
+    return number_of(db, writer, 0, &size);
 }
 
 /* ---- writers -------------------------------------------------------------------------------- */
@@ -144,7 +176,6 @@ static void write_one(struct writer_row *row, uint32_t self)
     uint32_t i = row->count;
     struct op *op = &row->ops[i];
     struct key k = {self, 0};
-    char value[6000];
     uint64_t draw = blob_random(&row->random);
     size_t size = draw % 16 == 0 ? 5500 : 4 + draw / 16 % 2000;
     row->after[i] = row->after[i - 1];
@@ -153,13 +184,17 @@ static void write_one(struct writer_row *row, uint32_t self)
         op->seen[w] = w != self ? read_newest(row->db, w) : 0;
     if (draw >> 32 & 3)
         k.key = (uint32_t)(draw >> 40) % ((draw >> 37 & 3) != 0 ? HOT : KEYS);
-    memset(value, (int)op->number, size);
-    memcpy(value, &op->number, sizeof(op->number));
+    if (k.key != 0 && (draw >> 55 & 31) == 0) {
+        k.key = LARGE_KEY;
+        size = LARGE_LEAST + draw / 16 % (LARGE_MOST - LARGE_LEAST);
+    }
+    fill_value(row->value, op->number, size);
     bool deletes = k.key != 0 && (draw >> 34 & 7) == 0;
     int rc = deletes ? shmkv_delete(row->db, &k, sizeof(k))
-                     : shmkv_put(row->db, &k, sizeof(k), value, size, NULL);
+                     : shmkv_put(row->db, &k, sizeof(k), row->value, size, NULL);
     if (rc != 0 && rc != SHMKV_ENOTFOUND)
         return; /* no room: nothing has changed */
+    row->large += !deletes && size >= LARGE_LEAST;
     row->after[i].by[k.key] = deletes ? 0 : op->number;
     row->count++;
     store_release(&row->acked, i); /* pairs with sync_and_note */
@@ -218,8 +253,11 @@ static void run_writers(struct shmkv *db, size_t log)
     struct shmkv_stats stats;
     assert_rc(shmkv_get_stats(db, &stats), 0);
     t.moved += stats.relocations;
-    for (uint32_t i = 0; i < WRITERS; i++)
+    for (uint32_t i = 0; i < WRITERS; i++) {
         t.operations += t.rows[i].count - 1;
+        t.large += t.rows[i].large;
+        t.rows[i].large = 0;
+    }
 }
 
 /* ---- what was recovered --------------------------------------------------------------------- */
@@ -233,8 +271,11 @@ static bool find_place(struct shmkv *db, uint32_t writer, struct place *p)
 {
     const struct writer_row *row = &t.rows[writer];
     struct state found;
-    for (uint32_t k = 0; k < KEYS; k++)
-        found.by[k] = number_of(db, writer, k);
+    for (uint32_t k = 0; k < KEYS; k++) {
+        size_t size;
+        found.by[k] = number_of(db, writer, k, &size);
+        t.large_found += size >= LARGE_LEAST;
+    }
     bool any = false;
     for (uint32_t i = 0; i < row->count; i++) {
         if (memcmp(&row->after[i], &found, sizeof(found)) != 0)
@@ -396,14 +437,17 @@ static void rounds(unsigned count, uint64_t states, size_t log)
         t.rows[w].ops[0] = (struct op){.number = 0};
         t.rows[w].after[0] = (struct state){{0}};
     }
-    t.states = t.wrong = t.operations = t.moved = 0;
+    t.states = t.wrong = t.operations = t.moved = t.large = t.large_found = 0;
     for (unsigned i = 0; i < count; i++)
         one_round(i == 0, states, log, &m);
-    print_message("# %llu states of %llu operations, %llu records moved: %llu wrong\n",
+    print_message("# %llu states of %llu operations, %llu of them large, %llu records moved: "
+                  "%llu wrong\n",
                   (unsigned long long)t.states, (unsigned long long)t.operations,
-                  (unsigned long long)t.moved, (unsigned long long)t.wrong);
+                  (unsigned long long)t.large, (unsigned long long)t.moved,
+                  (unsigned long long)t.wrong);
     assert_int_equal(t.wrong, 0);
     assert_true(t.moved > 0 && t.operations > count * 300);
+    assert_true(t.large > count && t.large_found > t.states / 4);
 }
 
 /* ---- tests ---------------------------------------------------------------------------------- */
