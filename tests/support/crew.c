@@ -345,6 +345,8 @@ void crew_work(struct worker *w)
 {
     while (load_relaxed(&w->crew->stop) == 0) {
         uint64_t key = pick(w, CREW_KEYS);
+        if (w->crew->imaged && pick(w, 8) == 0)
+            crew_use_image(w);
         switch (pick(w, 16)) {
         case 0:
             crew_add_sum(w);

@@ -9,6 +9,11 @@
  *   "sum 0" ..        counters that all add to at once
  *   "any 0" ..        blobs that all write at once
  *   "queue S N"       put and deleted once each by the worker in place S
+ *   "cause S"         in a store with an image: how often it was written, and what its writer, in
+ *                     place S, had read of the others of these before
+ *
+ * In a store with an image workers sync now and then, and note what was durable with that; after
+ * the loss of the memory crew_recovered() compares.
  */
 #ifndef TEST_CREW_H
 #define TEST_CREW_H
@@ -31,15 +36,26 @@ struct crew_place {
     _Atomic uint64_t sums_acked[CREW_SUMS];             /* additions that returned */
     _Atomic uint64_t queue_next;                        /* number of the queue key in work */
     _Atomic uint64_t any_sequence;                      /* of what it writes to the "any" keys */
+    _Atomic uint64_t cause_acked;                       /* writes to "cause" that returned */
     _Atomic uint64_t calls, refused, stops;             /* refused: SHMKV_ENOSPC or SHMKV_EHELD */
     _Atomic uint64_t longest_used_ns, longest_wall_ns;  /* of the longest call, without and with */
     _Atomic uint64_t longest_call[CREW_CALL_BYTES / 8]; /* its name */
+};
+
+/* What a sync that returned 0 has made durable, or more: the state of a key, ... */
+struct crew_durable {
+    _Atomic uint64_t keys[CREW_KEYS];
+    _Atomic uint64_t sums[CREW_SUMS];
+    _Atomic uint64_t queue_next[CREW_PLACES], causes[CREW_PLACES];
+    _Atomic uint64_t syncs; /* that were noted */
 };
 
 struct crew {
     _Atomic uint32_t stop;
     _Atomic uint32_t phase;
     char store[64];
+    bool imaged; /* the store has an image */
+    struct crew_durable durable;
     struct expect keys[CREW_KEYS];
     struct crew_place places[CREW_PLACES];
 };
@@ -69,5 +85,13 @@ int crew_end_call(struct worker *w, const char *name, int rc);
 unsigned crew_wrong_keys(struct worker *w);
 unsigned crew_wrong_sums(struct worker *w, uint64_t deaths);
 unsigned crew_wrong_queues(struct worker *w);
+
+/* Sync; what was acknowledged before it is durable then. */
+void crew_sync(struct worker *w);
+/*
+ * After the loss of the memory, likewise: how much is not what a cut may hold that has all that is
+ * durable?  What is found is what the next workers go on from.
+ */
+unsigned crew_recovered(struct worker *w, uint64_t deaths);
 
 #endif

@@ -40,21 +40,31 @@ void crew_add_sum(struct worker *w)
         add_seq_cst(&w->place->sums_acked[i], 1);
 }
 
+uint64_t crew_sum_acked(const struct crew *crew, uint64_t i)
+{
+    uint64_t acked = 0;
+    for (unsigned p = 0; p < CREW_PLACES; p++)
+        acked += load_seq_cst(&crew->places[p].sums_acked[i]);
+    return acked;
+}
+
+uint64_t crew_sum_now(struct worker *w, uint64_t i)
+{
+    char name[NAME_BYTES], value[32] = "0";
+    size_t n = sum_name(name, i);
+    shmkv_read(w->db, name, n, value, sizeof(value) - 1, NULL);
+    return strtoull(value, NULL, 10);
+}
+
 /* Every addition that returned is in it; beside those only what the dead had begun. */
 unsigned crew_wrong_sums(struct worker *w, uint64_t deaths)
 {
     unsigned wrong = 0;
     for (uint64_t i = 0; i < CREW_SUMS; i++) {
-        char name[NAME_BYTES], value[32] = "0";
-        uint64_t acked = 0;
-        size_t n = sum_name(name, i);
-        shmkv_read(w->db, name, n, value, sizeof(value) - 1, NULL);
-        for (unsigned p = 0; p < CREW_PLACES; p++)
-            acked += load_seq_cst(&w->crew->places[p].sums_acked[i]);
-        uint64_t sum = strtoull(value, NULL, 10);
+        uint64_t acked = crew_sum_acked(w->crew, i), sum = crew_sum_now(w, i);
         bool right = sum >= acked && sum <= acked + deaths;
         if (!right)
-            printf("# %s is %" PRIu64 ", acknowledged %" PRIu64 "\n", name, sum, acked);
+            printf("# sum %" PRIu64 " is %" PRIu64 ", acknowledged %" PRIu64 "\n", i, sum, acked);
         wrong += !right;
     }
     return wrong;
@@ -123,6 +133,12 @@ void crew_take_over_queue(struct worker *w)
     child_assert(rc == 0 || rc == SHMKV_ENOTFOUND);
 }
 
+bool crew_is_queued(struct worker *w, unsigned place, uint64_t n)
+{
+    char name[NAME_BYTES];
+    return shmkv_exists(w->db, name, queue_name(name, place, n)) == 0;
+}
+
 /* Each place has at most the key that its last worker died with. */
 unsigned crew_wrong_queues(struct worker *w)
 {
@@ -130,11 +146,9 @@ unsigned crew_wrong_queues(struct worker *w)
     for (unsigned p = 0; p < CREW_PLACES; p++) {
         uint64_t next = load_seq_cst(&w->crew->places[p].queue_next);
         for (uint64_t back = 1; back < next && back < 1000; back++) {
-            char name[NAME_BYTES];
-            size_t n = queue_name(name, p, next - back);
-            if (shmkv_exists(w->db, name, n) != 0)
+            if (!crew_is_queued(w, p, next - back))
                 continue;
-            printf("# %s is there again\n", name);
+            printf("# queue %u %" PRIu64 " is there again\n", p, next - back);
             wrong++;
         }
     }
