@@ -201,6 +201,15 @@ static uint64_t less_margin(uint64_t available, uint64_t total, uint64_t keep)
     return less(less(available, margin), min_u64(keep, total / KEEP_SHARE));
 }
 
+/* Pages of files, the image's among them: the kernel drops them before it kills; those that were
+ * read twice, as by a recovery, count as active. */
+static uint64_t file_pages(const struct level *level, const char *text)
+{
+    const char *inactive = level->v2 ? "inactive_file " : "total_inactive_file ";
+    const char *active = level->v2 ? "active_file " : "total_active_file ";
+    return labelled(text, inactive) + labelled(text, active);
+}
+
 /* What a cgroup has left; file pages that it could drop are looked at only when it is tight. */
 static uint64_t level_headroom(const struct level *level, uint64_t keep)
 {
@@ -210,10 +219,8 @@ static uint64_t level_headroom(const struct level *level, uint64_t keep)
         return UINT64_MAX;
     if (used > level->limit / 2) {
         snprintf(path, sizeof(path), "%s/memory.stat", level->dir);
-        if (read_text(path, text, sizeof(text))) {
-            const char *label = level->v2 ? "inactive_file " : "total_inactive_file ";
-            used -= min_u64(used, labelled(text, label));
-        }
+        if (read_text(path, text, sizeof(text)))
+            used -= min_u64(used, file_pages(level, text));
     }
     return less_margin(less(level->limit, used), level->limit, keep);
 }

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -199,6 +200,121 @@ static void a_cgroup_at_its_limit_can_be_emptied(void **state)
     assert_int_equal(result, 0);
 }
 
+/* ---- the same with an image ----------------------------------------------------------------- */
+
+#define IMAGED_LIMIT "50331648" /* 48 MiB */
+#define LARGE (6u << 20)        /* a value in many segments: a checkpoint has a copy of it */
+
+static char image_dir[64], image[80];
+
+static struct shmkv *open_image(void)
+{
+    struct shmkv_options o = {.flags = SHMKV_CREATE | SHMKV_NO_KEEPER,
+                              .size = 256 * MIB,
+                              .interval_ms = UINT64_MAX,
+                              .shm_dir = scratch_dir()};
+    struct shmkv *db;
+    return shmkv_open(image, &o, &db) == 0 ? db : NULL;
+}
+
+/* The value is there before the cgroup is full: it is no memory of the store's. */
+static int put_large(struct shmkv *db, char fill)
+{
+    static char value[LARGE];
+    memset(value, fill, LARGE);
+    return shmkv_put(db, "large", 5, value, LARGE, NULL);
+}
+
+static bool is_large(struct shmkv *db, char fill)
+{
+    struct shmkv_section section;
+    struct shmkv_item item = {.size = 0};
+    if (shmkv_begin(db, &section) != 0)
+        return false;
+    bool right = shmkv_get(&section, "large", 5, &item) == 0 && item.size == LARGE;
+    for (size_t at = 0; right && at < LARGE; at++)
+        right = ((const char *)item.value)[at] == fill;
+    shmkv_end(&section);
+    return right;
+}
+
+/* Synced, and the memory lost: it is recovered in the same cgroup. */
+static struct shmkv *reboot(struct shmkv *db)
+{
+    if (shmkv_sync(db, -1) != 0 || shmkv_close(db) != 0)
+        return NULL;
+    scratch_lose_memory();
+    db = open_image();
+    return db != NULL && shmkv_check(db, NULL, NULL) == 0 ? db : NULL;
+}
+
+static int fills_its_cgroup_with_an_image(struct peer *parent, void *arg)
+{
+    uint32_t n = 0, more = 0;
+    (void)parent;
+    (void)arg;
+    if (!cgroup_enter())
+        return SKIPPED;
+    struct shmkv *db = open_image();
+    CHECK(db != NULL);
+    CHECK(put_large(db, 'l') == 0);
+    CHECK(shmkv_sync(db, -1) == 0);
+    CHECK(fill(db, &n, 'a') == SHMKV_ENOSPC);
+    CHECK(strstr(shmkv_last_error(), "shmkv-test") != NULL);
+    CHECK(n > 1000);
+    CHECK(put_large(db, 'm') == SHMKV_ENOSPC);
+    CHECK(strstr(shmkv_last_error(), "shmkv-test") != NULL);
+    db = reboot(db);
+    CHECK(db != NULL);
+    CHECK(is_large(db, 'l'));
+    for (uint32_t key = 0; key < n; key++)
+        CHECK(is(db, key, 'a'));
+    for (uint32_t key = 0; key < n; key += 2)
+        CHECK(shmkv_delete(db, &key, sizeof(key)) == 0);
+    CHECK(shmkv_sync(db, -1) == 0);
+    for (uint32_t key = 0; key < n / 2; key += 2) /* room that only cleaning gives */
+        CHECK(put(db, key, 'c') == 0);
+    db = reboot(db);
+    CHECK(db != NULL);
+    for (uint32_t key = 0; key < n; key++)
+        CHECK(key % 2 == 1 ? is(db, key, 'a') : key >= n / 2 || is(db, key, 'c'));
+    for (uint32_t key = 0; key < n; key++)
+        CHECK(shmkv_delete(db, &key, sizeof(key)) ==
+              (key % 2 == 1 || key < n / 2 ? 0 : SHMKV_ENOTFOUND));
+    CHECK(fill(db, &more, 'd') == SHMKV_ENOSPC);
+    CHECK(more > n / 10 * 8);
+    db = reboot(db);
+    CHECK(db != NULL && is_large(db, 'l'));
+    for (uint32_t key = 0; key < more; key++)
+        CHECK(is(db, key, 'd'));
+    CHECK(shmkv_close(db) == 0);
+    return 0;
+}
+
+static void a_cgroup_at_its_limit_loses_nothing_of_an_image(void **state)
+{
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* their shadow memory counts too */
+#endif
+    if (!cgroup_make(IMAGED_LIMIT))
+        skip();
+    snprintf(image_dir, sizeof(image_dir),
+             "/tmp/shmkv-no-memory-XXXXXX"); /* a disk: tmpfs counts */
+    assert_non_null(mkdtemp(image_dir));
+    snprintf(image, sizeof(image), "%s/store", image_dir);
+    if (!scratch_make(0))
+        skip();
+    int result = peer_run(fills_its_cgroup_with_an_image, NULL);
+    scratch_remove();
+    cgroup_remove();
+    unlink(image);
+    rmdir(image_dir);
+    if (result == SKIPPED)
+        skip();
+    assert_int_equal(result, 0);
+}
+
 /* ---- cgroup v2, as its files would say ------------------------------------------------------- */
 
 static bool write_file(const char *path, const char *text)
@@ -267,6 +383,7 @@ int main(void)
         cmocka_unit_test(overwriting_goes_on_in_a_small_tmpfs),
         cmocka_unit_test(an_index_without_memory_says_so),
         cmocka_unit_test(a_cgroup_at_its_limit_can_be_emptied),
+        cmocka_unit_test(a_cgroup_at_its_limit_loses_nothing_of_an_image),
         cmocka_unit_test(cgroup_v2_limits_are_read),
     };
     return cmocka_run_group_tests_name("no_memory", tests, NULL, NULL);
