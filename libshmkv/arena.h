@@ -103,6 +103,8 @@ int arena_take(const struct arena *a, uint64_t offset, uint64_t bytes);
 int arena_take_value(const struct arena *a, uint64_t offset, uint64_t bytes);
 /* The same in the sync object. */
 int arena_take_sync(const struct arena *a, uint64_t offset, uint64_t bytes);
+/* May the process take so much memory of its own?  SHMKV_ENOSPC says whose limit is in the way. */
+int arena_admit(const struct arena *a, uint64_t bytes);
 /*
  * arena_preload() - map what has memory now, so that touching it is no fault; holes, which even
  * reading would fill, stay holes.  Best effort.

@@ -182,6 +182,11 @@ int arena_take_value(const struct arena *a, uint64_t offset, uint64_t bytes)
     return take_log(a, offset, bytes, kept_bytes(a));
 }
 
+int arena_admit(const struct arena *a, uint64_t bytes)
+{
+    return arena_limits_admit(a, bytes, 0);
+}
+
 int arena_take_sync(const struct arena *a, uint64_t offset, uint64_t bytes)
 {
     struct range r = range_of(a, true, offset, bytes);

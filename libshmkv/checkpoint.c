@@ -114,11 +114,11 @@ static int was_published(struct checkpoint_work *w, uint64_t at, uint64_t *size)
     if (room < sizeof(head) || *size > room)
         return 0;
     w->stash_bytes = 0;
-    struct record *copy = (void *)checkpoint_piece_room(w, *size);
-    if (copy == NULL)
-        return error_set(SHMKV_ESYSTEM, "%s: no memory for a record of %llu bytes", a->name,
-                         (unsigned long long)*size);
-    memcpy(copy, r, *size);
+    char *to = NULL;
+    int rc = checkpoint_piece_room(w, *size, &to);
+    if (to == NULL)
+        return rc;
+    struct record *copy = memcpy(to, r, *size);
     uint64_t seed = record_seed(id, load_relaxed(&segment_at(a, id)->incarnation));
     if (!record_valid(copy, *size, seed) || record_size(copy) != *size)
         return 0;

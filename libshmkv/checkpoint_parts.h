@@ -55,8 +55,8 @@ uint64_t checkpoint_piece_used(const struct checkpoint_work *w,
  */
 bool checkpoint_piece_same(const struct checkpoint_work *w, const struct checkpoint_piece *piece);
 
-/* Where the next @bytes of private copies go; NULL: no memory. */
-char *checkpoint_piece_room(struct checkpoint_work *w, uint64_t bytes);
+/* Where the next @bytes of private copies go: *@to; or a code, and *@to stays. */
+int checkpoint_piece_room(struct checkpoint_work *w, uint64_t bytes, char **to);
 /* Have file slots for it; sets piece->from and piece->known.  As image_reserve(). */
 int checkpoint_piece_reserve(struct checkpoint_work *w, struct checkpoint_piece *piece);
 /* Inside the section in which it was seen: copy what the image lacks of its `end` bytes. */

@@ -8,6 +8,8 @@
 #include "point.h"
 #include "shmkv.h"
 
+#define UNASKED_BYTES (1ull << 20) /* so little is taken without a look at what is left */
+
 static uint64_t page_down(uint64_t n)
 {
     return n & ~(uint64_t)(PAGE_BYTES - 1);
@@ -63,27 +65,35 @@ uint64_t checkpoint_piece_used(const struct checkpoint_work *w,
 
 /* ---- private copies ------------------------------------------------------------------------ */
 
-char *checkpoint_piece_room(struct checkpoint_work *w, uint64_t bytes)
+/* Of a large value the copy may be more than the machine, or the cgroup, has left: what is not
+ * asked for would be taken all the same, and the process killed for it. */
+int checkpoint_piece_room(struct checkpoint_work *w, uint64_t bytes, char **to)
 {
-    if (w->stash == NULL || w->stash_bytes + bytes > w->stash_room) {
-        uint64_t room = max_u64(2 * w->stash_room, w->stash_bytes + bytes);
+    uint64_t needed = w->stash_bytes + bytes;
+    if (w->stash == NULL || needed > w->stash_room) {
+        int rc = needed > UNASKED_BYTES ? arena_admit(w->a, needed - w->stash_room) : 0;
+        if (rc != 0)
+            return rc;
+        uint64_t room = max_u64(2 * w->stash_room, needed);
         char *larger = realloc(w->stash, room);
         if (larger == NULL)
-            return NULL;
+            return error_set(SHMKV_ESYSTEM, "%s: no memory for another %llu bytes of a checkpoint",
+                             w->a->name, (unsigned long long)bytes);
         w->stash = larger;
         w->stash_room = room;
     }
-    return w->stash + w->stash_bytes;
+    *to = w->stash + w->stash_bytes;
+    return 0;
 }
 
 int checkpoint_piece_stash(struct checkpoint_work *w, struct checkpoint_piece *piece)
 {
     uint64_t first = page_down(piece->from);
     uint64_t bytes = piece->end - first, room = align_up(bytes, PAGE_BYTES);
-    char *to = checkpoint_piece_room(w, room);
+    char *to = NULL;
+    int rc = checkpoint_piece_room(w, room, &to);
     if (to == NULL)
-        return error_set(SHMKV_ESYSTEM, "%s: no memory for another %llu bytes of a checkpoint",
-                         w->a->name, (unsigned long long)room);
+        return rc;
     memcpy(to, arena_at(w->a, arena_segment_start(w->a, piece->id) + first), bytes);
     memset(to + bytes, 0, room - bytes);
     piece->stash = w->stash_bytes;

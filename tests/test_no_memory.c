@@ -258,10 +258,17 @@ static int fills_its_cgroup_with_an_image(struct peer *parent, void *arg)
     struct shmkv *db = open_image();
     CHECK(db != NULL);
     CHECK(put_large(db, 'l') == 0);
-    CHECK(shmkv_sync(db, -1) == 0);
     CHECK(fill(db, &n, 'a') == SHMKV_ENOSPC);
     CHECK(strstr(shmkv_last_error(), "shmkv-test") != NULL);
     CHECK(n > 1000);
+    CHECK(shmkv_sync(db, -1) == SHMKV_ENOSPC); /* no room for a copy of the large value */
+    CHECK(strstr(shmkv_last_error(), "shmkv-test") != NULL);
+    for (uint32_t key = n / 2; key < n; key++)
+        CHECK(is(db, key, 'a') && shmkv_delete(db, &key, sizeof(key)) == 0);
+    CHECK(shmkv_compact(db) == 0);
+    CHECK(shmkv_sync(db, -1) == 0);
+    CHECK(is_large(db, 'l'));
+    CHECK(fill(db, &n, 'a') == SHMKV_ENOSPC);
     CHECK(put_large(db, 'm') == SHMKV_ENOSPC);
     CHECK(strstr(shmkv_last_error(), "shmkv-test") != NULL);
     db = reboot(db);
