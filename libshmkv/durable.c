@@ -124,6 +124,12 @@ static void wake_all(struct durable *d)
     futex_wake(&words(d)->word, INT_MAX);
 }
 
+void durable_raise_horizon(const struct durable *d, const struct participant *p)
+{
+    collect_renew_runs(p);
+    segment_raise_horizon(d->arena);
+}
+
 /* Inside enter(), with the lease. */
 static int make(struct durable *d, const struct participant *p, uint32_t flags)
 {
@@ -158,7 +164,7 @@ static int try_to_make(struct durable *d, const struct participant *p, uint64_t 
         rc = take_lease(d);
         if (rc == 0) {
             if (load_relaxed(&d->keeps) == 0) /* relaxed: policy; else the keeper does */
-                segment_raise_horizon(d->arena);
+                durable_raise_horizon(d, p);
             make(d, p, 0); /* a failure is told to all, us included */
             rc = 1;
         } else if (rc == SHMKV_EBUSY) {
@@ -273,8 +279,7 @@ bool durable_tick(struct durable *d, const struct participant *p, uint64_t now)
             d->look_ns = now + max_u64(LOOK_NS, min_u64(interval_ns(d), FAILED_NS));
         }
         if (rc == 0 && is_due(d, now)) {
-            collect_renew_runs(p);
-            segment_raise_horizon(d->arena);
+            durable_raise_horizon(d, p);
             failed = make(d, p, 0) != 0;
             made = true;
         }

@@ -64,6 +64,14 @@ int durable_sync(struct durable *d, const struct participant *p, int64_t timeout
 /* How often a process without an interval of its own makes one; as the store says now. */
 uint64_t durable_interval_ms(const struct arena *a);
 
+/*
+ * R18: let tombstones go that nothing older needs.  Any process may, at any time, and no lock is
+ * needed: D is a maximum of what each finds by itself.  It costs a look at every segment, so of the
+ * syncs only those of a process without a keeper do it; and an explicit checkpoint, whoever made
+ * it.                                       crash_durable: a_checkpoint_raises_the_horizon
+ */
+void durable_raise_horizon(const struct durable *d, const struct participant *p);
+
 /* The keeper's part, several times a second; true if it made a checkpoint. */
 bool durable_tick(struct durable *d, const struct participant *p, uint64_t now_ns);
 /* The keeper ends: the lease may go. */

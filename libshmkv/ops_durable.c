@@ -61,7 +61,13 @@ int shmkv_sync(struct shmkv *db, int64_t timeout_ms)
 
 int shmkv_checkpoint(struct shmkv *db)
 {
-    return shmkv_sync(db, -1);
+    struct context *c;
+    int rc = context_of(db, &c);
+    if (rc == 0)
+        rc = ops_sync(c, -1);
+    if (rc == 0)
+        durable_raise_horizon(&c->store->durable, &c->writer.self);
+    return rc;
 }
 
 /* ---- backup -------------------------------------------------------------------------------- */

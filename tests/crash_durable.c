@@ -719,6 +719,24 @@ static void what_was_deleted_stays_deleted(void **state)
     }
 }
 
+/* R18: nor does it wait for the next tick of a keeper, who may have nothing to write. */
+static void a_checkpoint_raises_the_horizon(void **state)
+{
+    (void)state;
+    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    struct durable *d = &load_relaxed(&db->store)->durable;
+    _Atomic uint64_t *horizon = &audit_arena(db)->sb->horizon;
+    store_relaxed(&d->keeps, 1); /* as if its keeper were between two ticks */
+    assert_rc(put_all(db, 1), 0);
+    assert_rc(shmkv_sync(db, -1), 0);
+    uint64_t before = load_relaxed(horizon);
+    assert_rc(shmkv_checkpoint(db), 0);
+    assert_true(load_relaxed(horizon) > before);
+    assert_true(load_relaxed(horizon) <= epoch_now(audit_arena(db)));
+    durable_unkeep(d);
+    assert_rc(shmkv_close(db), 0);
+}
+
 /* A stray write is found by the checkpoint, and does not get into the image. */
 static void a_stray_write_is_not_written(void **state)
 {
@@ -848,6 +866,7 @@ int main(void)
         TEST(who_is_attached_to_lost_memory_is_told_apart),
         TEST(a_stopped_keeper_is_named),
         TEST(what_was_deleted_stays_deleted),
+        TEST(a_checkpoint_raises_the_horizon),
         TEST(a_stray_write_is_not_written),
         TEST(no_effect_without_its_cause),
         TEST(failed_calls_are_told),
