@@ -182,8 +182,7 @@ END
     section 'Cache mode' any '' missratio
     printed 'Sync beside a bare write' sync
     printed 'Durability' durability
-    section 'A checkpoint every second, beside none' any \
-        'Of limit: of the rate without checkpoints, in neighbouring slices.' checkpoint
+    section 'A checkpoint every second, beside none' checkpoint '' checkpoint
     section 'Recovery' any '' recover
     printf '\nSkipped, or failed:\n\n'
     grep -h '^bench: ' "$dir"/*.txt | sort -u | sed 's/^/- /'

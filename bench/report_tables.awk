@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 #
 # report_tables.awk - lines of JSON as a table in Markdown; -v kind=rates|classic|arrivals|killed|
-# memory|cost|load says which columns; kind=any: all that the lines have, numbers as they are.
+# memory|cost|load|checkpoint says which columns; kind=any: all that the lines have, numbers as they are.
 
 function head(text, n, parts, i) {
     print "| " text " |"
@@ -23,6 +23,8 @@ BEGIN {
         head("engine | processes | | operations/s | lowest–highest | survivors go on after: p50 | p99 | max | kills | new process works after: p50 | max")
     if (kind == "cost")
         head("engine | operation | instructions | D1 misses | last-level misses | system calls per million")
+    if (kind == "checkpoint")
+        head("engine | operation | operations/s | lowest–highest | p50 | p99 | p99.9 | max | of without | checkpoints/s | longest | written per byte put")
     if (kind == "load")
         head("keys | seconds | keys/s | memory | payload | bytes/key")
 }
@@ -69,6 +71,15 @@ kind == "cost" {
     printf "| %s | %s | %.0f | %s | %s | %s |\n", member("engine"), member("op"),
         member("instructions"), member("d1_misses"), member("ll_misses"),
         member("calls_per_million")
+}
+
+kind == "checkpoint" {
+    printf "| %s | %s | %s | %s–%s | %s | %s | %s | %s | %s | %s | %s | %s |\n", member("engine"),
+        member("op"), count(member("ops_per_s")), count(member("ops_per_s_min")),
+        count(member("ops_per_s_max")), duration(member("p50_ns")), duration(member("p99_ns")),
+        duration(member("p999_ns")), duration(member("max_ns")), ratio(member("ratio_to_limit")),
+        member("checkpoints_per_s"), duration(member("longest_checkpoint_ms") * 1e6),
+        member("image_bytes_per_byte_put")
 }
 
 kind == "load" {
