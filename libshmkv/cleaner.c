@@ -252,11 +252,21 @@ static bool move_slots(struct writer *w)
     return running;
 }
 
+/* Is it only that others own what is left [INV-S5]?  Cleaning does not help against that. */
+static bool is_owned(const struct arena *a)
+{
+    struct segment_census c;
+    segment_count(a, &c);
+    return segment_committed(&c) && !segment_overfull(&c);
+}
+
 /* Clean, or do what may help where nothing can be cleaned. */
 static bool gain(struct writer *w, const struct cleaner_need *need)
 {
     const struct arena *a = w->self.arena;
     bool moved = move_slots(w);
+    if (need->purpose == SEGMENT_FOR_PUT && is_owned(a) && segment_take_idle(a) != 0)
+        return true;
     if (cleaner_step(w) > 0)
         return true; /* and the next victim goes behind this one, or no segment is ever gained */
     bool better = false;
@@ -293,7 +303,7 @@ static bool overfull(const struct arena *a)
     if (!a->imaged) /* there they weigh nothing */
         return false;
     segment_count(a, &c);
-    return c.live >= c.admitted;
+    return segment_overfull(&c);
 }
 
 /*

@@ -167,6 +167,17 @@ void ops_tend(struct context *c)
     }
 }
 
+void ops_regain(struct context *c)
+{
+    struct cleaner_need need = {.purpose = SEGMENT_FOR_TOMBSTONE};
+    struct segment_census census;
+    if (load_relaxed(&c->writer.self.entry->reading) != 0) /* own word */
+        return;
+    do
+        segment_count(&c->store->arena, &census);
+    while (!segment_allowed(&census, need.purpose) && make_room(c, &need) == 0);
+}
+
 /* @standing: where the record stands already, whole but for its crc; NULL: it is not written. */
 static inline int change(struct context *c, const struct ops_write *w, struct index_change *ch,
                          struct append *standing)

@@ -36,6 +36,12 @@ int ops_change(struct context *c, const struct ops_write *w, uint64_t *version);
 /* What a writer owes after some of its writes: give a leased segment back, prepare a table. */
 void ops_tend(struct context *c);
 
+/*
+ * What writes inside a read section used up of a full store comes back as far as it can: inside of
+ * the section it could not, so the next ones would be refused.  Nothing inside another section.
+ */
+void ops_regain(struct context *c);
+
 /* What comes after a publication, outside of its section. */
 static ALWAYS_INLINE void ops_published(struct context *c, uint64_t hash)
 {

@@ -56,7 +56,8 @@ static uint64_t least_size(const struct arena *a)
     uint64_t kept = segment_kept(&census, SEGMENT_FOR_PUT) + 1;
     uint64_t unused = census.kinds[SEGMENT_FREE];
     uint64_t lacking = kept > unused ? kept - unused : 0;
-    uint64_t dense = census.live > census.admitted ? census.live - census.admitted : 0;
+    uint64_t bound = census.live + census.waste;
+    uint64_t dense = bound > census.admitted ? bound - census.admitted : 0;
     uint64_t size = segment_memory(a) + (lacking << a->segment_shift);
     return max_u64(size, load_relaxed(&a->sb->size) + dense);
 }

@@ -66,7 +66,8 @@ static int step(struct shmkv *db, struct walk *w, const struct scan_filter *f, s
     int rc = shmkv_begin(db, &section);
     if (rc != 0)
         return rc;
-    const struct context *c = section.context;
+    struct context *c = section.context;
+    uint64_t word = fork_word(), written = c->writer.puts.at;
     uint64_t homes = min_u64(w->left / 4 + 1, SCAN_HOMES_MAX);
     rc = scan_step(&c->store->arena, f, w->cursor, homes, b);
     if (b->damaged)
@@ -74,6 +75,8 @@ static int step(struct shmkv *db, struct walk *w, const struct scan_filter *f, s
     if (rc == 0)
         rc = deliver(w, b);
     shmkv_end(&section);
+    if (c->writer.puts.at != written && fork_word() == word)
+        ops_regain(c);
     return rc;
 }
 

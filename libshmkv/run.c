@@ -167,7 +167,8 @@ int run_open(struct append *l, const struct participant *p, enum segment_purpose
     if (!segment_allowed_run(a, &c, purpose, r.count) || !claim(&r))
         return SHMKV_ENOSPC;
     POINT("run.claimed");
-    int rc = within_limit(&r) ? take_memory(&r, purpose, bytes, &l->lacks) : SHMKV_ENOSPC;
+    bool allowed = within_limit(&r) && !segment_overdrawn(a, purpose);
+    int rc = allowed ? take_memory(&r, purpose, bytes, &l->lacks) : SHMKV_ENOSPC;
     if (rc != 0)
         give_up(&r);
     else

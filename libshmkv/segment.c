@@ -78,6 +78,11 @@ static uint64_t admitted_bytes(const struct arena *a, const struct segment_censu
     return min_u64(most << a->segment_shift, log / 100 * ADMITTED_PERCENT);
 }
 
+static uint64_t run_bytes(const struct arena *a, uint64_t id)
+{
+    return segment_span(a, id) << a->segment_shift;
+}
+
 void segment_count(const struct arena *a, struct segment_census *c)
 {
     *c = (struct segment_census){0};
@@ -91,6 +96,10 @@ void segment_count(const struct arena *a, struct segment_census *c)
             uint64_t used = load_relaxed(&s->used);
             c->used += used;
             c->live += used - min_u64(used, load_relaxed(&s->dead));
+            if (kind == SEGMENT_OPEN)
+                c->room += segment_bytes(a) - min_u64(used, segment_bytes(a));
+            if (kind == SEGMENT_RUN_HEAD)
+                c->waste += run_bytes(a, id) - min_u64(used, run_bytes(a, id));
         }
     }
     uint64_t backed = high(a) - c->kinds[SEGMENT_HOLE];
@@ -269,7 +278,7 @@ uint64_t segment_kept(const struct segment_census *c, enum segment_purpose purpo
 
 bool segment_allowed(const struct segment_census *c, enum segment_purpose purpose)
 {
-    if (purpose == SEGMENT_FOR_PUT && c->live >= c->admitted)
+    if (purpose == SEGMENT_FOR_PUT && segment_committed(c))
         return false;
     return c->available > segment_kept(c, purpose);
 }
@@ -293,8 +302,22 @@ static bool may_adopt(const struct arena *a, const struct segment_census *c,
     if (a->cache) /* where these do not mix */
         return true;
     if (purpose == SEGMENT_FOR_PUT)
-        return c->live < c->admitted;
+        return !segment_committed(c);
     return purpose == SEGMENT_FOR_TOMBSTONE || c->available <= c->reserve + c->removals;
+}
+
+bool segment_overdrawn(const struct arena *a, enum segment_purpose purpose)
+{
+    struct segment_census c;
+    segment_count(a, &c);
+    return c.available < segment_kept(&c, purpose);
+}
+
+static void step_back(const struct participant *p, uint64_t id)
+{
+    struct segment *s = segment_at(p->arena, id);
+    bool bare = load_relaxed(&s->taken) == 0;
+    change(s, claim_word(SEGMENT_OPENING, p->index, 0), bare ? SEGMENT_HOLE : SEGMENT_FREE);
 }
 
 int segment_open(const struct participant *p, enum segment_purpose purpose, uint64_t need,
@@ -308,16 +331,22 @@ int segment_open(const struct participant *p, enum segment_purpose purpose, uint
         segment_reclaim(a);
         segment_count(a, &c);
     }
-    /* beyond what is admitted the segment is for one delete: puts would go on in the rest of it */
+    /* INV-S5; after a removal, too, puts would go on in the rest of the segment */
     hold->crowded = c.kinds[SEGMENT_OPEN] > c.capacity >> CROWDED_SHIFT ||
-                    (purpose == SEGMENT_FOR_TOMBSTONE && c.live >= c.admitted);
+                    c.live + c.waste + c.room + segment_bytes(a) > c.admitted;
     bool kept = purpose == SEGMENT_FOR_CLEANING;
     if (may_adopt(a, &c, purpose) && adopt_partial(p, kept, need, hold))
         return 0;
     if (!segment_allowed(&c, purpose))
         return SHMKV_ENOSPC;
+    POINT("segment.counted");
     if (!claim_single(p, &hold->id))
         return SHMKV_ENOSPC;
+    if (segment_overdrawn(a, purpose)) {
+        step_back(p, hold->id);
+        hold->id = SEGMENT_NONE;
+        return SHMKV_ENOSPC;
+    }
     begin_life(p, kept, hold);
     return 0;
 }

@@ -58,6 +58,13 @@
  *   INV-S4  A RUN_REST(x) belongs to the head before it whose incarnation is x and which is neither
  *           HOLE nor FREE; between the two there are only others of it.
  *                                                      test_run: *, verify, crash_kv: huge *
+ *   INV-S5  What is kept for the cleaner and for removals (segment_kept) no put takes: whoever opens
+ *           a segment or run counts again afterwards and steps back.  And what may be put without
+ *           asking, the rests of segments that are owned, is within what is admitted: near that an
+ *           owner keeps its segment for one write only.  So beyond what is admitted there is at
+ *           most a record per writer, and a full store can be emptied.
+ *                                       test_segment: what_owners_*, the_rest_*,
+ *                                       crash_segment: *_overtaken_*, torture_kv
  *
  * Death: OPENING(p) -> FREE, with all that was claimed for its run; OPEN(p), PINNED(p) -> PARTIAL
  * or SEALED, of a run -> RUN_HEAD or all of it FREE; CLEANING(p) -> SEALED, PUNCHING(p) -> HOLE by
@@ -94,6 +101,8 @@ struct segment_census {
     uint64_t kinds[SEGMENT_KINDS];
     uint64_t used;      /* bytes behind the owners' marks, all segments */
     uint64_t live;      /* of them current */
+    uint64_t waste;     /* behind the records of runs: cleaning does not gain it */
+    uint64_t room;      /* left in segments that are OPEN: their owners need not ask to fill it */
     uint64_t taken;     /* bytes that have memory */
     uint64_t capacity;  /* segments that the limit allows, beside the index as it is */
     uint64_t available; /* free, or holes that may be filled */
@@ -108,11 +117,26 @@ struct segment_census {
 void segment_count(const struct arena *a, struct segment_census *census);
 /* How many free segments are not for @purpose: the reserve, and one for each that is cleaning. */
 uint64_t segment_kept(const struct segment_census *census, enum segment_purpose purpose);
+/* Is there more than is admitted?  Cleaning does not help then. */
+static inline bool segment_overfull(const struct segment_census *c)
+{
+    return c->live + c->waste >= c->admitted;
+}
+
+/* Would there be, if owners filled what they have?  Then no more is handed out [INV-S5]. */
+static inline bool segment_committed(const struct segment_census *c)
+{
+    return c->live + c->waste + c->room >= c->admitted;
+}
+
 /* May a segment be opened for @purpose? */
 bool segment_allowed(const struct segment_census *census, enum segment_purpose purpose);
 /* The same of @count segments at once, the neighbours of a run. */
 bool segment_allowed_run(const struct arena *a, const struct segment_census *census,
                          enum segment_purpose purpose, uint64_t count);
+/* INV-S5: is less left than is kept from @purpose?  Whoever has claimed something for it, which
+ * others may have done since he counted, then gives it back. */
+bool segment_overdrawn(const struct arena *a, enum segment_purpose purpose);
 /* Bytes in use: fixed tables, index areas, segments. */
 uint64_t segment_memory(const struct arena *a);
 

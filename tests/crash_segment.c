@@ -8,6 +8,7 @@
 #include "writers.h"
 
 #include "point.h"
+#include "run.h"
 
 #define SMALL (4u << 20)
 
@@ -111,6 +112,56 @@ static void the_last_hole_is_filled_once(void **state)
     end(&s);
 }
 
+/* ---- INV-S5: what is kept ------------------------------------------------------------------- */
+
+/* Takes all that is there for puts; dead, so that nothing of it counts as admitted. */
+static void open_all(void *arg)
+{
+    struct scene *s = arg;
+    struct segment_hold hold;
+    uint64_t bytes = s->a->segment_mask + 1;
+    while (segment_open(&s->other.self, SEGMENT_FOR_PUT, bytes, &hold) == 0) {
+        struct segment *opened = segment_at(s->a, hold.id);
+        store_relaxed(&opened->used, bytes);
+        store_relaxed(&opened->dead, bytes);
+        s->passed++;
+    }
+}
+
+/* @claimed: what was claimed while the others took the rest. */
+static void assert_stepped_back(const struct scene *s, uint64_t claimed)
+{
+    struct segment_census c;
+    segment_count(s->a, &c);
+    assert_true(s->passed > 1);
+    assert_int_equal(c.available, c.reserve + c.removals + claimed);
+    assert_int_equal(c.kinds[SEGMENT_OPENING] + c.kinds[SEGMENT_RUN_REST], 0);
+}
+
+static void who_is_overtaken_steps_back(void **state)
+{
+    struct scene s;
+    struct segment_hold hold;
+    begin(&s, state);
+    point_arm("segment.counted", 1, POINT_CALL, open_all, &s);
+    assert_int_equal(segment_open(&s.owner.self, SEGMENT_FOR_PUT, 8, &hold), SHMKV_ENOSPC);
+    assert_true(hold.id == SEGMENT_NONE);
+    assert_stepped_back(&s, 0);
+    end(&s);
+}
+
+static void a_run_that_is_overtaken_steps_back(void **state)
+{
+    struct scene s;
+    struct append run = APPEND_INIT;
+    begin(&s, state);
+    point_arm("run.head", 1, POINT_CALL, open_all, &s);
+    assert_int_equal(run_open(&run, &s.owner.self, SEGMENT_FOR_PUT, 3 * (s.a->segment_mask + 1)),
+                     SHMKV_ENOSPC);
+    assert_stepped_back(&s, 1);
+    end(&s);
+}
+
 /* ---- a segment that is being made ---------------------------------------------------------- */
 
 static void look_and_use(void *arg)
@@ -152,6 +203,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FIXTURE(a_late_taker_cannot_end_a_later_taking),
         FIXTURE_WITH(the_last_hole_is_filled_once, &small),
+        FIXTURE_WITH(who_is_overtaken_steps_back, &small),
+        FIXTURE_WITH(a_run_that_is_overtaken_steps_back, &small),
         FIXTURE(who_opens_is_left_alone),
     };
     return cmocka_run_group_tests_name("segments at once", tests, NULL, NULL);

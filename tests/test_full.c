@@ -200,6 +200,25 @@ static void overwriting_never_runs_full(void **state)
     assert_true(longest < PATIENCE_MS * MS);
 }
 
+/* ---- scans ---------------------------------------------------------------------------------- */
+
+static int delete_found(void *arg, const struct shmkv_pair *pair)
+{
+    return shmkv_delete(arg, pair->key, pair->klen);
+}
+
+/* In the section of the scan nothing comes back, so between its steps it must. */
+static void filled_it_can_be_emptied_by_a_scan(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    for (uint64_t first = 0, round = 0; round < 3; round++) {
+        uint64_t cursor = 0, end = fill(db, first, round == 1 ? 100000 : 2000);
+        assert_rc(shmkv_scan(db, &cursor, NULL, delete_found, db), 0);
+        assert_true(stats_of(db).keys == 0);
+        first = end;
+    }
+}
+
 /* ---- sizes --------------------------------------------------------------------------------- */
 
 static void put_and_read(struct shmkv *db, const char *key, size_t klen, const char *value,
@@ -296,6 +315,7 @@ int main(void)
         FIXTURE_WITH(room_between_living_records_is_found, &small),
         FIXTURE_WITH(expired_keys_give_their_room_back, &small),
         FIXTURE_WITH(overwriting_never_runs_full, &small),
+        FIXTURE_WITH(filled_it_can_be_emptied_by_a_scan, &small),
         FIXTURE_WITH(values_of_every_size_after_churn, &small),
         FIXTURE_WITH(keys_of_1_and_65535_bytes, &large),
         FIXTURE_WITH(long_keys_come_and_go, &small),

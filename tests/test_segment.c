@@ -2,6 +2,7 @@
 /* test_segment.c - who owns a segment, what is free, and how one changes hands; see segment.h. */
 #include "writers.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define SMALL (4u << 20)
@@ -174,8 +175,11 @@ static void limit(void **state)
     uint64_t left[3];
     writer_begin(&w, a, writers_process(state));
     for (unsigned purpose = SEGMENT_FOR_PUT; purpose <= SEGMENT_FOR_CLEANING; purpose++) {
-        while (open_fresh(&w, (enum segment_purpose)purpose, &hold) == 0)
+        while (open_fresh(&w, (enum segment_purpose)purpose, &hold) == 0) {
             assert_in_range(segment_memory(a), 1, SMALL);
+            set_used(a, hold.id, bytes_of(a));
+            segment_add_dead(a, arena_segment_start(a, hold.id), bytes_of(a));
+        }
         segment_count(a, &c);
         left[purpose] = c.available;
     }
@@ -188,6 +192,41 @@ static void limit(void **state)
     assert_false(segment_prefill(&w.self));
     assert_in_range(segment_memory(a), 1, SMALL);
     writer_end(&w);
+}
+
+/* ---- INV-S5 -------------------------------------------------------------------------------- */
+
+/* What is open counts as filled; what may be put beside it is asked for each time. */
+static void what_owners_may_fill_is_admitted_already(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    struct segment_hold hold;
+    struct segment_census c;
+    writer_begin(&w, a, writers_process(state));
+    do {
+        segment_count(a, &c);
+        assert_int_equal(open_fresh(&w, SEGMENT_FOR_PUT, &hold), 0);
+        bool last = c.room + bytes_of(a) > c.admitted;
+        assert_int_equal(hold.crowded, last || c.kinds[SEGMENT_OPEN] > c.capacity >> 3);
+    } while (c.room + bytes_of(a) < c.admitted);
+    assert_int_equal(open_fresh(&w, SEGMENT_FOR_PUT, &hold), SHMKV_ENOSPC);
+    assert_int_equal(open_fresh(&w, SEGMENT_FOR_TOMBSTONE, &hold), 0);
+    writer_end(&w);
+}
+
+/* The rest of the last segment of a run is nobody's. */
+static void the_rest_of_a_run_is_admitted_already(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct segment_census before, after;
+    char *value = calloc(1, bytes_of(a) + 1);
+    segment_count(a, &before);
+    assert_rc(shmkv_put(fixture_db(state), "k", 1, value, bytes_of(a) + 1, NULL), 0);
+    segment_count(a, &after);
+    assert_int_equal(before.waste, 0);
+    assert_int_equal(after.live - before.live + after.waste, 2 * bytes_of(a));
+    free(value);
 }
 
 /* The limit may be lowered below what is in use: nothing more is opened then. */
@@ -437,6 +476,8 @@ int main(void)
         FIXTURE(handover_of_a_pinned_one_is_refused),
         FIXTURE(handover_of_a_full_one_seals_it),
         FIXTURE_WITH(limit, &small),
+        FIXTURE_WITH(what_owners_may_fill_is_admitted_already, &small),
+        FIXTURE_WITH(the_rest_of_a_run_is_admitted_already, &small),
         FIXTURE_WITH(limit_lowered, &small),
         FIXTURE(limit_counts_the_claims_of_the_dead),
         FIXTURE(incarnation_numbers_are_given_once),
