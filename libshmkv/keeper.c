@@ -111,6 +111,15 @@ static bool prefill(struct keeper *k)
            segment_prefill(&k->writer.self);
 }
 
+/* Near the limit what idle owners have is for those who write, who would ask for each write. */
+static void call_in(const struct arena *a)
+{
+    struct segment_census c;
+    segment_count(a, &c);
+    if (segment_nearly_committed(a, &c) && c.kinds[SEGMENT_OPEN] > 1)
+        segment_take_idle(a);
+}
+
 /* Their writes, that nobody else will find, would be lost with them.  An image gets them all. */
 static void tell_orphans(struct keeper *k, uint64_t now)
 {
@@ -133,6 +142,7 @@ static bool tick(struct keeper *k)
         k->next_reap_ns = now + REAP_NS;
         process_reap_dead(k->arena, k->process->index, reap_process, (void *)(uintptr_t)k->arena);
         collect_runs(w, true);
+        call_in(k->arena);
     }
     collect_runs(w, false);
     epoch_poll(k->arena);

@@ -58,11 +58,11 @@
  *   INV-S4  A RUN_REST(x) belongs to the head before it whose incarnation is x and which is neither
  *           HOLE nor FREE; between the two there are only others of it.
  *                                                      test_run: *, verify, crash_kv: huge *
- *   INV-S5  What is kept for the cleaner and for removals (segment_kept) no put takes: whoever opens
- *           a segment or run counts again afterwards and steps back.  And what may be put without
- *           asking, the rests of segments that are owned, is within what is admitted: near that an
- *           owner keeps its segment for one write only.  So beyond what is admitted there is at
- *           most a record per writer, and a full store can be emptied.
+ *   INV-S5  What is kept for the cleaner and for removals (segment_kept) no put takes: whoever
+ *           opens a segment or run counts again afterwards and steps back.  And what may be put
+ *           without asking, the rests of segments that are owned, is within what is admitted: near
+ *           that an owner keeps its segment for one write only.  So beyond what is admitted there
+ *           is at most a record per writer, and a full store can be emptied.
  *                                       test_segment: what_owners_*, the_rest_*,
  *                                       crash_segment: *_overtaken_*, torture_kv
  *
@@ -127,6 +127,12 @@ static inline bool segment_overfull(const struct segment_census *c)
 static inline bool segment_committed(const struct segment_census *c)
 {
     return c->live + c->waste + c->room >= c->admitted;
+}
+
+/* Would there be with one more?  Then each is opened for one write. */
+static inline bool segment_nearly_committed(const struct arena *a, const struct segment_census *c)
+{
+    return !segment_overfull(c) && c->live + c->waste + c->room + a->segment_mask >= c->admitted;
 }
 
 /* May a segment be opened for @purpose? */

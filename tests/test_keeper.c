@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* test_keeper.c - who keeps house: at most one, a service before others, nobody for ever. */
-#include "fixture.h"
+#include "writers.h"
 
 #include <signal.h>
 #include <stdbool.h>
@@ -167,6 +167,35 @@ static void a_service_writes(void **state)
     assert_rc(shmkv_open(f->name, &o, &db), SHMKV_EINVAL);
 }
 
+/* Near the limit what an idle owner could fill comes back, though nobody was refused yet. */
+static void what_idle_owners_have_is_called_in(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    const struct arena *a = fixture_arena(state);
+    struct segment_census c;
+    struct writer idle;
+    char value[1000] = "";
+    uint64_t key = 0;
+    writer_begin(&idle, a, writers_process(state));
+    writer_put(&idle, "of the idle", "v");
+    do {
+        key++;
+        assert_rc(shmkv_put(db, &key, sizeof(key), value, sizeof(value), NULL), 0);
+        segment_count(a, &c);
+    } while (!segment_nearly_committed(a, &c));
+    uint64_t id = idle.puts.hold.id;
+    assert_int_equal(claim_kind(load_acquire(&segment_at(a, id)->state)), SEGMENT_OPEN);
+    pid_t service = child_start(stay_as_service, *state);
+    bool taken = false;
+    for (unsigned ms = 0; ms < LIMIT_MS && !taken; ms += 10) {
+        clock_sleep_ns(10 * MS);
+        taken = claim_kind(load_acquire(&segment_at(a, id)->state)) == SEGMENT_PARTIAL;
+    }
+    assert_true(taken);
+    child_kill(service);
+    writer_end(&idle);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +206,7 @@ int main(void)
         FIXTURE_WITH(a_keeper_of_writes_becomes_a_service, &usual),
         FIXTURE_WITH(a_removed_store_is_told, &usual),
         FIXTURE_WITH(a_service_writes, &usual),
+        FIXTURE_WITH(what_idle_owners_have_is_called_in, &usual),
     };
     return cmocka_run_group_tests_name("keeper", tests, NULL, NULL);
 }
