@@ -16,7 +16,8 @@
  *             the death (kill -9) or stop of any process at any instruction.
  *  fork       The child may go on using the handle; sections and reservations that were open at
  *             the fork stay the parent's: in the child they can only be ended, without effect.
- *             A child forked by a signal handler that interrupted a write may only exec or _exit.
+ *             A child forked by a signal handler that interrupted a write, or an opening or closing
+ *             of a store, may only exec or _exit.
  *  Signals    A handler may read (begin, get, end) on a thread that has used the handle before.
  *             A write from a handler that interrupted a write returns SHMKV_EBUSY.
  */
@@ -117,7 +118,8 @@ struct shmkv_options {
  * this handle's own, and the image is not written to: such a handle shows what the image held when
  * it was opened, for good, whatever others write later.  SHMKV_LIVE has SHMKV_ENOSTORE instead.
  * Blocks:  at most 10 s on a process that is creating the store right now; while the image is
- *          loaded, if its store is not in memory (after a reboot, say).
+ *          loaded, if its store is not in memory (after a reboot, say); while another thread of
+ *          this process opens or closes the same store, but no other one.
  * Return:  0, or SHMKV_ENOSTORE, SHMKV_ESTOREEXISTS, SHMKV_EACCESS, SHMKV_EFORMAT,
  *          SHMKV_EVERSION, SHMKV_EDEFUNCT, SHMKV_ENOSPC, SHMKV_ETIMEOUT, SHMKV_EINVAL,
  *          SHMKV_ELIMIT, SHMKV_ECORRUPT (the image), SHMKV_EIO, SHMKV_EREADONLY (its file system),

@@ -5,6 +5,18 @@
  * The registry lock is a word that holds the fork word of the process whose thread has it: a child
  * made while another thread of its parent had the lock finds a foreign word, and takes it.  The
  * lists it guards are only spliced by single stores, so the child finds them whole.
+ *
+ * What takes long is done without it: a store that is being opened (its image may be loaded) or
+ * closed (a last checkpoint) is in another list meanwhile, under the key by which it is asked for.
+ * Who asks for the same sleeps until that has ended; everybody else goes on.  In a child the stores
+ * of that list are those of threads that it does not have, and are passed over.
+ *
+ *   opening:  - -> changing -> registered, or freed after an error
+ *   closing:  registered -> changing -> freed
+ *
+ * One image may be asked for by two names that only its inode shows to be one (hard links).  Then
+ * it may be opened twice at once; who comes second to the registry closes his and takes the first.
+ *                                                                                    crash_opening
  */
 #define _GNU_SOURCE
 #include "store.h"
@@ -18,11 +30,14 @@
 
 #include "error.h"
 #include "evict.h"
+#include "futex.h"
+#include "point.h"
 #include "reap.h"
 
 #define CLOSED_KEPT 64u        /* closed handles that still say SHMKV_ECLOSED */
 #define FIRST_PART 16384u      /* of a store's size, for its first table, */
 #define FIRST_SLOTS (1u << 15) /* which has no more than these if none was asked for */
+#define CHANGE_NS 100000000ll  /* between looks for the end of another thread's change */
 #define KEEPER_AFTER 64u       /* writes of a thread after which a keeper is worth while */
 
 static struct context nobody; /* belongs to no store */
@@ -30,6 +45,8 @@ _Thread_local struct context *store_current = &nobody;
 static _Thread_local struct context *thread_contexts;
 
 static struct store *stores;
+static struct store *changing;
+static _Atomic uint32_t changes; /* futex: how often a store has left that list */
 static struct shmkv *closed_first, *closed_last;
 static unsigned closed_count;
 static pthread_key_t exit_key;
@@ -374,22 +391,87 @@ static int open_volatile(struct store *s, const char *name, const struct shmkv_o
     return rc;
 }
 
-static int open_store(const char *name, const struct shmkv_options *o, struct store **out)
+static void free_store(struct store *s)
 {
+    free(s->key);
+    free(s);
+}
+
+/* Not yet open, but with its key. */
+static int make_store(const char *name, struct store **out)
+{
+    char path[PATH_MAX];
     struct store *s = aligned_alloc(CACHE_LINE, align_up(sizeof(*s), CACHE_LINE));
     if (s == NULL)
         return error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", name);
-    *s = (struct store){.handles = 0};
-    int rc = is_volatile(name) ? open_volatile(s, name, o) : store_open_image(s, name, o);
-    if (rc != 0) {
-        free(s);
-        return rc;
-    }
-    s->fork_word = fork_word();
-    s->wants_keeper = (o->flags & (SHMKV_NO_KEEPER | SHMKV_READONLY)) == 0;
-    *out = s;
-    return 0;
+    *s = (struct store){.fork_word = fork_word()};
+    int rc = is_volatile(name) ? 0 : store_image_path(name, path);
+    if (rc == 0)
+        s->key = strdup(is_volatile(name) ? name : path);
+    if (rc == 0 && s->key == NULL)
+        rc = error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", name);
+    if (rc != 0)
+        free_store(s);
+    else
+        *out = s;
+    return rc;
 }
+
+static int open_store(struct store *s, const char *name, const struct shmkv_options *o)
+{
+    int rc = is_volatile(name) ? open_volatile(s, name, o) : store_open_image(s, name, o);
+    s->wants_keeper = (o->flags & (SHMKV_NO_KEEPER | SHMKV_READONLY)) == 0;
+    POINT("store.opened");
+    return rc;
+}
+
+/* What is left when there are no contexts and no keeper. */
+static void detach_store(struct store *s)
+{
+    if (s->fork_word == fork_word())
+        process_leave(&s->process);
+    durable_free(&s->durable);
+    arena_close(&s->arena);
+}
+
+/* ---- stores that are being opened or closed ------------------------------------------------- */
+
+static void begin_change_locked(struct store *s)
+{
+    s->next = changing;
+    changing = s;
+}
+
+static void end_change_locked(const struct store *s)
+{
+    struct store **at = &changing;
+    while (*at != s)
+        at = &(*at)->next;
+    *at = s->next;
+    add_relaxed(&changes, 1); /* relaxed, as the load: ordered by the lock */
+    futex_wake(&changes, INT_MAX);
+}
+
+static bool is_changing(const char *key)
+{
+    const struct store *s = changing;
+    while (s != NULL && (s->fork_word != fork_word() || strcmp(s->key, key) != 0))
+        s = s->next;
+    return s != NULL;
+}
+
+/* Until no other thread of this process opens or closes what @key names. */
+static void await_change_locked(const char *key)
+{
+    while (is_changing(key)) {
+        uint32_t seen = load_relaxed(&changes);
+        registry_unlock();
+        futex_wait(&changes, seen, CHANGE_NS);
+        registry_lock();
+    }
+}
+
+/* ---- handles -------------------------------------------------------------------------------- */
 
 /* Keep house from now on, and before others; again in a child that opens the store anew. */
 static void serve(struct store *s, const struct shmkv_options *o)
@@ -412,23 +494,51 @@ static struct store *registered(const char *name, const struct shmkv_options *o)
     return NULL;
 }
 
-static int open_locked(const char *name, const struct shmkv_options *o, struct store **out)
+/* Without the lock meanwhile.  *@out is @fresh, or what was registered by another name of it. */
+static int open_fresh_locked(struct store *fresh, const char *name, const struct shmkv_options *o,
+                             struct store **out)
 {
+    begin_change_locked(fresh);
+    registry_unlock();
+    int rc = open_store(fresh, name, o);
+    registry_lock();
+    end_change_locked(fresh);
+    if (rc != 0)
+        return rc;
+    *out = registered(name, o);
+    if (*out != NULL)
+        return 0;
+    fresh->next = stores;
+    stores = *out = fresh;
+    return 0;
+}
+
+static int open_handle(const char *name, const struct shmkv_options *o, struct store **out)
+{
+    struct store *fresh;
+    int rc = make_store(name, &fresh);
+    if (rc != 0)
+        return rc;
+    registry_lock();
+    await_change_locked(fresh->key);
     struct store *s = registered(name, o);
-    if (s == NULL) {
-        int rc = open_store(name, o, &s);
-        if (rc != 0)
-            return rc;
-        s->next = stores;
-        stores = s;
-    } else if ((o->flags & SHMKV_EXCLUSIVE) != 0) {
-        return error_set(SHMKV_ESTOREEXISTS, "%s: exists, and is open in this process", name);
-    }
-    int rc =
-        renew(s); /* a failure leaves it to the handles that there are, else to the next open */
-    s->handles += rc == 0;
+    bool known = s != NULL;
+    if (known && (o->flags & SHMKV_EXCLUSIVE) != 0)
+        rc = error_set(SHMKV_ESTOREEXISTS, "%s: exists, and is open in this process", name);
+    else if (!known)
+        rc = open_fresh_locked(fresh, name, o, &s);
+    bool twice = rc == 0 && !known && s != fresh;
     if (rc == 0)
+        rc = renew(s); /* a failure leaves it to the handles there are, else to the next open */
+    if (rc == 0) {
+        s->handles++;
         serve(s, o);
+    }
+    registry_unlock();
+    if (twice)
+        detach_store(fresh);
+    if (s != fresh)
+        free_store(fresh);
     *out = s;
     return rc;
 }
@@ -469,9 +579,7 @@ int shmkv_open(const char *name, const struct shmkv_options *opt, struct shmkv *
         return error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", name);
     epoch_register_process();
     struct store *s = NULL;
-    registry_lock();
-    rc = open_locked(name, o, &s);
-    registry_unlock();
+    rc = open_handle(name, o, &s);
     if (rc != 0) {
         free(handle);
         return rc;
@@ -498,24 +606,32 @@ static int last_checkpoint(struct store *s)
 }
 
 /* Contexts of other threads stay allocated until those threads look again, or end. */
-static int close_store(struct store *s)
+static void begin_close_locked(struct store *s)
 {
-    int rc = 0;
     struct store **at = &stores;
     while (*at != s)
         at = &(*at)->next;
     *at = s->next;
+    while (s->fork_word == fork_word() && s->contexts != NULL)
+        end_context(s, s->contexts);
+    begin_change_locked(s);
+}
+
+/* Nobody has a handle on it any more. */
+static int close_store(struct store *s)
+{
+    int rc = 0;
     if (s->fork_word == fork_word()) {
         keeper_stop(&s->keeper);
-        while (s->contexts != NULL)
-            end_context(s, s->contexts);
         if (!s->arena.readonly)
             rc = last_checkpoint(s);
-        process_leave(&s->process);
     }
-    durable_free(&s->durable);
-    arena_close(&s->arena);
-    free(s);
+    detach_store(s);
+    POINT("store.closed");
+    registry_lock();
+    end_change_locked(s);
+    registry_unlock();
+    free_store(s);
     return rc;
 }
 
@@ -545,13 +661,16 @@ int shmkv_close(struct shmkv *db)
         return rc;
     registry_lock();
     s = load_relaxed(&db->store);
+    bool last = s != NULL && --s->handles == 0;
     if (s != NULL) {
         store_relaxed(&db->store, NULL);
         store_current = &nobody;
-        if (--s->handles == 0)
-            rc = close_store(s);
         bury(db);
     }
+    if (last)
+        begin_close_locked(s);
     registry_unlock();
-    return s != NULL ? rc : error_set(SHMKV_ECLOSED, "the handle was closed before");
+    if (s == NULL)
+        return error_set(SHMKV_ECLOSED, "the handle was closed before");
+    return last ? close_store(s) : 0;
 }

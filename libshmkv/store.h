@@ -22,6 +22,7 @@
 #include "shmkv.h"
 
 struct store {
+    char *key; /* what it is asked for by: the path of its image, or shm:NAME */
     struct arena arena;
     struct process process;
     struct durable durable;
