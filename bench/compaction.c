@@ -134,15 +134,13 @@ static off_t log_start(const char *path)
     return start;
 }
 
-/* Fault in what will be filled, in this process' own mapping; the library takes memory as it needs
- * it, and a first touch is not what is asked about. */
-static void fault_in(void)
+/* Where this process has the store's arena mapped; NULL: nowhere. */
+static char *mapping_of(const char *path)
 {
-    char path[96], line[512];
+    char line[512];
     unsigned long long from = 0, at;
-    FILE *maps = roomy_bytes != 0 ? fopen("/proc/self/maps", "r") : NULL;
+    FILE *maps = fopen("/proc/self/maps", "r");
 
-    store_path(path, sizeof(path));
     while (maps != NULL && from == 0 && fgets(line, sizeof(line), maps) != NULL) {
         char *name = strstr(line, path);
 
@@ -151,9 +149,42 @@ static void fault_in(void)
     }
     if (maps != NULL)
         fclose(maps);
-    if (from != 0 &&
-        madvise((char *)(uintptr_t)from + roomy_at, roomy_bytes, MADV_POPULATE_WRITE) != 0)
-        die("no memory for the store in which nothing is cleaned: %s", strerror(errno));
+    return (char *)(uintptr_t)from; /* NOLINT(performance-no-int-to-ptr): that is what was read */
+}
+
+static void populate(char *at, uint64_t bytes)
+{
+    if (madvise(at, bytes, MADV_POPULATE_WRITE) != 0)
+        die("no memory for the store: %s", strerror(errno));
+}
+
+/* What has memory already, in this process' own mapping: others made it. */
+static void fault_in_what_is_there(const char *path, char *base)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    off_t at = 0, end;
+
+    while (fd >= 0 && (at = lseek(fd, at, SEEK_DATA)) >= 0) {
+        end = lseek(fd, at, SEEK_HOLE);
+        populate(base + at, (uint64_t)(end - at));
+        at = end;
+    }
+    close(fd);
+}
+
+/* A first touch is not what is asked about, neither of what is there nor, in the store in which
+ * nothing is cleaned, of what will be filled. */
+static void fault_in(void)
+{
+    char path[96];
+
+    store_path(path, sizeof(path));
+    char *base = mapping_of(path);
+    if (base == NULL)
+        return;
+    fault_in_what_is_there(path, base);
+    if (roomy_bytes != 0)
+        populate(base + roomy_at, roomy_bytes);
 }
 
 static bool put(struct shmkv *db, uint64_t key, uint64_t number)

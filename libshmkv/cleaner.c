@@ -408,7 +408,6 @@ void cleaner_help(struct writer *w)
     const struct arena *a = w->self.arena;
     if (a->cache ? evict_enough(a, 0) : victim_need(a) != VICTIM_SOON)
         return;
-    epoch_poll(a);
     segment_reclaim(a);
     cleaner_step(w);
 }

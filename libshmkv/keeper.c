@@ -20,6 +20,7 @@
 #define YIELD_NS 1000000000ull        /* so long a service has to take what was given up */
 #define YIELD_AGAIN_NS 10000000000ull /* so long it waits, having let that pass */
 #define REAP_NS 500000000ull
+#define GRACE_NS 10000000ull /* between looks at sections that nobody waits for */
 #define LOOK_NS 500000000ull /* for the name of the store */
 #define PREPARE_BYTES (1u << 20)
 #define PREFILL_SHIFT 6
@@ -130,6 +131,22 @@ static void tell_orphans(struct keeper *k, uint64_t now)
         store_relaxed(&k->arena->sb->state, STORE_DEFUNCT); /* relaxed: final, without order */
 }
 
+/*
+ * Let an epoch pass, so that what sections held comes back.  The membarrier in it interrupts all
+ * who read, for microseconds: a thousand a second are seen by one get of some thousands.  So only
+ * now and then, unless puts have no segment left; who finds none looks himself.
+ */
+static void pass_epoch(struct keeper *k, uint64_t now)
+{
+    struct segment_census c;
+    segment_count(k->arena, &c);
+    bool enough = c.available > segment_kept(&c, SEGMENT_FOR_PUT);
+    if (enough && now < k->next_grace_ns)
+        return;
+    k->next_grace_ns = now + GRACE_NS;
+    epoch_poll(k->arena);
+}
+
 /* One round of everything; true if there is more to do. */
 static bool tick(struct keeper *k)
 {
@@ -145,7 +162,7 @@ static bool tick(struct keeper *k)
         call_in(k->arena);
     }
     collect_runs(w, false);
-    epoch_poll(k->arena);
+    pass_epoch(k, now);
     segment_reclaim(k->arena);
     table_reclaim(&w->self);
     k->drained = k->arena->cache ? evict_drain(&w->self) : 0;

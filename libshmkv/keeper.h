@@ -38,6 +38,7 @@ struct keeper {
     void *lease;              /* NULL: not ours */
     uint64_t next_lease_ns;   /* when to ask for it again */
     uint64_t next_yield_ns;   /* when to look again whether a service wants it */
+    uint64_t next_grace_ns;
     uint64_t next_reap_ns;
     uint64_t next_look_ns;
     struct trim trim;
