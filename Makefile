@@ -162,8 +162,8 @@ check-tsan: ## every test under ThreadSanitizer
 	@+$(MAKE) --no-print-directory SANITIZE=thread check
 
 # Modules that ask of the kernel only what qemu-user does: see tests/README.md.
-AARCH64_TESTS := append batch bucket cleaner clock conf crc32c differential epoch error expire file \
-    format futex hash index library lincheck modify process reap record units
+AARCH64_TESTS := append batch bucket cleaner clock conf crc32c epoch error expire file \
+    format futex hash index library lincheck modify process reap record resize units
 # A range of 64 GiB, which a store reserves if it can get it, takes this emulator seconds.
 EMULATOR := qemu-aarch64 -R 0x100000000
 

@@ -374,6 +374,33 @@ static void each_kind_of_damage_is_found(void **state)
     assert_int_equal(missed, 0);
 }
 
+/* The cleaner carries the checksum that there was to the new place: it computes none. */
+static void what_was_moved_is_as_damaged_as_before(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    struct record *before, *after;
+    char key[24];
+    put_keys(db, 'a', KEYS);
+    damage_value(db);
+    slot_of(db, "a199", &before);
+    for (unsigned i = 0; i < KEYS; i++) {
+        int len = snprintf(key, sizeof(key), "a%u", i);
+        if (i != 199)
+            assert_rc(shmkv_delete(db, key, (size_t)len), 0);
+    }
+    put_keys(db, 'b', KEYS);
+    assert_rc(shmkv_compact(db), 0);
+    slot_of(db, "a199", &after);
+    assert_ptr_not_equal(before, after);
+    struct report r = check(db);
+    assert_int_equal(r.findings, 2); /* the record, and the slot that leads to it */
+    assert_non_null(strstr(r.first, "fail their checksum; key 61313939 (4 bytes)"));
+    put_text(db, "a199", "anew"); /* and who writes it anew is rid of it */
+    assert_rc(shmkv_compact(db), 0);
+    slot_of(db, "a199", &after);
+    assert_text(db, "a199", "anew");
+}
+
 /* ---- stray writes -------------------------------------------------------------------------- */
 
 #define SCRIBBLES 200u
@@ -503,6 +530,7 @@ int main(void)
         FIXTURE(a_store_that_was_used_is_sound),
         FIXTURE(a_readonly_handle_can_check),
         cmocka_unit_test(each_kind_of_damage_is_found),
+        FIXTURE(what_was_moved_is_as_damaged_as_before),
         cmocka_unit_test(stray_writes_kill_nobody),
         FIXTURE_WITH(beside_writers_a_sound_store_is_sound, &busy),
         FIXTURE_WITH(beside_the_killed_a_sound_store_is_sound, &busy),
