@@ -109,7 +109,7 @@ static int was_published(struct checkpoint_work *w, uint64_t at, uint64_t *size)
     uint64_t id = arena_segment_of(a, at), room = room_at(a, at);
     const struct record *r = arena_at(a, at);
     struct record head;
-    memcpy(&head, r, sizeof(head));
+    record_peek(&head, r, sizeof(head));
     *size = record_size(&head);
     if (room < sizeof(head) || *size > room)
         return 0;
@@ -118,7 +118,8 @@ static int was_published(struct checkpoint_work *w, uint64_t at, uint64_t *size)
     int rc = checkpoint_piece_room(w, *size, &to);
     if (to == NULL)
         return rc;
-    struct record *copy = memcpy(to, r, *size);
+    record_peek(to, r, *size);
+    struct record *copy = (void *)to;
     uint64_t seed = record_seed(id, load_relaxed(&segment_at(a, id)->incarnation));
     if (!record_valid(copy, *size, seed) || record_size(copy) != *size)
         return 0;
@@ -129,7 +130,7 @@ static int was_published(struct checkpoint_work *w, uint64_t at, uint64_t *size)
     bool current = index_lookup(a, &k, &damaged) == r;
     /* acquire, before the crc: a later record there is PUBLISHED only behind its own crc [I2] */
     uint32_t state = load_acquire(&r->state);
-    memcpy(&head, r, sizeof(head));
+    record_peek(&head, r, sizeof(head));
     if (head.crc != copy->crc || head.version != copy->version)
         return 0;
     return current || (state & RECORD_PUBLISHED) != 0;

@@ -94,7 +94,7 @@ int checkpoint_piece_stash(struct checkpoint_work *w, struct checkpoint_piece *p
     int rc = checkpoint_piece_room(w, room, &to);
     if (to == NULL)
         return rc;
-    memcpy(to, arena_at(w->a, arena_segment_start(w->a, piece->id) + first), bytes);
+    record_peek(to, arena_at(w->a, arena_segment_start(w->a, piece->id) + first), bytes);
     memset(to + bytes, 0, room - bytes);
     piece->stash = w->stash_bytes;
     w->stash_bytes += room;

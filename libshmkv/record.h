@@ -268,6 +268,12 @@ uint32_t record_reseed(uint32_t crc, uint64_t from, uint64_t to);
  */
 void record_copy(struct record *to, const struct record *from, uint64_t from_seed,
                  uint64_t to_seed);
+/*
+ * record_peek() - a private copy of @bytes, a multiple of 8, that others may be writing meanwhile,
+ * if only the mark PUBLISHED: word by word, so that each is one that stood there.  Whether they
+ * belong together the checksum tells.
+ */
+void record_peek(void *to, const void *from, uint64_t bytes);
 /* Are the @room bytes at @r a record that belongs there?  Never reads behind @room. */
 bool record_valid(const struct record *r, uint64_t room, uint64_t seed);
 /* The same in the memory of @a: in a cache a record may also be marked UNREAD. */
