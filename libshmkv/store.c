@@ -397,24 +397,23 @@ static void free_store(struct store *s)
     free(s);
 }
 
-/* Not yet open, but with its key. */
-static int make_store(const char *name, struct store **out)
+/* Not yet open, but with its key.  NULL: *@rc says why. */
+static struct store *make_store(const char *name, int *rc)
 {
     char path[PATH_MAX];
+    *rc = is_volatile(name) ? 0 : store_image_path(name, path);
+    if (*rc != 0)
+        return NULL;
     struct store *s = aligned_alloc(CACHE_LINE, align_up(sizeof(*s), CACHE_LINE));
-    if (s == NULL)
-        return error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", name);
-    *s = (struct store){.fork_word = fork_word()};
-    int rc = is_volatile(name) ? 0 : store_image_path(name, path);
-    if (rc == 0)
-        s->key = strdup(is_volatile(name) ? name : path);
-    if (rc == 0 && s->key == NULL)
-        rc = error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", name);
-    if (rc != 0)
-        free_store(s);
-    else
-        *out = s;
-    return rc;
+    char *key = strdup(is_volatile(name) ? name : path);
+    if (s == NULL || key == NULL) {
+        free(s);
+        free(key);
+        *rc = error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", name);
+        return NULL;
+    }
+    *s = (struct store){.key = key, .fork_word = fork_word()};
+    return s;
 }
 
 static int open_store(struct store *s, const char *name, const struct shmkv_options *o)
@@ -515,9 +514,9 @@ static int open_fresh_locked(struct store *fresh, const char *name, const struct
 
 static int open_handle(const char *name, const struct shmkv_options *o, struct store **out)
 {
-    struct store *fresh;
-    int rc = make_store(name, &fresh);
-    if (rc != 0)
+    int rc;
+    struct store *fresh = make_store(name, &rc);
+    if (fresh == NULL)
         return rc;
     registry_lock();
     await_change_locked(fresh->key);
