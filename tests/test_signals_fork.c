@@ -170,10 +170,11 @@ static void commit_on_tick(int signal)
 static void a_commit_that_was_refused_may_be_repeated(void **state)
 {
     struct shmkv *db = fixture_db(state);
+    struct sigaction action = {.sa_handler = commit_on_tick, .sa_flags = SA_RESTART};
     uint64_t end = clock_mono_ns() + 10000 * MS, reserved = 0;
     memset(&filled, 0, sizeof(filled));
     begin_ticks(db, false);
-    signal(SIGALRM, commit_on_tick);
+    sigaction(SIGALRM, &action, NULL);
     while ((filled.refused < 20 || filled.committed < 20) && clock_mono_ns() < end) {
         if (!filled.open) {
             reserved++;
