@@ -412,7 +412,7 @@ static struct store *make_store(const char *name, int *rc)
         *rc = error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", name);
         return NULL;
     }
-    *s = (struct store){.key = key, .fork_word = fork_word()};
+    *s = (struct store){.key = key};
     return s;
 }
 
@@ -497,6 +497,7 @@ static struct store *registered(const char *name, const struct shmkv_options *o)
 static int open_fresh_locked(struct store *fresh, const char *name, const struct shmkv_options *o,
                              struct store **out)
 {
+    fresh->fork_word = fork_word(); /* a child's, by the lock: before it is 0 there */
     begin_change_locked(fresh);
     registry_unlock();
     int rc = open_store(fresh, name, o);
