@@ -406,8 +406,12 @@ bool cleaner_wanted(const struct arena *a)
 void cleaner_help(struct writer *w)
 {
     const struct arena *a = w->self.arena;
+    /* in our own section nothing comes back: a tombstone's segment, all dead, would be lost */
+    if (load_relaxed(&w->self.entry->reading) != 0) /* own word */
+        return;
     if (a->cache ? evict_enough(a, 0) : victim_need(a) != VICTIM_SOON)
         return;
+    epoch_tick(a);
     segment_reclaim(a);
     cleaner_step(w);
 }

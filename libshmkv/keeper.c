@@ -140,6 +140,7 @@ static void pass_epoch(struct keeper *k, uint64_t now)
 {
     struct segment_census c;
     segment_count(k->arena, &c);
+    epoch_tick(k->arena); /* so that sections that begin now do not hold back what goes by then */
     bool enough = c.available > segment_kept(&c, SEGMENT_FOR_PUT);
     if (enough && now < k->next_grace_ns)
         return;

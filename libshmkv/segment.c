@@ -326,6 +326,8 @@ int segment_open(const struct participant *p, enum segment_purpose purpose, uint
     const struct arena *a = p->arena;
     struct segment_census c;
     segment_count(a, &c);
+    if (c.kinds[SEGMENT_LIMBO] != 0)
+        epoch_tick(a); /* so that sections that begin now do not hold it back */
     if (c.kinds[SEGMENT_LIMBO] != 0 && c.available <= segment_kept(&c, purpose)) {
         epoch_poll(a); /* not sooner: the membarrier in it interrupts all who read */
         segment_reclaim(a);
