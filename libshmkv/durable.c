@@ -108,10 +108,13 @@ static uint64_t next_ns(const struct durable *d)
 static void tell_failure(struct durable *d, int rc)
 {
     struct durable_words *w = words(d);
-    const char *text = error_text();
-    size_t n = min_u64(strlen(text), sizeof(w->text) - 1);
-    memcpy(w->text, text, n);
-    w->text[n] = 0;
+    char text[DURABLE_TEXT] = "";
+    strncpy(text, error_text(), sizeof(text) - 1);
+    for (unsigned i = 0; i < TOLD_WORDS; i++) {
+        uint64_t word;
+        memcpy(&word, text + i * sizeof(word), sizeof(word));
+        store_relaxed(&w->text[i], word); /* relaxed: shown by the add below */
+    }
     store_relaxed(&w->error, (uint32_t)-rc);               /* relaxed: shown by the next */
     store_relaxed(&w->made_until, load_relaxed(&w->made)); /* relaxed: information */
     add_seq_cst(&w->failures, 1u);                         /* pairs with durable_sync [D3] */
@@ -177,12 +180,20 @@ static int try_to_make(struct durable *d, const struct participant *p, uint64_t 
     return rc;
 }
 
+void durable_failure_text(const struct durable_words *w, char text[DURABLE_TEXT])
+{
+    for (unsigned i = 0; i < TOLD_WORDS; i++) {
+        uint64_t word = load_relaxed(&w->text[i]); /* relaxed: it may be a mixture of two */
+        memcpy(text + i * sizeof(word), &word, sizeof(word));
+    }
+    text[DURABLE_TEXT - 1] = 0;
+}
+
 static int told_error(const struct durable *d)
 {
     const struct durable_words *w = words(d);
-    char text[sizeof(w->text)];
-    memcpy(text, w->text, sizeof(text));
-    text[sizeof(text) - 1] = 0;
+    char text[DURABLE_TEXT];
+    durable_failure_text(w, text);
     return error_set(-(int)load_relaxed(&w->error), "%s", text);
 }
 

@@ -57,6 +57,10 @@ int durable_after_fork(struct durable *d);
 /* Everything of this process ends; @d must not be used any more. */
 void durable_free(struct durable *d);
 
+/* What the last failed attempt said, cut to 159 bytes; information. */
+#define DURABLE_TEXT (TOLD_WORDS * 8)
+void durable_failure_text(const struct durable_words *w, char text[DURABLE_TEXT]);
+
 /* Wait until all that was written is durable; negative @timeout_ms: no limit.  @p: outside of
  * sections.  As shmkv_sync(). */
 int durable_sync(struct durable *d, const struct participant *p, int64_t timeout_ms);

@@ -181,6 +181,8 @@ _Static_assert(sizeof(struct ghosts) == 64, "one cache line");
 #define LOCK_KEEPER 2u
 #define LOCK_PROCESS(p) (1ull << 40 | (p))
 
+#define TOLD_WORDS 20u
+
 /* Checkpoints: what is durable, who wants more, who makes them; see durable.h. */
 struct durable_words {
     _Alignas(64) _Atomic uint64_t epoch; /* E of the last commit */
@@ -193,8 +195,8 @@ struct durable_words {
     _Atomic uint64_t made_until; /* `made` at the last failure: while it is the same, all fail */
     _Atomic uint32_t error;      /* - the code of the last failure */
     _Atomic uint32_t holder;     /* process + 1 of who has the lease; 0: nobody */
-    char text[160];              /* of the last failure; information, may be a mixture of two */
-    _Atomic uint64_t settled;    /* arena_log_mark() of what was in the image at a close; 0: none */
+    _Atomic uint64_t text[TOLD_WORDS]; /* of the last failure; may be a mixture of two */
+    _Atomic uint64_t settled; /* arena_log_mark() of what was in the image at a close; 0: none */
 };
 
 struct sync_header {

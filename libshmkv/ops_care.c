@@ -114,7 +114,8 @@ static void durable_stats(const struct store *s, struct shmkv_keeper *keeper)
     keeper->failing = keeper->failures != 0 && keeper->checkpoints == load_relaxed(&w->made_until);
     keeper->checkpoint_ms = load_relaxed(&w->took_ns) / 1000000;
     keeper->error = -(int)load_relaxed(&w->error);
-    memcpy(keeper->error_text, w->text, sizeof(keeper->error_text) - 1);
+    _Static_assert(sizeof(keeper->error_text) == DURABLE_TEXT, "");
+    durable_failure_text(w, keeper->error_text);
     keeper->recovered = s->recovered;
     keeper->recovered_ms = s->recovered_ms;
 }

@@ -91,16 +91,16 @@ static void make_image(uint32_t how_many, uint64_t bytes)
     b[1].db = b[0].db;
     for (uint32_t key = 0; key < keys; key++)
         assert_rc(shmkv_put(b[0].db, &key, sizeof(key), &key, sizeof(key), NULL), 0);
+    point_record(dawdle, NULL); /* while there is no other thread, here as below */
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, write_all_the_time, &b[i]), 0);
-    point_record(dawdle, NULL);
     for (unsigned i = 0; i < 12; i++)
         assert_rc(shmkv_sync(b[0].db, -1), 0);
-    point_record(NULL, NULL);
     for (unsigned i = 0; i < 2; i++) {
         store_relaxed(&b[i].stop, 1);
         pthread_join(threads[i], NULL);
     }
+    point_record(NULL, NULL);
     assert_rc(shmkv_close(b[0].db), 0);
     scratch_lose_memory();
 }

@@ -94,7 +94,7 @@ static struct work work_of(struct shmkv *db)
 /* Until the index was purged some times; no call may do half of a purge. */
 static void churn(struct shmkv *db, unsigned percent)
 {
-    struct keys k = {.list = malloc(unkept.size / 32 * sizeof(uint64_t))};
+    struct keys k = {.list = calloc(unkept.size / 32, sizeof(uint64_t))};
     uint64_t random = percent, moved = 0, relocated = 0, i = 0;
     fill(db, &k, percent);
     struct work begin = work_of(db), last = begin;
