@@ -159,7 +159,7 @@ static enum segment_purpose purpose_of(const struct ops_write *w)
 void ops_tend(struct context *c)
 {
     struct writer *wr = &c->writer;
-    if (wr->puts.hold.crowded) /* an eighth of the segments is owned: lease per write */
+    if (wr->puts.hold.crowded) /* an eighth is owned, or the store is nearly full: per write */
         append_close(&wr->puts, &c->store->arena);
     if (wr->resizer.low) {
         wr->resizer.low = false;

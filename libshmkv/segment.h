@@ -150,7 +150,7 @@ uint64_t segment_memory(const struct arena *a);
 struct segment_hold {
     uint64_t id;   /* SEGMENT_NONE: none */
     uint64_t word; /* its state as long as it is owned */
-    bool crowded;  /* so many are owned that it should be given back after the write */
+    bool crowded;  /* to be given back after the write: many are owned, or it is INV-S5 */
 };
 
 /*
