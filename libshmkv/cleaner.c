@@ -28,7 +28,7 @@
 /* For those of a run, or of a table: as many victims may be needed for each, if much is live. */
 #define ROUNDS_PER_SEGMENT 8u
 #define SWEEP_BUCKETS 4096u /* of expiry, by a writer that finds no room */
-#define MOVE_BUCKETS 2048u  /* of a resize that runs, with each round; some milliseconds */
+#define MOVE_SLOTS 16384u   /* of a resize that runs, with each round; some milliseconds */
 #define BATCH 16u
 
 /* ---- one victim ---------------------------------------------------------------------------- */
@@ -247,7 +247,7 @@ static bool move_slots(struct writer *w)
     const struct arena *a = w->self.arena;
     uint64_t outer = epoch_enter(&w->self);
     bool running = resize_running(a);
-    resize_help(&w->self, &w->resizer, MOVE_BUCKETS);
+    resize_help(&w->self, &w->resizer, MOVE_SLOTS);
     epoch_exit(&w->self, outer);
     return running;
 }

@@ -7,7 +7,7 @@
 #include "point.h"
 #include "shmkv.h"
 
-#define HELP_BUCKETS 2u /* of a running resize, with each write */
+#define HELP_SLOTS 4u /* of a running resize, with each write */
 
 /* ---- find ---------------------------------------------------------------------------------- */
 
@@ -440,7 +440,7 @@ static FLATTEN int write_section(struct writer *w, struct append *l, struct inde
         }
         decided(p);
         if (unlikely(w->resizer.running)) {
-            resize_help(p, &w->resizer, HELP_BUCKETS);
+            resize_help(p, &w->resizer, HELP_SLOTS);
             w->resizer.running = resize_running(a);
         }
     } else {

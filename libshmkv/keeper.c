@@ -86,7 +86,7 @@ static bool resize_some(struct writer *w)
     const struct arena *a = w->self.arena;
     uint64_t before = load_relaxed(&a->sb->root);
     uint64_t outer = epoch_enter(&w->self);
-    resize_help(&w->self, &w->resizer, TABLE_CHUNK_SLOTS / BUCKET_SLOTS);
+    resize_help(&w->self, &w->resizer, TABLE_CHUNK_SLOTS);
     bool running = resize_running(a);
     epoch_exit(&w->self, outer);
     resize_purge(&w->self, &w->resizer);

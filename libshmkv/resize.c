@@ -19,8 +19,7 @@
 #define PURGE_URGENT_SHIFT 10 /* where room is short: their keys may be long */
 #define TAKE_STEP (1u << 20)
 #define PUNCH_STEP (1u << 20)
-#define SHARE_MOST 2048u /* buckets that one write moves at most; a few milliseconds */
-#define CHUNK_BUCKETS (TABLE_CHUNK_SLOTS / BUCKET_SLOTS)
+#define SHARE_MOST 16384u /* slots that one write moves at most; a few milliseconds */
 
 /* ---- one slot ------------------------------------------------------------------------------ */
 
@@ -148,37 +147,31 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
 
 /* ---- chunks -------------------------------------------------------------------------------- */
 
-static uint64_t chunk_buckets(const struct table *t)
+static uint64_t chunk_slots(const struct table *t)
 {
-    return min_u64(CHUNK_BUCKETS, table_buckets(t));
+    return min_u64(TABLE_CHUNK_SLOTS, t->slots);
 }
 
-/* The records of a bucket lie anywhere: overlap their cache misses. */
-static void prefetch_bucket(const struct arena *a, const struct table *t, uint64_t bucket)
+/* The records of neighbours lie anywhere: overlap their cache misses. */
+static void prefetch_record(const struct arena *a, const struct table *t, uint64_t slot)
 {
-    if (bucket >= table_buckets(t))
+    if (slot >= t->slots)
         return;
-    const _Atomic uint64_t *slots = table_bucket(a, t, bucket);
-    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-        uint64_t word = load_relaxed(&slots[i]); /* a hint */
-        if (slot_is_record(word)) {              /* header and a short key, mostly on two lines */
-            const char *record = (const char *)record_of(a, word);
-            __builtin_prefetch(record);
-            __builtin_prefetch(record + sizeof(struct record) + SHORT_KEY - 1);
-        }
-    }
+    uint64_t word = load_relaxed(&table_slots(a, t)[slot]); /* a hint */
+    if (!slot_is_record(word))
+        return;
+    const char *record = (const char *)record_of(a, word); /* header and a short key: two lines */
+    __builtin_prefetch(record);
+    __builtin_prefetch(record + sizeof(struct record) + SHORT_KEY - 1);
 }
 
-static void move_bucket(const struct participant *p, struct resizer *z, struct table *t,
-                        uint64_t bucket)
+static void move_next(const struct participant *p, struct resizer *z, struct table *t,
+                      uint64_t slot)
 {
-    prefetch_bucket(p->arena, t, bucket + PREFETCH_AHEAD / BUCKET_SLOTS);
-    _Atomic uint64_t *slots = table_bucket(p->arena, t, bucket);
-    for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
-        uint64_t word = resize_move_slot(p, t, &slots[i]);
-        z->chunk_moved += slot_is_moved(word);
-        z->chunk_stuck |= !slot_is_terminal(word);
-    }
+    prefetch_record(p->arena, t, slot + PREFETCH_AHEAD);
+    uint64_t word = resize_move_slot(p, t, &table_slots(p->arena, t)[slot]);
+    z->chunk_moved += slot_is_moved(word);
+    z->chunk_stuck |= !slot_is_terminal(word);
 }
 
 static void chunk_done(const struct arena *a, struct table *t, uint64_t chunk, uint32_t moved)
@@ -192,20 +185,20 @@ static void begin_chunk(struct resizer *z, uint64_t ref, uint64_t chunk)
 {
     z->chunk_ref = ref;
     z->chunk = chunk;
-    z->chunk_bucket = 0;
+    z->chunk_slot = 0;
     z->chunk_moved = 0;
     z->chunk_stuck = false;
 }
 
-/* Up to @buckets buckets of our chunk; returns how many were moved. */
+/* Up to @slots slots of our chunk; returns how many were moved. */
 static uint64_t advance_chunk(const struct participant *p, struct resizer *z, struct table *t,
-                              uint64_t buckets)
+                              uint64_t slots)
 {
-    uint64_t end = min_u64(z->chunk_bucket + buckets, chunk_buckets(t));
-    uint64_t n = end - z->chunk_bucket;
-    for (; z->chunk_bucket < end; z->chunk_bucket++)
-        move_bucket(p, z, t, z->chunk * CHUNK_BUCKETS + z->chunk_bucket);
-    if (end == chunk_buckets(t)) {
+    uint64_t end = min_u64(z->chunk_slot + slots, chunk_slots(t));
+    uint64_t n = end - z->chunk_slot;
+    for (; z->chunk_slot < end; z->chunk_slot++)
+        move_next(p, z, t, z->chunk * TABLE_CHUNK_SLOTS + z->chunk_slot);
+    if (end == chunk_slots(t)) {
         if (likely(!z->chunk_stuck))
             chunk_done(p->arena, t, z->chunk, z->chunk_moved);
         z->chunk_ref = 0;
@@ -223,7 +216,7 @@ static bool finish_chunks(const struct participant *p, struct table *t, uint64_t
         uint32_t word = load_acquire(&table_chunk_words(a, t)[c]); /* pairs with chunk_done [R1] */
         if (word == 0) {
             begin_chunk(&own, table_ref(a, t), c);
-            advance_chunk(p, &own, t, CHUNK_BUCKETS);
+            advance_chunk(p, &own, t, TABLE_CHUNK_SLOTS);
             word = load_acquire(&table_chunk_words(a, t)[c]);
             if (word == 0)
                 return false;
@@ -504,7 +497,7 @@ int resize_grow(const struct participant *p, struct resizer *z, uint64_t ref)
     if (root != ref || closed) {
         if (closed) {
             show_next(a, t);
-            resize_help(p, z, 2 * table_buckets(t)); /* all, with all others who need it done */
+            resize_help(p, z, 2 * t->slots); /* all, with all others who need it done */
         }
     } else {
         rc = start(p, z, root);
@@ -524,7 +517,7 @@ static uint64_t records_that_fit(const struct arena *a)
 }
 
 /*
- * How many buckets each write has to move, lest the last ticket of T' meets a resize that goes on:
+ * How many slots each write has to move, lest the last ticket of T' meets a resize that goes on:
  * who asks for it then would have to do all the rest at once.  Nor should the log be full before,
  * if puts had to leave memory for this: there is no room then but that of the old table.
  */
@@ -536,7 +529,7 @@ static uint64_t fair_share(const struct arena *a, const struct table *t, uint64_
         return 0;
     if (load_relaxed(&t->wanted) != 0)
         left = min_u64(left, records_that_fit(a));
-    return min_u64((t->chunks - chunk) * CHUNK_BUCKETS * 2 / (left + 1), SHARE_MOST);
+    return min_u64((t->chunks - chunk) * TABLE_CHUNK_SLOTS * 2 / (left + 1), SHARE_MOST);
 }
 
 /* False: there are no more; the resize of @ref is finished as far as that is our part. */
@@ -553,7 +546,7 @@ static bool next_chunk(const struct participant *p, struct resizer *z, uint64_t 
     return true;
 }
 
-void resize_help(const struct participant *p, struct resizer *z, uint64_t buckets)
+void resize_help(const struct participant *p, struct resizer *z, uint64_t slots)
 {
     const struct arena *a = p->arena;
     uint64_t root = table_root(a);
@@ -561,13 +554,13 @@ void resize_help(const struct participant *p, struct resizer *z, uint64_t bucket
     if (load_acquire(&t->next) == 0)
         return;
     if (z->chunk_ref == root || next_chunk(p, z, root))
-        buckets = max_u64(buckets, z->chunk_share);
+        slots = max_u64(slots, z->chunk_share);
     else
-        buckets = 0;
-    while (buckets != 0) {
-        buckets -= advance_chunk(p, z, t, buckets);
-        if (buckets != 0 && z->chunk_ref != root && !next_chunk(p, z, root))
-            buckets = 0;
+        slots = 0;
+    while (slots != 0) {
+        slots -= advance_chunk(p, z, t, slots);
+        if (slots != 0 && z->chunk_ref != root && !next_chunk(p, z, root))
+            slots = 0;
     }
 }
 

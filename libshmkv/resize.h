@@ -39,8 +39,8 @@
  * store it store the same.  The cursor hands chunks out; whoever finds none left does over those
  * without a word, so nobody waits for a stopped or dead helper.
  *
- * Progress: lock-free; each write moves a few buckets, the keeper the rest.  A purge, to a table of
- * the same size, begins with the tickets that were left, so each write moves as many buckets as
+ * Progress: lock-free; each write moves a few slots, the keeper the rest.  A purge, to a table of
+ * the same size, begins with the tickets that were left, so each write moves as many slots as
  * let them last until it is over, and puts make room for it ahead.                     test_purge
  * Death at any step leaves a state from which any other mover goes on: see table.h for areas.
  */
@@ -63,10 +63,10 @@ struct resizer {
     uint64_t refused;       /* of it, what the machine, not our limit, did not give; 0: none */
     uint64_t chunk_ref;     /* table of the chunk we are moving; 0: none */
     uint64_t chunk;
-    uint64_t chunk_bucket; /* next bucket of it */
-    uint64_t chunk_share;  /* buckets to be moved with each write, as was reckoned when it began */
-    uint32_t chunk_moved;  /* plain MOVED slots of it so far */
-    bool chunk_stuck;      /* a slot of it could not be moved: the index is damaged */
+    uint64_t chunk_slot;  /* next slot of it */
+    uint64_t chunk_share; /* slots to be moved with each write, as was reckoned when it began */
+    uint32_t chunk_moved; /* plain MOVED slots of it so far */
+    bool chunk_stuck;     /* a slot of it could not be moved: the index is damaged */
 };
 
 /* Make the slot @s of @t terminal.  Inside a section.  Returns the terminal word. */
@@ -79,8 +79,8 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
  * allows it, but the machine does not.  Other errors have a text.
  */
 int resize_grow(const struct participant *p, struct resizer *z, uint64_t ref);
-/* Move about @buckets buckets of a running resize.  Inside a section. */
-void resize_help(const struct participant *p, struct resizer *z, uint64_t buckets);
+/* Move about @slots slots of a running resize.  Inside a section. */
+void resize_help(const struct participant *p, struct resizer *z, uint64_t slots);
 /* Do all that is left of a running resize. */
 void resize_finish(const struct participant *p);
 /* Prepare the next table in small steps once tickets run low.  Outside of a write section. */

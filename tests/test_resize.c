@@ -149,7 +149,7 @@ static void chains_have_length_one(void **state)
         start(&m);
         assert_true(load_acquire(&source(&m)->tickets) == (TICKETS_CLOSED | m.to));
         uint64_t outer = epoch_enter(&m.w.self);
-        resize_help(&m.w.self, &m.w.resizer, 3);
+        resize_help(&m.w.self, &m.w.resizer, 24);
         epoch_exit(&m.w.self, outer);
         writer_put(&m.w, numbered(round), "w");
         assert_true(load_acquire(&source(&m)->next) == m.to); /* once */
@@ -393,10 +393,10 @@ static void nobody_waits_for_a_helper(void **state)
         writer_put(&m.w, numbered(i), "value");
     start(&m);
     uint64_t outer = epoch_enter(&lazy.self);
-    resize_help(&lazy.self, &lazy.resizer, 7);
-    assert_true(lazy.resizer.chunk_ref == m.from && lazy.resizer.chunk_bucket == 7);
+    resize_help(&lazy.self, &lazy.resizer, 56);
+    assert_true(lazy.resizer.chunk_ref == m.from && lazy.resizer.chunk_slot == 56);
     finish(&m);
-    resize_help(&lazy.self, &lazy.resizer, 1000); /* too late, and harmless */
+    resize_help(&lazy.self, &lazy.resizer, 8000); /* too late, and harmless */
     epoch_exit(&lazy.self, outer);
     for (unsigned i = 0; i < 800; i++)
         assert_int_equal(slots_with(m.a, table_root(m.a), numbered(i), NULL), 1);
