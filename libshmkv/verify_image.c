@@ -32,15 +32,20 @@ static bool is_run(const struct image_entry *e, uint32_t flag)
     return e->bytes != 0 && (e->flags & flag) != 0;
 }
 
+/* A run goes on as recovery has it: behind a full segment, in the same life. */
 static void measure(const struct image *im, struct piece *p)
 {
-    const struct image_entry *head = image_listed(im, p->id);
+    const struct image_entry *head = image_listed(im, p->id), *e = head;
     p->segments = 1;
     p->bytes = head->bytes;
-    while (is_run(head, IMAGE_RUN_HEAD) && p->id + p->segments < im->super.segment_count &&
-           is_run(image_listed(im, p->id + p->segments), IMAGE_RUN_REST) &&
-           image_listed(im, p->id + p->segments)->incarnation == head->incarnation)
-        p->bytes += image_listed(im, p->id + p->segments++)->bytes;
+    while (is_run(head, IMAGE_RUN_HEAD) && e->bytes == im->super.segment_bytes &&
+           p->id + p->segments < im->super.segment_count) {
+        e = image_listed(im, p->id + p->segments);
+        if (!is_run(e, IMAGE_RUN_REST) || e->incarnation != head->incarnation)
+            break;
+        p->bytes += e->bytes;
+        p->segments++;
+    }
 }
 
 static uint64_t file_place(const struct image *im, const struct piece *p, uint64_t at)
@@ -84,14 +89,30 @@ static uint64_t next_valid(const struct piece *p, uint64_t at, uint64_t seed)
     return at < p->bytes ? at : p->bytes;
 }
 
+/* A run is one record, which needs it; what is behind that, or in its place, has one segment. */
 static void keep(struct survey *s, struct piece *p, uint64_t at)
 {
     const struct record *r = (const void *)(p->data + at);
     uint64_t bytes = record_size(r);
+    if (p->kept != 0 && p->kept + bytes > s->im->super.segment_bytes) {
+        lost(s, p, at, at + bytes);
+        return;
+    }
     s->records++;
     s->epoch = max_u64(s->epoch, record_epoch_of(r->version));
     memmove(p->data + p->kept, r, bytes);
     p->kept += bytes;
+}
+
+/* Nothing of it is damaged, and yet recovery refuses it. */
+static void check_run(struct survey *s, const struct piece *p)
+{
+    if (is_run(image_listed(s->im, p->id), IMAGE_RUN_HEAD) && p->kept == p->bytes &&
+        p->kept <= s->im->super.segment_bytes)
+        image_found(s->sink,
+                    "segment %llu is listed as the beginning of a value of several segments, and "
+                    "holds none",
+                    (unsigned long long)p->id);
 }
 
 static int survey_piece(struct survey *s, struct piece *p)
@@ -110,6 +131,8 @@ static int survey_piece(struct survey *s, struct piece *p)
         keep(s, p, at);
         at += bytes;
     }
+    if (rc == 0)
+        check_run(s, p);
     return rc;
 }
 
@@ -176,9 +199,11 @@ static int rescue_piece(void *arg, const struct piece *p)
 {
     struct rescue *r = arg;
     uint64_t step = r->from->super.segment_bytes;
+    bool run = p->kept > step; /* whatever was listed */
     for (uint64_t i = 0; i < p->segments && i * step < p->kept; i++) {
         const struct image_entry *e = image_listed(r->from, p->id + i);
         uint64_t bytes = min_u64(p->kept - i * step, step), copied;
+        uint32_t part = i == 0 ? IMAGE_RUN_HEAD : IMAGE_RUN_REST;
         int rc = image_reserve(&r->to, p->id + i, e->incarnation, &copied);
         if (rc == 0)
             rc = image_write(&r->to, p->id + i, p->data + i * step, 0, bytes);
@@ -189,7 +214,7 @@ static int rescue_piece(void *arg, const struct piece *p)
                                 .incarnation = e->incarnation,
                                 .birth = min_u64(e->birth, r->from->head.ceiling),
                                 .bytes = bytes,
-                                .flags = e->flags};
+                                .flags = run ? part : 0u};
     }
     return 0;
 }

@@ -31,11 +31,15 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most) __attribute__((
 #define SIZE (2u << 20)
 #define OUT "/no/such/place/out"
 
-static void require(int condition)
+/* The input is in the fuzzer's hands; which line it broke is not. */
+static void require_at(int condition, int line, const char *text)
 {
-    if (!condition)
-        abort();
+    if (condition)
+        return;
+    fprintf(stderr, "fuzz_image.c:%d: not so: %s; the last error: %s\n", line, text, error_text());
+    abort();
 }
+#define require(condition) require_at((condition), __LINE__, #condition)
 
 static void say_nothing(void *arg, const char *line)
 {
