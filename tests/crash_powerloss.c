@@ -225,7 +225,6 @@ static void run_writers(struct shmkv *db, size_t log)
 {
     pthread_t threads[WRITERS];
     store_relaxed(&t.stop, 0); /* relaxed: before the threads */
-    point_record(jostle, NULL);
     for (uint32_t i = 0; i < WRITERS; i++) {
         t.rows[i].db = db;
         t.rows[i].random = lot(UINT64_MAX);
@@ -248,7 +247,6 @@ static void run_writers(struct shmkv *db, size_t log)
     store_relaxed(&t.stop, 1);
     for (uint32_t i = 0; i < WRITERS; i++)
         pthread_join(threads[i], NULL);
-    point_record(NULL, NULL);
     disk_fail(0, 0, 0);
     struct shmkv_stats stats;
     assert_rc(shmkv_get_stats(db, &stats), 0);
@@ -414,11 +412,13 @@ static void one_round(bool first, uint64_t states, size_t log, struct mark *m)
     const struct mark opened = {.exact = false};
     store_relaxed(&t.notes, 0); /* relaxed: nobody else is there */
     disk_begin(first ? NULL : t.path);
+    point_record(jostle, NULL); /* while the store has no thread, here as below */
     begin_round(&db, m);
     m->none |= first; /* or the last round's power loss came before the image was made */
     note(&opened);
     run_writers(db, log);
     shmkv_close(db);
+    point_record(NULL, NULL);
     scratch_lose_memory();
     disk_pause();
     size_t stop = disk_count() / 2 + lot(disk_count() / 2);
