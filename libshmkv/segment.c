@@ -448,7 +448,7 @@ void segment_raise_horizon(const struct arena *a)
         if (kind != SEGMENT_HOLE && kind != SEGMENT_FREE && kind != SEGMENT_RUN_REST)
             d = min_u64(d, load_relaxed(&s->birth)); /* relaxed: an older birth is safe */
     }
-    max_seq_cst(&a->sb->horizon, d); /* pairs with resize.c, droppable [S4] */
+    max_seq_cst(&a->sb->horizon, d); /* pairs with resize_move.c, droppable [S4] */
 }
 
 /* ---- changing hands ------------------------------------------------------------------------ */

@@ -26,7 +26,7 @@ INV-F4-anew|image_carry.c|/^static void keep_patch/,/^}/s/if (patch->from == 0)/
 INV-F4-gone|image_carry.c|/r->carried == 0) {/,/}/s/forget(im, e->segment);//|test_image
 R17-commit|recover.c|s/return v->im->file.readonly ? 0 : commit(/return 1 ? 0 : commit(/|crash_recover
 read-only|recover.c|s@im->file.readonly ? 0 : image_begin(im)@image_begin(im)@|crash_readonly
-R18-horizon|resize.c|s/epoch < load_seq_cst(&a->sb->horizon)/1/|test_tombstone
+R18-horizon|resize_move.c|s/epoch < load_seq_cst(&a->sb->horizon)/1/|test_tombstone
 R18-first|index.c|s/at->old == NULL ? RECORD_FIRST/index_is_absent(a, at->old) ? RECORD_FIRST/|test_tombstone
 R18-origin|index.c|s/(load_relaxed(&at->old->state) & RECORD_FIRST) != 0) {/1) {/|test_tombstone
 R18-copy|record.c|s/RECORD_COPY/RECORD_COPY + (load_relaxed(\&from->state) \& RECORD_FIRST)/|test_tombstone
