@@ -43,8 +43,8 @@
 
 #include "error.h"
 #include "point.h"
-#include "reap.h"
 #include "recover.h"
+#include "store_parts.h"
 
 #define LOCK_SECONDS 10u
 #define POLL_FIRST_NS 100000u
@@ -255,7 +255,7 @@ static int open_arena(struct opening *op, bool make)
     rc = arena_open(&s->arena, op->name, &ao, &created);
     if (rc != 0)
         return rc;
-    rc = process_join(&s->process, &s->arena, ao.readonly ? NULL : reap_process, &s->arena);
+    rc = store_join_process(s);
     if (rc == 0) {
         if (created)
             rc = load(op);
