@@ -12,7 +12,6 @@
 #include "audit.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -21,6 +20,7 @@
 #include "blob.h"
 #include "child.h"
 #include "clock.h"
+#include "gang.h"
 
 #define MS 1000000ull
 #define WORKERS 6u
@@ -50,9 +50,8 @@ struct torture {
     struct notes *notes;
     struct shmkv *db;
     char store[64];
-    pid_t pids[WORKERS];
-    uint64_t random, deaths;
-    unsigned failures, cases, failed;
+    struct gang gang;
+    unsigned cases, failed;
 };
 
 struct worker {
@@ -186,35 +185,21 @@ static int work(void *arg)
 
 /* ---- the others' fate ---------------------------------------------------------------------- */
 
-static void start(struct torture *t, unsigned index)
+static pid_t start(void *arg, unsigned place)
 {
-    struct worker w = {.torture = t, .index = index, .random = blob_random(&t->random)};
-    t->pids[index] = child_start(work, &w);
-}
-
-static void note_end(struct torture *t, unsigned index, int status)
-{
-    t->deaths += status == CHILD_SIGNAL + SIGKILL;
-    t->failures += !child_ended_well(index, status);
+    struct torture *t = arg;
+    struct worker w = {.torture = t, .index = place, .random = blob_random(&t->gang.random)};
+    return child_start(work, &w);
 }
 
 static void torture_for(struct torture *t, uint64_t ns)
 {
     uint64_t begin = clock_mono_ns();
-    while (clock_mono_ns() - begin < ns && t->failures == 0) {
-        clock_sleep_ns(blob_random(&t->random) % (KILL_MOST_MS * MS));
-        kill(t->pids[blob_random(&t->random) % WORKERS], SIGKILL);
-        for (unsigned i = 0; i < WORKERS; i++) {
-            int status;
-            if (!child_ended(t->pids[i], &status))
-                continue;
-            note_end(t, i, status);
-            start(t, i);
-        }
-    }
+    gang_start(&t->gang);
+    while (clock_mono_ns() - begin < ns && t->gang.failures == 0)
+        gang_strike(&t->gang, KILL_MOST_MS);
     store_release(&t->notes->stop, 1);
-    for (unsigned i = 0; i < WORKERS; i++)
-        note_end(t, i, child_wait(t->pids[i], END_MS));
+    gang_wait(&t->gang, END_MS);
 }
 
 /* ---- verdicts ------------------------------------------------------------------------------ */
@@ -252,22 +237,23 @@ static void judge(struct torture *t)
 {
     struct shmkv_stats s = {.keys = 0};
     audit_reap(t->db);
-    verdict(t, t->failures == 0, "no worker saw anything torn, stale or resurrected");
+    verdict(t, t->gang.failures == 0, "no worker saw anything torn, stale or resurrected");
     verdict(t, audit_claims(t->db) == 0, "nothing is left in the hands of the dead");
     verdict(t, wrong_keys(t) == 0, "every key has its last value, or none");
     verdict(t, shmkv_check(t->db, print_finding, NULL) == 0, "the cache checks out");
     verdict(t, shmkv_get_stats(t->db, &s) == 0 && s.memory <= s.size, "memory is bounded");
     printf("# %" PRIu64 " deaths, %" PRIu64 " puts, %" PRIu64 " deletes, %" PRIu64
            " evictions, %" PRIu64 " of %" PRIu64 " reads of own keys hit\n",
-           t->deaths, s.puts, s.deletes, s.evictions, t->notes->hits, t->notes->reads);
-    verdict(t, t->deaths > 5 && s.evictions > KEYS / 4, "deaths and eviction took part");
+           t->gang.deaths, s.puts, s.deletes, s.evictions, t->notes->hits, t->notes->reads);
+    verdict(t, t->gang.deaths > 5 && s.evictions > KEYS / 4, "deaths and eviction took part");
 }
 
 int main(int argc, char **argv)
 {
     static struct torture t;
     unsigned seconds = argc > 1 ? (unsigned)atoi(argv[1]) : 10;
-    t.random = argc > 2 ? strtoull(argv[2], NULL, 0) : clock_mono_ns();
+    uint64_t random = argc > 2 ? strtoull(argv[2], NULL, 0) : clock_mono_ns();
+    t.gang = (struct gang){.places = WORKERS, .start = start, .arg = &t, .random = random};
     t.notes =
         mmap(NULL, sizeof(*t.notes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (t.notes == MAP_FAILED)
@@ -279,10 +265,7 @@ int main(int argc, char **argv)
         printf("not ok 1 - open: %s\n", shmkv_last_error());
         return 1;
     }
-    printf("# %u workers, %u seconds, random numbers from %" PRIu64 "\n", WORKERS, seconds,
-           t.random);
-    for (unsigned i = 0; i < WORKERS; i++)
-        start(&t, i);
+    printf("# %u workers, %u seconds, random numbers from %" PRIu64 "\n", WORKERS, seconds, random);
     torture_for(&t, seconds * 1000ull * MS);
     judge(&t);
     shmkv_close(t.db);

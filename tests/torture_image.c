@@ -25,6 +25,7 @@
 #include "child.h"
 #include "clock.h"
 #include "crew.h"
+#include "gang.h"
 #include "point.h"
 #include "scratch.h"
 #include "segment.h"
@@ -51,18 +52,12 @@ enum end { END_REBOOT, END_DEATH, END_ORDERLY };
 
 struct torture {
     struct crew *crew;
-    pid_t pids[PLACES];
-    uint64_t random, deaths, rounds[END_ORDERLY + 1], runs;
-    uint64_t large;    /* which large value was synced last; 0: none was */
-    unsigned failures; /* workers that ended with an error */
+    struct gang gang; /* a failure: a worker that ended with an error, or it does not open */
+    uint64_t rounds[END_ORDERLY + 1], runs;
+    uint64_t large; /* which large value was synced last; 0: none was */
     unsigned wrong[END_ORDERLY + 1], damaged;
     unsigned cases, failed;
 };
-
-static uint64_t pick(struct torture *t, uint64_t n)
-{
-    return blob_random(&t->random) % n;
-}
 
 /* ---- processes ------------------------------------------------------------------------------ */
 
@@ -127,27 +122,11 @@ static int work(void *arg)
     return 0;
 }
 
-static void start_one(struct torture *t, unsigned index)
+static pid_t start(void *arg, unsigned place)
 {
-    struct start s = {.torture = t, .index = index, .random = blob_random(&t->random)};
-    t->pids[index] = child_start(work, &s);
-}
-
-static void note_end(struct torture *t, unsigned index, int status)
-{
-    t->deaths += status == CHILD_SIGNAL + SIGKILL;
-    t->failures += !child_ended_well(index, status);
-}
-
-static void replace_ended(struct torture *t)
-{
-    for (unsigned i = 0; i < PLACES; i++) {
-        int status;
-        if (!child_ended(t->pids[i], &status))
-            continue;
-        note_end(t, i, status);
-        start_one(t, i);
-    }
+    struct torture *t = arg;
+    struct start s = {.torture = t, .index = place, .random = blob_random(&t->gang.random)};
+    return child_start(work, &s);
 }
 
 /* ---- rounds --------------------------------------------------------------------------------- */
@@ -155,11 +134,9 @@ static void replace_ended(struct torture *t)
 static void kill_for(struct torture *t, uint64_t ns)
 {
     uint64_t begin = clock_mono_ns(), now;
-    while (now = clock_mono_ns(), now - begin < ns && t->failures == 0) {
+    while (now = clock_mono_ns(), now - begin < ns && t->gang.failures == 0) {
         store_relaxed(&t->crew->phase, (uint32_t)(now / (PHASE_MS * MS)) % CREW_PHASES);
-        clock_sleep_ns(pick(t, KILL_MOST_MS * MS));
-        kill(t->pids[pick(t, PLACES)], SIGKILL);
-        replace_ended(t);
+        gang_strike(&t->gang, KILL_MOST_MS);
     }
 }
 
@@ -168,10 +145,9 @@ static void end_all(struct torture *t, enum end end)
 {
     if (end == END_ORDERLY)
         store_seq_cst(&t->crew->stop, 1);
-    for (unsigned i = 0; i < PLACES && end != END_ORDERLY; i++)
-        kill(t->pids[i], SIGKILL);
-    for (unsigned i = 0; i < PLACES; i++)
-        note_end(t, i, child_wait(t->pids[i], END_MS));
+    else
+        gang_kill(&t->gang);
+    gang_wait(&t->gang, END_MS);
 }
 
 static void print_finding(void *arg, const char *line)
@@ -220,17 +196,17 @@ static unsigned judge(struct torture *t, enum end end)
     unsigned wrong = 0;
     if (open_store(t->crew, SHMKV_NO_KEEPER, &w.db) != 0) {
         printf("# it does not open: %s\n", shmkv_last_error());
-        t->failures++;
+        t->gang.failures++;
         return 1;
     }
     lap_open(&w.lap);
     if (end == END_REBOOT) {
         count_runs(t, w.db);
-        wrong = crew_recovered(&w, t->deaths);
+        wrong = crew_recovered(&w, t->gang.deaths);
     } else {
         audit_reap(w.db);
         take_over_all(w);
-        wrong = crew_wrong_keys(&w) + crew_wrong_sums(&w, t->deaths) + crew_wrong_queues(&w);
+        wrong = crew_wrong_keys(&w) + crew_wrong_sums(&w, t->gang.deaths) + crew_wrong_queues(&w);
     }
     wrong += !has_large(t, w.db);
     t->damaged += shmkv_check(w.db, print_finding, NULL) != 0;
@@ -244,9 +220,8 @@ static unsigned judge(struct torture *t, enum end end)
 
 static void one_round(struct torture *t, enum end end)
 {
-    for (unsigned i = 0; i < PLACES; i++)
-        start_one(t, i);
-    kill_for(t, (ROUND_MS / 2 + pick(t, ROUND_MS)) * MS);
+    gang_start(&t->gang);
+    kill_for(t, (ROUND_MS / 2 + gang_pick(&t->gang, ROUND_MS)) * MS);
     end_all(t, end);
     if (end == END_REBOOT)
         scratch_lose_memory();
@@ -275,14 +250,14 @@ static void say(struct torture *t)
     uint64_t syncs = load_seq_cst(&t->crew->durable.syncs);
     printf("# %" PRIu64 " reboots, %" PRIu64 " deaths of all, %" PRIu64 " deaths, %" PRIu64
            " syncs, %" PRIu64 " large values recovered\n",
-           t->rounds[END_REBOOT], t->rounds[END_DEATH], t->deaths, syncs, t->runs);
-    verdict(t, t->failures == 0, "no worker saw anything wrong");
+           t->rounds[END_REBOOT], t->rounds[END_DEATH], t->gang.deaths, syncs, t->runs);
+    verdict(t, t->gang.failures == 0, "no worker saw anything wrong");
     verdict(t, t->wrong[END_REBOOT] == 0,
             "a reboot loses nothing that was synced, and no cause of what is there");
     verdict(t, t->wrong[END_DEATH] + t->wrong[END_ORDERLY] == 0,
             "the death of all loses nothing that was acknowledged");
     verdict(t, t->damaged == 0, "store and image check out each time");
-    verdict(t, syncs > 2 && t->runs > 0 && t->deaths > PLACES,
+    verdict(t, syncs > 2 && t->runs > 0 && t->gang.deaths > PLACES,
             "syncs, deaths and large values took part");
 }
 
@@ -291,8 +266,8 @@ static void torture_for(struct torture *t, uint64_t ns)
     uint64_t begin = clock_mono_ns();
     do {
         store_seq_cst(&t->crew->stop, 0);
-        one_round(t, pick(t, 3) == 0 ? END_DEATH : END_REBOOT);
-    } while (clock_mono_ns() - begin < ns && t->failures == 0);
+        one_round(t, gang_pick(&t->gang, 3) == 0 ? END_DEATH : END_REBOOT);
+    } while (clock_mono_ns() - begin < ns && t->gang.failures == 0);
     last_round(t);
 }
 
@@ -300,13 +275,14 @@ int main(int argc, char **argv)
 {
     static struct torture t;
     unsigned seconds = argc > 1 ? (unsigned)atoi(argv[1]) : 10;
-    t.random = argc > 2 ? strtoull(argv[2], NULL, 0) : clock_mono_ns();
+    uint64_t random = argc > 2 ? strtoull(argv[2], NULL, 0) : clock_mono_ns();
+    t.gang = (struct gang){.places = PLACES, .start = start, .arg = &t, .random = random};
     t.crew = mmap(NULL, sizeof(*t.crew), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (t.crew == MAP_FAILED || !scratch_make(0))
         return 1;
     snprintf(t.crew->store, sizeof(t.crew->store), "%s", scratch_path("image"));
     t.crew->imaged = true;
-    printf("# %u places, %u seconds, random numbers from %" PRIu64 "\n", PLACES, seconds, t.random);
+    printf("# %u places, %u seconds, random numbers from %" PRIu64 "\n", PLACES, seconds, random);
     torture_for(&t, seconds * 1000ull * MS);
     say(&t);
     scratch_remove();

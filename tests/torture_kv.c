@@ -23,6 +23,7 @@
 #include "child.h"
 #include "clock.h"
 #include "crew.h"
+#include "gang.h"
 #include "point.h"
 
 #define MS 1000000ull
@@ -46,16 +47,10 @@
 struct torture {
     struct crew *crew;
     struct shmkv *db;
-    pid_t pids[PLACES];
-    uint64_t random, deaths, stops;
-    unsigned failures; /* workers that ended with an error */
+    struct gang gang; /* a failure: a worker that ended with an error */
+    uint64_t stops;
     unsigned cases, failed;
 };
-
-static uint64_t pick(struct torture *t, uint64_t n)
-{
-    return blob_random(&t->random) % n;
-}
 
 /* ---- the unlucky --------------------------------------------------------------------------- */
 
@@ -122,45 +117,23 @@ static int work(void *arg)
     return 0;
 }
 
-static void start_worker(struct torture *t, unsigned index)
+static pid_t start(void *arg, unsigned place)
 {
-    struct start s = {.torture = t, .index = index, .random = blob_random(&t->random)};
-    s.inherits = index < PLACES - 1 && pick(t, 2) == 0;
-    t->pids[index] = child_start(work, &s);
+    struct torture *t = arg;
+    struct start s = {.torture = t, .index = place, .random = blob_random(&t->gang.random)};
+    s.inherits = place < PLACES - 1 && gang_pick(&t->gang, 2) == 0;
+    return child_start(work, &s);
 }
 
 /* ---- the others' fate ---------------------------------------------------------------------- */
 
-static void note_end(struct torture *t, unsigned index, int status)
-{
-    t->deaths += status == CHILD_SIGNAL + SIGKILL;
-    t->failures += !child_ended_well(index, status);
-}
-
-/* A killed process ends when it gets a processor: others are killed meanwhile. */
-static void replace_ended(struct torture *t)
-{
-    for (unsigned i = 0; i < PLACES; i++) {
-        int status;
-        if (!child_ended(t->pids[i], &status))
-            continue;
-        note_end(t, i, status);
-        start_worker(t, i);
-    }
-}
-
-static void kill_one(struct torture *t)
-{
-    kill(t->pids[pick(t, PLACES)], SIGKILL);
-}
-
 static void stop_one(struct torture *t)
 {
-    unsigned index = (unsigned)pick(t, PLACES);
+    unsigned index = (unsigned)gang_pick(&t->gang, PLACES);
     add_seq_cst(&t->crew->places[index].stops, 1);
-    kill(t->pids[index], SIGSTOP);
-    clock_sleep_ns(pick(t, STOP_MOST_MS) * MS);
-    kill(t->pids[index], SIGCONT);
+    kill(t->gang.pids[index], SIGSTOP);
+    clock_sleep_ns(gang_pick(&t->gang, STOP_MOST_MS * MS));
+    kill(t->gang.pids[index], SIGCONT);
     add_seq_cst(&t->crew->places[index].stops, 1);
     t->stops++;
 }
@@ -190,14 +163,11 @@ static bool is_over(struct torture *t, uint64_t passed_ns, uint64_t ns)
 static void torture_for(struct torture *t, uint64_t ns)
 {
     uint64_t begin = clock_mono_ns(), now;
-    while (now = clock_mono_ns(), !is_over(t, now - begin, ns) && t->failures == 0) {
+    while (now = clock_mono_ns(), !is_over(t, now - begin, ns) && t->gang.failures == 0) {
         store_relaxed(&t->crew->phase, (uint32_t)((now - begin) / (PHASE_MS * MS)) % CREW_PHASES);
-        clock_sleep_ns(pick(t, KILL_MOST_MS * MS));
-        if (pick(t, 16) == 0)
+        if (gang_pick(&t->gang, 16) == 0)
             stop_one(t);
-        else
-            kill_one(t);
-        replace_ended(t);
+        gang_strike(&t->gang, KILL_MOST_MS);
     }
 }
 
@@ -205,10 +175,9 @@ static void torture_for(struct torture *t, uint64_t ns)
 static void end_workers(struct torture *t)
 {
     clock_sleep_ns(500 * MS);
-    replace_ended(t);
+    gang_replace(&t->gang);
     store_seq_cst(&t->crew->stop, 1);
-    for (unsigned i = 0; i < PLACES; i++)
-        note_end(t, i, child_wait(t->pids[i], END_MS));
+    gang_wait(&t->gang, END_MS);
 }
 
 /* Places whose last worker was killed before it took over. */
@@ -299,14 +268,14 @@ static void judge(struct torture *t)
     printf("# %" PRIu64 " deaths, %" PRIu64 " stops; %" PRIu64 " puts, %" PRIu64
            " deletes, %" PRIu64 " resizes, %" PRIu64 " segments cleaned, %" PRIu64
            " reaped, %" PRIu64 " retries, %" PRIu64 " stalls\n",
-           t->deaths, t->stops, s.puts, s.deletes, s.resizes, s.segments_cleaned, s.reaped,
+           t->gang.deaths, t->stops, s.puts, s.deletes, s.resizes, s.segments_cleaned, s.reaped,
            s.retries, s.stalls);
-    verdict(t, t->failures == 0, "no worker saw anything wrong");
+    verdict(t, t->gang.failures == 0, "no worker saw anything wrong");
     audit_reap(t->db);
     verdict(t, audit_claims(t->db) == 0, "nothing is left in the hands of the dead");
     take_over_all(t, &w);
     verdict(t, crew_wrong_keys(&w) == 0, "every key has its acknowledged or its intended value");
-    verdict(t, crew_wrong_sums(&w, t->deaths) == 0, "no addition is lost or made twice");
+    verdict(t, crew_wrong_sums(&w, t->gang.deaths) == 0, "no addition is lost or made twice");
     verdict(t, crew_wrong_queues(&w) == 0, "no deleted key comes back");
     verdict(t, shmkv_check(t->db, print_finding, NULL) == 0, "the store checks out");
     judge_times(t);
@@ -319,7 +288,8 @@ int main(int argc, char **argv)
 {
     static struct torture t;
     unsigned seconds = argc > 1 ? (unsigned)atoi(argv[1]) : 10;
-    t.random = argc > 2 ? strtoull(argv[2], NULL, 0) : clock_mono_ns();
+    uint64_t random = argc > 2 ? strtoull(argv[2], NULL, 0) : clock_mono_ns();
+    t.gang = (struct gang){.places = PLACES, .start = start, .arg = &t, .random = random};
     t.crew = mmap(NULL, sizeof(*t.crew), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (t.crew == MAP_FAILED)
         return 1;
@@ -330,9 +300,8 @@ int main(int argc, char **argv)
         printf("not ok 1 - open: %s\n", shmkv_last_error());
         return 1;
     }
-    printf("# %u places, %u seconds, random numbers from %" PRIu64 "\n", PLACES, seconds, t.random);
-    for (unsigned i = 0; i < PLACES; i++)
-        start_worker(&t, i);
+    printf("# %u places, %u seconds, random numbers from %" PRIu64 "\n", PLACES, seconds, random);
+    gang_start(&t.gang);
     torture_for(&t, seconds * 1000ull * MS);
     end_workers(&t);
     judge(&t);
