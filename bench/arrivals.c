@@ -7,14 +7,25 @@
  * operation k is due k intervals after the start, and its latency counts from then, however late
  * it begins.  A store that stops for a millisecond so makes a thousand operations late, not one.
  *
- * First the highest rate of each engine is measured by closed loops.  Shmkv and the yardstick then
- * get the same schedule, at shares of shmkv's highest rate; each peer gets the same shares of its
- * own.  An engine whose operations go together (a pipeline, a transaction) gets them so, at the
- * same rate of operations.
+ * The highest rate of each engine is found by the same loop with everything due at once: one
+ * operation at a time, each timed, as those that arrive are served.  (A closed loop that is free to
+ * overlap one operation's cache misses with the next one's is nearly twice as fast; at half of its
+ * rate this one hardly keeps up, and shows the length of the run instead of the store.)  Shmkv and
+ * the yardstick then get the same schedule, at shares of shmkv's highest rate; each peer gets the
+ * same shares of its own.  An engine whose operations go together (a pipeline, a transaction) gets
+ * them so, at the same rate of operations.
+ *
+ * What the machine takes is told apart, not left out.  Whenever something took long the kernel is
+ * asked, and the schedule stands still meanwhile; "running" rows are of a clock that stands still
+ * also while the thread was off the processor without having asked for it.  Breaks too short to ask
+ * about remain (an interrupt takes as long as twenty operations): the engine "nothing" gets shmkv's
+ * schedule and spins for as long as shmkv's operations take, so that its row is what this machine
+ * makes of any program at that rate.
  */
 #include "lib_cell.h"
 #include "lib_clock.h"
 #include "lib_memory.h"
+#include "lib_schedule.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -28,21 +39,6 @@ static const double quantiles[] = {0,     0.1,   0.25,   0.5,    0.75,    0.9,  
                                    0.995, 0.999, 0.9995, 0.9999, 0.99995, 0.99999, 0.999999, 1};
 #define QUANTILES (sizeof(quantiles) / sizeof(quantiles[0]))
 
-enum kind { KIND_GET, KIND_SET, KINDS };
-
-/* What a slice is to do, and what its processes have seen. */
-struct observation {
-    double interval; /* ticks between two calls of one process */
-    uint64_t duration;
-    uint64_t turn;
-    _Atomic unsigned next; /* gives each process a place */
-    struct {
-        uint64_t done;
-        uint64_t ticks;
-        struct histogram latency[KINDS];
-    } seen[TEAM_MAX];
-};
-
 /* Of one engine at one share of its rate. */
 struct score_at {
     struct histogram run[KINDS];
@@ -50,110 +46,106 @@ struct score_at {
     double quantile[KINDS][3][REPORT_RUNS];
     double done;
     double ticks;
-    double rate; /* offered */
+    double stops;
+    double taken; /* ticks */
+    double rate;  /* offered */
 };
 
 struct candidate {
-    struct lane *lane;
+    const char *name;
+    struct lane *lane; /* "nothing" has shmkv's and does not use it */
     void *context;
     unsigned number;
+    bool idles;     /* spins in place of calls */
     double highest; /* operations per second */
+    double busy;    /* ticks of a call, mean */
+    struct pause_list longest;
     struct score_at at[SHARES];
 };
 
 static struct bench bench;
 static struct stream drawn;
 static struct team team;
-static struct observation *shared;
 static struct candidate *candidates;
 static unsigned count;
 
-/* ---- a process ----------------------------------------------------------------------------- */
+/* ---- slices -------------------------------------------------------------------------------- */
 
-static const char *observe(const struct lane *lane, void *context, unsigned role)
+static unsigned unit_of(const struct candidate *c)
 {
-    unsigned place = atomic_fetch_add(&shared->next, 1);
-    uint64_t unit = lane->engine->unit > 1 ? lane->engine->unit : 1;
-    struct batch b = {.workload = &bench.workload, .stream = &drawn};
-    uint64_t start = clock_ticks();
-    double due = (double)start;
-    uint64_t now = start;
-
-    (void)role;
-    b.at = (shared->turn * 7919 + place * 104729) * TEAM_SAMPLE % (drawn.count - unit);
-    while (now - start < shared->duration) {
-        enum kind kind = drawn.write[b.at] ? KIND_SET : KIND_GET;
-
-        while (clock_ticks() < (uint64_t)due)
-            ;
-        b.count = unit;
-        if (lane->engine->run[OP_MIX](context, &b) != unit)
-            return lane->engine->explain(context);
-        now = clock_end();
-        histogram_add(&shared->seen[place].latency[kind],
-                      now > (uint64_t)due ? now - (uint64_t)due : 0);
-        shared->seen[place].done += unit;
-        due += shared->interval;
-        b.at = (b.at + unit) % (drawn.count - unit);
-    }
-    shared->seen[place].ticks = now - start;
-    return NULL;
+    return c->lane->engine->unit > 1 ? c->lane->engine->unit : 1;
 }
 
-/* ---- slices -------------------------------------------------------------------------------- */
+/* @rate: of all processes together; 0: as fast as it goes. */
+static void slice(struct candidate *c, double rate, uint64_t turn)
+{
+    const struct settings *s = &bench.settings;
+    unsigned procs = s->procs[0];
+    struct team_order order = {
+        .verb = TEAM_CALL, .lane = c->number, .context = c->context, .call = schedule_keep};
+
+    memset(schedule, 0, offsetof(struct schedule, seen) + procs * sizeof(schedule->seen[0]));
+    if (rate > 0)
+        schedule->interval = 1e9 / rate * unit_of(c) * procs / bench.ns_per_tick;
+    schedule->duration = (uint64_t)(s->slice_ms * 1e6 / bench.ns_per_tick);
+    schedule->spin = c->idles ? (uint64_t)candidates[0].busy : 0;
+    schedule->turn = turn;
+    schedule->stream = &drawn;
+    schedule->ns_per_tick = bench.ns_per_tick;
+    schedule->all_own = s->keeper;
+    team_do(&team, &order);
+}
 
 static void slice_at(struct candidate *c, unsigned share, uint64_t turn)
 {
-    const struct settings *s = &bench.settings;
     struct score_at *at = &c->at[share];
-    unsigned unit = c->lane->engine->unit > 1 ? c->lane->engine->unit : 1;
-    struct team_order order = {
-        .verb = TEAM_CALL, .lane = c->number, .context = c->context, .call = observe};
 
-    memset(shared, 0, sizeof(*shared));
-    shared->interval = 1e9 / at->rate * unit * s->procs[0] / bench.ns_per_tick;
-    shared->duration = (uint64_t)(s->slice_ms * 1e6 / bench.ns_per_tick);
-    shared->turn = turn;
-    team_do(&team, &order);
-    for (unsigned i = 0; i < s->procs[0]; i++) {
-        at->done += (double)shared->seen[i].done;
-        at->ticks += (double)shared->seen[i].ticks / s->procs[0];
+    slice(c, at->rate, turn);
+    for (unsigned i = 0; i < bench.settings.procs[0]; i++) {
+        const struct schedule_seen *seen = &schedule->seen[i];
+
+        at->done += (double)seen->done;
+        at->ticks += (double)seen->ticks / bench.settings.procs[0];
+        at->stops += (double)seen->stops;
+        at->taken += (double)seen->taken;
+        pause_merge(&c->longest, &seen->longest);
         for (unsigned kind = 0; kind < KINDS; kind++) {
-            histogram_merge(&at->run[kind], &shared->seen[i].latency[kind]);
-            histogram_merge(&at->all[kind], &shared->seen[i].latency[kind]);
+            histogram_merge(&at->run[kind], &seen->latency[kind]);
+            histogram_merge(&at->all[kind], &seen->latency[kind]);
         }
     }
 }
 
-/* Closed loops, for the highest rate. */
-static double highest_of(struct candidate *c, uint64_t turn)
+/* The highest rate, and what a call takes then: medians. */
+static void find_highest(struct candidate *c)
 {
-    struct team_order order = {
-        .verb = TEAM_RUN, .lane = c->number, .context = c->context, .turn = turn};
-    static struct team_sum sum;
+    double rate[5];
+    double busy[5];
 
-    order.task[0] = (struct team_task){OP_MIX, &drawn};
-    order.duration = (uint64_t)(bench.settings.slice_ms * 1e6 / bench.ns_per_tick);
-    team_do(&team, &order);
-    team_sum(&team, 0, &sum);
-    return (double)sum.done / ((double)sum.ticks * bench.ns_per_tick) * 1e9;
+    for (unsigned k = 0; k < 5; k++) {
+        rate[k] = busy[k] = 0;
+        slice(c, 0, k);
+        for (unsigned i = 0; i < bench.settings.procs[0]; i++) {
+            const struct schedule_seen *seen = &schedule->seen[i];
+
+            rate[k] += (double)seen->done / ((double)seen->ticks * bench.ns_per_tick) * 1e9;
+            busy[k] += (double)seen->busy * unit_of(c) / (double)seen->done;
+        }
+    }
+    c->highest = report_quantile(rate, 5, 0.5);
+    c->busy = report_quantile(busy, 5, 0.5) / bench.settings.procs[0];
 }
 
-static void find_highest(void)
+static void find_rates(void)
 {
     for (unsigned i = 0; i < count; i++) {
-        double rate[5];
+        struct candidate *c = &candidates[i];
+        bool same = c->idles || c->lane->engine == &engine_limit;
 
-        for (unsigned k = 0; k < 5; k++)
-            rate[k] = highest_of(&candidates[i], k);
-        candidates[i].highest = report_quantile(rate, 5, 0.5);
+        find_highest(c);
+        for (unsigned share = 0; share < SHARES; share++)
+            c->at[share].rate = shares[share] * candidates[same ? 0 : i].highest;
     }
-    for (unsigned i = 0; i < count; i++)
-        for (unsigned share = 0; share < SHARES; share++) {
-            bool same = candidates[i].lane->engine == &engine_limit;
-
-            candidates[i].at[share].rate = shares[share] * candidates[same ? 0 : i].highest;
-        }
 }
 
 static void end_run(struct score_at *at, unsigned run)
@@ -174,7 +166,7 @@ static void measure(void)
     unsigned turns = (unsigned)(s->seconds * 1000 / s->slice_ms + 0.5);
     uint64_t turn = 0;
 
-    find_highest();
+    find_rates();
     for (unsigned run = 0; run < s->runs; run++)
         for (unsigned share = 0; share < SHARES; share++) {
             for (unsigned k = 0; k < (turns > 0 ? turns : 1); k++, turn++)
@@ -195,6 +187,7 @@ static void add(const struct engine *engine)
     double written = (s->seconds * s->runs * SHARES + s->slice_ms * 0.01) * FASTEST *
                      (1 - s->read / 100.0) * (double)engine_record_bytes(&bench.workload);
 
+    c->name = engine->name;
     c->number = count;
     c->lane = &team.shared->lanes[count++];
     c->lane->engine = engine;
@@ -211,11 +204,23 @@ static void add(const struct engine *engine)
     team_do(&team, &(struct team_order){.verb = TEAM_ATTACH, .lane = c->number});
 }
 
+/* No store: last of all, since lanes are numbered as candidates are. */
+static void add_nothing(void)
+{
+    struct candidate *c = &candidates[count++];
+
+    c->name = "nothing";
+    c->lane = candidates[0].lane;
+    c->idles = true;
+}
+
 static void remove_all(void)
 {
     for (unsigned i = 0; i < count; i++) {
         struct candidate *c = &candidates[i];
 
+        if (c->idles)
+            continue;
         team_do(&team, &(struct team_order){.verb = TEAM_DETACH, .lane = i});
         team_run_alone(c->lane, c->context, c->lane->engine->verify, &bench.in_order);
         c->lane->engine->detach(c->context);
@@ -237,19 +242,20 @@ static void write_curve(const struct histogram *h, double offered, char *text, s
         snprintf(text + n, size - (size_t)n, "]");
 }
 
-static void report_at(struct candidate *c, struct candidate *limit, unsigned share, enum kind kind)
+static void report_at(struct candidate *c, struct candidate *limit, unsigned share,
+                      enum schedule_kind kind)
 {
     struct score_at *at = &c->at[share];
     unsigned runs = bench.settings.runs;
-    struct row row = {.engine = c->lane->engine->name,
+    struct row row = {.engine = c->name,
                       .kind = OP_MIX,
                       .does = OP_MIX,
                       .procs = bench.settings.procs[0],
                       .warm = true};
     double ratio[REPORT_RUNS];
 
-    snprintf(row.op, sizeof(row.op), "%s at %.0f %%", kind == KIND_GET ? "get" : "set",
-             shares[share] * 100);
+    snprintf(row.op, sizeof(row.op), "%s at %.0f %%%s", kind % 2 == KIND_GET ? "get" : "set",
+             shares[share] * 100, kind >= KIND_GET_RUNNING ? ", running" : "");
     write_curve(&at->all[kind], at->rate, row.extra, sizeof(row.extra));
     row.rate = row.rate_low = row.rate_high = at->done / (at->ticks * bench.ns_per_tick) * 1e9;
     for (unsigned i = 0; limit != NULL && i < runs; i++)
@@ -266,6 +272,28 @@ static void report_at(struct candidate *c, struct candidate *limit, unsigned sha
     report_add(&bench.report, &row);
 }
 
+/* What the machine has taken, and the longest. */
+static void report_stops(const struct candidate *c)
+{
+    char title[160];
+    char taken[24];
+    double ticks = 0;
+    double lost = 0;
+    double stops = 0;
+
+    for (unsigned share = 0; share < SHARES; share++) {
+        ticks += c->at[share].ticks;
+        lost += c->at[share].taken / bench.settings.procs[0];
+        stops += c->at[share].stops;
+    }
+    report_time(lost * bench.ns_per_tick, taken, sizeof(taken));
+    snprintf(title, sizeof(title),
+             "\n%s: %.0f over %u us in %.2f s; the machine took %s (%.2f %%); the longest\n",
+             c->name, stops, PAUSE_LONG_NS / 1000, ticks * bench.ns_per_tick / 1e9, taken,
+             lost / ticks * 100);
+    report_pauses(title, &c->longest);
+}
+
 static void report_all(void)
 {
     struct candidate *limit = NULL;
@@ -274,7 +302,7 @@ static void report_all(void)
     for (unsigned i = 0; i < count; i++) {
         if (candidates[i].lane->engine == &engine_limit)
             limit = &candidates[i];
-        printf("%-14s highest rate of a closed loop: %s/s\n", candidates[i].lane->engine->name,
+        printf("%-14s highest rate, one operation at a time: %s/s\n", candidates[i].name,
                report_count(candidates[i].highest, text, sizeof(text)));
     }
     printf("\n");
@@ -283,9 +311,14 @@ static void report_all(void)
         for (unsigned kind = 0; kind < KINDS; kind++)
             for (unsigned i = 0; i < count; i++)
                 if (candidates[i].at[share].all[kind].total > 0)
-                    report_at(&candidates[i], limit, share, (enum kind)kind);
+                    report_at(&candidates[i], limit, share, (enum schedule_kind)kind);
     printf("of limit: p99.9 as a multiple of the yardstick's on the same schedule (a peer's is its"
-           " own)\n");
+           " own)\nrunning: by a clock that stands still while the machine has taken the processor"
+           " for more than %u us\nnothing: a loop that spins for as long as shmkv's operations"
+           " take, on the same schedule\n",
+           PAUSE_LONG_NS / 1000);
+    for (unsigned i = 0; i < count; i++)
+        report_stops(&candidates[i]);
 }
 
 int main(int argc, char **argv)
@@ -297,7 +330,7 @@ int main(int argc, char **argv)
         die("--writers, --store, several --procs, and leaving out shmkv: not here");
     bench_begin(&bench, "arrivals", 0);
     stream_drawn(&drawn, &bench.workload, s->dist, s->read, bench_stream_length(&bench));
-    shared = memory_get_shared(sizeof(*shared));
+    schedule = memory_get_shared(sizeof(*schedule));
     candidates = memory_get(TEAM_LANES * sizeof(*candidates));
     team_start(&team, s->procs[0], 0);
     add(&engine_shmkv);
@@ -305,6 +338,7 @@ int main(int argc, char **argv)
         add(&engine_limit);
     for (unsigned i = 0; i < bench.peers_count; i++)
         add(bench.peers[i]);
+    add_nothing();
     measure();
     report_all();
     report_end(&bench.report);

@@ -254,25 +254,6 @@ static void report_kind(struct score *s, const struct score *limit, const char *
     report_add(&report, &row);
 }
 
-static void print_pauses(const char *title, const struct pause_list *list)
-{
-    char took[24];
-    char own[24];
-    char why[200];
-
-    printf("\n%s\n", title);
-    for (unsigned i = 0; i < list->count; i++) {
-        const struct pause *p = &list->top[i];
-
-        printf("  %-4s %9s, %9s without the waiting: %s\n", p->what,
-               report_time((double)p->ns, took, sizeof(took)),
-               report_time((double)pause_own_ns(p), own, sizeof(own)),
-               pause_explain(p, why, sizeof(why)));
-    }
-    if (list->count == 0)
-        printf("  none took more than %u us\n", PAUSE_LONG_NS / 1000);
-}
-
 static void print_scores(struct score *scores)
 {
     char title[96];
@@ -289,14 +270,15 @@ static void print_scores(struct score *scores)
     for (unsigned i = 0; i < LANES; i++) {
         const char *name = team.shared->lanes[i].engine->name;
 
-        snprintf(title, sizeof(title), "%s: the longest operations, beside a load of %s keys/s",
+        snprintf(title, sizeof(title), "\n%s: the longest operations, beside a load of %s keys/s\n",
                  name, report_count(scores[i].loaded / scores[i].seconds, rate, sizeof(rate)));
-        print_pauses(title, &scores[i].longest);
-        snprintf(title, sizeof(title), "%s: the longest, the waiting for a processor left out",
+        report_pauses(title, &scores[i].longest);
+        snprintf(title, sizeof(title), "\n%s: the longest, the waiting for a processor left out\n",
                  name);
-        print_pauses(title, &scores[i].own);
-        snprintf(title, sizeof(title), "%s: the longest breaks of the idle loop, likewise", name);
-        print_pauses(title, &scores[i].breaks);
+        report_pauses(title, &scores[i].own);
+        snprintf(title, sizeof(title), "\n%s: the longest breaks of the idle loop, likewise\n",
+                 name);
+        report_pauses(title, &scores[i].breaks);
     }
 }
 

@@ -40,6 +40,7 @@ static void facts_now(const struct pause_watch *w, struct pause_facts *f)
         f->waited_ns = strtoull(end, NULL, 10);
     }
     f->ran_ns = clock_cpu_ns();
+    f->away_ns = clock_ns() - f->ran_ns;
     if (getrusage(RUSAGE_THREAD, &usage) == 0) {
         f->switched = (uint64_t)usage.ru_nivcsw;
         f->slept = (uint64_t)usage.ru_nvcsw;
@@ -91,6 +92,7 @@ void pause_took(struct pause_watch *w, const char *what, uint64_t ns, struct pau
     *p = (struct pause){.what = what, .ns = ns, .at_ns = clock_ns() - w->began_ns};
     p->facts.waited_ns = now.waited_ns - w->last.waited_ns;
     p->facts.ran_ns = now.ran_ns - w->last.ran_ns;
+    p->facts.away_ns = now.away_ns - w->last.away_ns;
     p->facts.switched = now.switched - w->last.switched;
     p->facts.slept = now.slept - w->last.slept;
     p->facts.faults = now.faults - w->last.faults;
@@ -109,6 +111,13 @@ void pause_merge(struct pause_list *into, const struct pause_list *from)
 uint64_t pause_own_ns(const struct pause *p)
 {
     return p->ns > p->facts.waited_ns ? p->ns - p->facts.waited_ns : 0;
+}
+
+uint64_t pause_taken_ns(const struct pause *p)
+{
+    uint64_t taken = p->facts.slept > 0 ? p->facts.waited_ns : p->facts.away_ns;
+
+    return taken < p->ns ? taken : p->ns;
 }
 
 const char *pause_explain(const struct pause *p, char *text, unsigned size)

@@ -20,6 +20,7 @@
 struct pause_facts {
     uint64_t waited_ns; /* ready to run, without a processor */
     uint64_t ran_ns;
+    uint64_t away_ns;  /* did not run, for whatever reason */
     uint64_t switched; /* switched away against its will */
     uint64_t slept;    /* gave the processor up */
     uint64_t faults;
@@ -55,6 +56,9 @@ void pause_keep(struct pause_list *list, const struct pause *p);
 
 /* The part that the thread did not merely wait for a processor. */
 uint64_t pause_own_ns(const struct pause *p);
+/* The part that was taken from it: waiting for a processor, or the hypervisor had that; not what it
+ * slept. */
+uint64_t pause_taken_ns(const struct pause *p);
 /* "preempted ..." or what else it was. */
 const char *pause_explain(const struct pause *p, char *text, unsigned size);
 void pause_merge(struct pause_list *into, const struct pause_list *from);

@@ -120,7 +120,7 @@ void report_head(const struct report *r)
 
 void report_columns(void)
 {
-    printf("%-14s %5s %-17s %-4s %9s %17s %8s %8s %8s %8s %6s  %s\n", "engine", "procs",
+    printf("%-14s %5s %-21s %-4s %9s %17s %8s %8s %8s %8s %6s  %s\n", "engine", "procs",
            "operation", "mem", "ops/s", "lowest-highest", "p50", "p99", "p99.9", "max", "B/key",
            "of limit");
 }
@@ -134,7 +134,7 @@ static void print_row(const struct row *row)
     snprintf(op, sizeof(op), "%s%s", row->op, row->variant);
     snprintf(range, sizeof(range), "%s-%s", report_count(row->rate_low, text[0], sizeof(text[0])),
              report_count(row->rate_high, text[1], sizeof(text[1])));
-    printf("%-14s %5u %-17s %-4s %9s %17s %8s %8s %8s %8s ", row->engine, row->procs, op,
+    printf("%-14s %5u %-21s %-4s %9s %17s %8s %8s %8s %8s ", row->engine, row->procs, op,
            row->warm ? "warm" : "cold", report_count(row->rate, text[2], sizeof(text[2])), range,
            report_time((double)row->latency.p50, text[3], sizeof(text[3])),
            report_time((double)row->latency.p99, text[4], sizeof(text[4])),
@@ -172,6 +172,25 @@ void report_add(struct report *r, const struct row *row)
     kept->writers = s->writers;
 }
 
+void report_pauses(const char *title, const struct pause_list *list)
+{
+    char took[24];
+    char own[24];
+    char why[200];
+
+    fputs(title, stdout);
+    for (unsigned i = 0; i < list->count; i++) {
+        const struct pause *p = &list->top[i];
+
+        printf("  %-4s %9s, %9s without the waiting: %s\n", p->what,
+               report_time((double)p->ns, took, sizeof(took)),
+               report_time((double)pause_own_ns(p), own, sizeof(own)),
+               pause_explain(p, why, sizeof(why)));
+    }
+    if (list->count == 0)
+        printf("  none took more than %u us\n", PAUSE_LONG_NS / 1000);
+}
+
 /* ---- scaling ------------------------------------------------------------------------------- */
 
 static const struct row *find_row(const struct report *r, const char *engine, const char *op,
@@ -206,7 +225,7 @@ static void print_scaling(const struct report *r)
         if (first)
             printf("\nscaling   rate(n)/rate(1)\n");
         first = false;
-        printf("%-14s %5u %-17s %.2f", row->engine, row->procs, row->op, ours);
+        printf("%-14s %5u %-21s %.2f", row->engine, row->procs, row->op, ours);
         if (limit > 0)
             printf(", the limit's %.2f: %.2f of it", limit, ours / limit);
         printf("\n");

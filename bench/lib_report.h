@@ -3,6 +3,7 @@
 #ifndef BENCH_REPORT_H
 #define BENCH_REPORT_H
 
+#include "lib_pause.h"
 #include "lib_settings.h"
 
 #define REPORT_RUNS 99u
@@ -60,6 +61,8 @@ void report_head(const struct report *r);
 void report_columns(void);
 /* Print and keep a row. */
 void report_add(struct report *r, const struct row *row);
+/* A title, then one line per pause. */
+void report_pauses(const char *title, const struct pause_list *list);
 /* rate(n)/rate(1) of each engine beside the yardstick's, then the JSON lines and the picture. */
 void report_end(const struct report *r);
 

@@ -133,6 +133,13 @@ function classic(i, key) {
     }
 }
 
+# A loop that calls nothing has a p99 of its own on that schedule.
+function arrivals(key, how, floor) {
+    floor = p99[key, "nothing"] > 0 ? sprintf(" (of a loop that calls nothing: %.1f)", p99[key, "nothing"] / 1000) : ""
+    at_most("GET at half of the highest rate" how ": p99, µs" floor, 2, p99[key, "shmkv"] / 1000)
+    at_most("the same: p99.9, of the limit's", 1.5, limit[key, "shmkv"])
+}
+
 function checkpoints(key) {
     key = " 1 1000000 36/35 uniform"
     at_least("GET beside a checkpoint every second, of without", 0.95, limit["checkpoint get" key, "shmkv"])
@@ -151,10 +158,8 @@ END {
     if (rate["classic set, 10M there 1 10000000 16/100 uniform", "limit"] > 0)
         at_least("SET beside 10M keys over beside 10K, of the limit's", 0.9, drop("shmkv") / drop("limit"))
     for (i = 1; i <= n_keys; i++)
-        if (keys[i] ~ /^arrivals get at 50 %/) {
-            at_most("GET at half of the highest rate: p99, µs", 2, p99[keys[i], "shmkv"] / 1000)
-            at_most("the same: p99.9, of the limit's", 1.5, limit[keys[i], "shmkv"])
-        }
+        if (keys[i] ~ /^arrivals get at 50 %/)
+            arrivals(keys[i], keys[i] ~ /running/ ? ", the machine's stops left out" : "")
     classic()
     checkpoints()
     printf "\n%d of %d.\n", reached_all, n_claims

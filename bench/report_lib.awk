@@ -2,6 +2,11 @@
 #
 # report_lib.awk - members of a line of JSON as the benchmarks write it, and numbers for people.
 
+# Some programs write no blank behind a colon.
+{
+    gsub(/": */, "\": ")
+}
+
 # The member's text; "" if there is none.
 function member(name, at, text) {
     at = index($0, "\"" name "\": ")
