@@ -4,10 +4,10 @@
 
 /* A victim must give back at least 1/64 of a segment, or cleaning only turns in circles. */
 #define WORTH_SHIFT 6
-/* Kept free beyond the reserve: 1/64 of what is not live, or one for two that are being filled. */
-#define AHEAD_SHIFT 6
+/* Kept free beyond the reserve: 1/256 of what is not live, or one for two that are being filled. */
+#define AHEAD_SHIFT 8
 #define AHEAD_OWNED_SHIFT 1
-#define AHEAD_MIN 2u
+#define AHEAD_MIN 1u
 #define AHEAD_MOST_SHIFT 6 /* of the store */
 
 static bool is_candidate(uint64_t word)

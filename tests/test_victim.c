@@ -146,11 +146,11 @@ static enum victim_need need_of(const struct segment_census *c, double segment, 
 {
     double live = floor((double)c->live / segment);
     double capacity = (double)c->capacity;
-    double ahead = floor(fmax(capacity - live, 0) / 64);
+    double ahead = floor(fmax(capacity - live, 0) / 256);
     ahead = fmax(ahead, floor((double)c->kinds[SEGMENT_OPEN] / 2));
-    double most = fmax(floor(capacity / 64), 2);
+    double most = fmax(floor(capacity / 64), 1);
     *capped = ahead > most;
-    ahead = fmin(fmax(ahead, 2), most);
+    ahead = fmin(fmax(ahead, 1), most);
     double soon = (double)(c->available + c->limbo);
     double kept = (double)(c->reserve + c->removals + c->kinds[SEGMENT_CLEANING]);
     if (soon > kept + ahead)
