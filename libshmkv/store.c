@@ -281,6 +281,6 @@ int shmkv_close(struct shmkv *db)
         begin_close_locked(s);
     store_unlock_registry();
     if (s == NULL)
-        return error_set(SHMKV_ECLOSED, "the handle was closed before");
+        return error_set(SHMKV_ECLOSED, "the handle was closed before this call");
     return last ? close_store(s) : 0;
 }

@@ -185,7 +185,8 @@ int store_find_context(struct shmkv *db, struct context **c)
     store_lock_registry();
     struct store *s = load_relaxed(&db->store);
     int rc = s != NULL ? find_context_locked(s, c)
-                       : error_set(SHMKV_ECLOSED, "the handle was closed before this call");
+                       : error_set(SHMKV_ECLOSED,
+                                   "the handle was closed before this call; open the store anew");
     store_unlock_registry();
     if (rc == 0)
         store_current = *c;
@@ -201,7 +202,8 @@ int store_check_writable(struct context *c)
 {
     struct store *s = c->store;
     if (s->arena.readonly)
-        return error_set(SHMKV_EREADONLY, "%s: opened with SHMKV_READONLY", s->arena.name);
+        return error_set(SHMKV_EREADONLY,
+                         "%s: opened with SHMKV_READONLY; open it without to write", s->arena.name);
     if (load_relaxed(&s->arena.sb->state) ==
         STORE_DEFUNCT) /* relaxed: final, and no order needed */
         return error_set(SHMKV_EDEFUNCT,

@@ -305,12 +305,21 @@ static void keep_ttl_keeps_it(void **state)
 
 /* ---- errors: nothing changed then ---------------------------------------------------------- */
 
+/* The last error's text says @what; it names @f's store, if it is of one. */
+static void assert_said(const struct fixture *f, const char *what)
+{
+    const char *text = shmkv_last_error();
+    if (strstr(text, what) == NULL || (f != NULL && strstr(text, f->name) == NULL))
+        fail_msg("\"%s\" should say \"%s\"%s", text, what, f != NULL ? " and the store" : "");
+}
+
 static void a_bad_key(void **state)
 {
     struct shmkv *db = fixture_db(state);
     struct snapshot before = snapshot_take(db);
     char *key = calloc(1, SHMKV_KEY_MAX + 1);
     assert_rc(shmkv_put(db, "", 0, "v", 1, NULL), SHMKV_EKEY);
+    assert_said(NULL, "1 to 65535 bytes, not 0");
     assert_rc(shmkv_put(db, NULL, 0, "v", 1, NULL), SHMKV_EKEY);
     assert_rc(shmkv_put(db, key, SHMKV_KEY_MAX + 1, "v", 1, NULL), SHMKV_EKEY);
     assert_rc(shmkv_put(db, key, SIZE_MAX, "v", 1, NULL), SHMKV_EKEY);
@@ -344,6 +353,7 @@ static void a_value_that_is_too_large(void **state)
                                    1ull << 32, (1ull << 32) + 1, SIZE_MAX};
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         assert_rc(shmkv_put(db, "absent", 6, value, sizes[i], NULL), SHMKV_ETOOBIG);
+        assert_said(*state, "a quarter of its size; make a store with a larger size");
         assert_rc(shmkv_put(db, "present", 7, value, sizes[i], NULL), SHMKV_ETOOBIG);
         assert_rc(shmkv_cas(db, "absent", 6, 0, value, sizes[i], NULL), SHMKV_ETOOBIG);
     }
@@ -393,6 +403,7 @@ static void a_read_only_handle(void **state)
     struct shmkv_reservation r;
     char buf[32];
     assert_rc(shmkv_put(db, "absent", 6, "v", 1, NULL), SHMKV_EREADONLY);
+    assert_said(f, "opened with SHMKV_READONLY; open it without to write");
     assert_rc(shmkv_delete(db, "present", 7), SHMKV_EREADONLY);
     assert_rc(shmkv_cas(db, "absent", 6, 0, "v", 1, NULL), SHMKV_EREADONLY);
     assert_rc(shmkv_add(db, "absent", 6, 1, NULL), SHMKV_EREADONLY);
@@ -430,7 +441,9 @@ static void a_closed_handle(void **state)
     char buf[32];
     assert_rc(shmkv_close(db), 0);
     assert_rc(shmkv_close(db), SHMKV_ECLOSED);
+    assert_said(NULL, "was closed before");
     assert_rc(shmkv_put(db, "absent", 6, "v", 1, NULL), SHMKV_ECLOSED);
+    assert_said(NULL, "was closed before this call; open the store anew");
     assert_rc(shmkv_delete(db, "present", 7), SHMKV_ECLOSED);
     assert_rc(shmkv_cas(db, "absent", 6, 0, "v", 1, NULL), SHMKV_ECLOSED);
     assert_rc(shmkv_add(db, "absent", 6, 1, NULL), SHMKV_ECLOSED);
