@@ -7,8 +7,10 @@
  * Each record stands twice, and chains to the one before by its checksum and its number; both
  * copies go out in one write before the second barrier of a commit.  The chain ends where neither
  * copy of the next record is sound: a power loss came before that barrier had returned.  Then no
- * later record can be there, since it would have been written after; so if one is, the chain is
- * damaged, which is an error and not an older state.                       test_image: journal_*
+ * later record can be there, since it would have been written after; nor one of the next number
+ * that does not fit, since that was written behind another record, which was durable.  So if one
+ * is, the chain is damaged, which is an error and not an older state.
+ *                                                        test_image_journal, fuzz_image
  *
  * The chain begins with the superblock's checksum, which changes with each fold, so records of
  * before it never fit; their numbers are smaller anyway.
@@ -125,20 +127,31 @@ static void take(struct image *im, char *journal, const struct image_record *r)
     im->journal_at += 2 * bytes;
 }
 
-static int check_end(const struct image *im, const char *journal)
+/* The whole record with the smallest number above im->head's; NULL: there is none. */
+static const struct image_record *later_record(const struct image *im, const char *journal)
 {
+    const struct image_record *best = NULL;
     for (uint64_t at = 0; at < im->super.journal_bytes; at += PAGE_BYTES) {
         const struct image_record *r = (const void *)(journal + at);
-        if (r->magic == IMAGE_RECORD_MAGIC && r->head.sequence > im->head.sequence + 1 &&
-            is_record(im, journal, at))
-            return error_set(SHMKV_ECORRUPT,
-                             "%s: commit %llu in the journal (byte %llu of the file) is damaged, a "
-                             "later one is there; restore the image from a backup, or save what "
-                             "can be saved with shmkv repair",
-                             im->file.path, (unsigned long long)im->head.sequence + 1,
-                             (unsigned long long)im->super.journal_offset + im->journal_at);
+        if (r->magic == IMAGE_RECORD_MAGIC && r->head.sequence > im->head.sequence &&
+            (best == NULL || r->head.sequence < best->head.sequence) && is_record(im, journal, at))
+            best = r;
     }
-    return 0;
+    return best;
+}
+
+static int check_end(const struct image *im, const char *journal)
+{
+    const struct image_record *r = later_record(im, journal);
+    if (r == NULL)
+        return 0;
+    bool next = r->head.sequence == im->head.sequence + 1;
+    return error_set(SHMKV_ECORRUPT,
+                     "%s: commit %llu in the journal (byte %llu of the file) %s; restore the image "
+                     "from a backup, or save what can be saved with shmkv repair",
+                     im->file.path, (unsigned long long)im->head.sequence + 1,
+                     (unsigned long long)im->super.journal_offset + im->journal_at,
+                     next ? "does not fit the one before" : "is damaged, a later one is there");
 }
 
 int image_journal_load(struct image *im, char **chain)
@@ -156,17 +169,24 @@ int image_journal_load(struct image *im, char **chain)
     return rc != 0 ? rc : check_end(im, journal);
 }
 
-/* The whole record with the smallest number above im->head's; NULL: there is none. */
-static const struct image_record *later_record(const struct image *im, const char *journal)
+/* Is it where it belongs, behind the one before, twice?  What comes next goes behind it. */
+static void salvage_place(struct image *im, const char *journal, const struct image_record *r,
+                          struct image_sink *sink)
 {
-    const struct image_record *best = NULL;
-    for (uint64_t at = 0; at < im->super.journal_bytes; at += PAGE_BYTES) {
-        const struct image_record *r = (const void *)(journal + at);
-        if (r->magic == IMAGE_RECORD_MAGIC && r->head.sequence > im->head.sequence &&
-            (best == NULL || r->head.sequence < best->head.sequence) && is_record(im, journal, at))
-            best = r;
-    }
-    return best;
+    uint64_t at = (uint64_t)((const char *)r - journal), bytes = bytes_of(r);
+    unsigned long long number = r->head.sequence, next = im->head.sequence + 1;
+    bool fits = r == next_record(im, journal);
+    if (number != next)
+        image_found(sink, "commits %llu to %llu in the journal are damaged", next, number - 1);
+    else if (!fits)
+        image_found(sink, "commit %llu in the journal does not fit the one before", number);
+    im->incomplete |= !fits;
+    if (at + 2 * bytes > im->super.journal_bytes || r->page != at / PAGE_BYTES ||
+        memcmp(r, (const char *)r + bytes, bytes) != 0)
+        image_note(sink, "one of both copies of commit %llu (byte %llu) is damaged", number,
+                   (unsigned long long)im->super.journal_offset + at);
+    im->journal_crc = r->crc;
+    im->journal_at = (uint64_t)r->page * PAGE_BYTES + 2 * bytes;
 }
 
 static void apply_sound(struct image *im, const char *journal, const struct image_record *r,
@@ -194,20 +214,8 @@ void image_journal_salvage(struct image *im, struct image_sink *sink)
         free(journal);
         return;
     }
-    while ((r = later_record(im, journal)) != NULL) {
-        if (r->head.sequence != im->head.sequence + 1) {
-            im->incomplete = true;
-            image_found(sink, "commits %llu to %llu in the journal are damaged",
-                        (unsigned long long)im->head.sequence + 1,
-                        (unsigned long long)r->head.sequence - 1);
-        }
-        uint64_t at = (uint64_t)((const char *)r - journal), bytes;
-        bytes = bytes_of(r);
-        if (at + 2 * bytes > im->super.journal_bytes || r->page != at / PAGE_BYTES ||
-            memcmp(r, (const char *)r + bytes, bytes) != 0)
-            image_note(sink, "one of both copies of commit %llu (byte %llu) is damaged",
-                       (unsigned long long)r->head.sequence,
-                       (unsigned long long)im->super.journal_offset + at);
+    while ((r = next_record(im, journal)) != NULL || (r = later_record(im, journal)) != NULL) {
+        salvage_place(im, journal, r, sink);
         apply_sound(im, journal, r, sink);
     }
     free(journal);
