@@ -42,15 +42,23 @@ static const struct record *record_in(const struct arena *a, const _Atomic uint6
     return NULL;
 }
 
-/* The record that most likely has the hash: as sure as a tag is, for a guess is enough. */
-static const struct record *likely_record(const struct arena *a, uint64_t hash)
+static const struct record *record_of_table(const struct arena *a, const struct table *t,
+                                            uint64_t hash)
 {
-    const struct table *t = table_of(a, table_root(a));
     uint64_t mask = table_buckets(t) - 1, home = table_home(t, hash);
     const struct record *r = NULL;
     for (uint64_t i = 0; r == NULL && i < min_u64(PROBED_BUCKETS, mask + 1); i++)
         r = record_in(a, table_bucket(a, t, (home + i) & mask), slot_tag(hash));
     return r;
+}
+
+/* The record that most likely has the hash: as sure as a tag is, for a guess is enough. */
+static const struct record *likely_record(const struct arena *a, uint64_t hash)
+{
+    const struct table *t = table_of(a, table_root(a));
+    const struct record *r = record_of_table(a, t, hash);
+    uint64_t next = load_acquire(&t->next); /* it may have been moved there [T1] */
+    return r == NULL && next != 0 ? record_of_table(a, table_of(a, next), hash) : r;
 }
 
 /* Buckets, records, marks: three passes, so that the cache misses of each overlap. */
