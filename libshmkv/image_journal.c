@@ -169,8 +169,8 @@ int image_journal_load(struct image *im, char **chain)
     return rc != 0 ? rc : check_end(im, journal);
 }
 
-/* Is it where it belongs, behind the one before, twice?  What comes next goes behind it. */
-static void salvage_place(struct image *im, const char *journal, const struct image_record *r,
+/* Is it where it belongs, behind the one before, twice?  Returns if it belongs to the chain. */
+static bool salvage_place(struct image *im, const char *journal, const struct image_record *r,
                           struct image_sink *sink)
 {
     uint64_t at = (uint64_t)((const char *)r - journal), bytes = bytes_of(r);
@@ -185,8 +185,7 @@ static void salvage_place(struct image *im, const char *journal, const struct im
         memcmp(r, (const char *)r + bytes, bytes) != 0)
         image_note(sink, "one of both copies of commit %llu (byte %llu) is damaged", number,
                    (unsigned long long)im->super.journal_offset + at);
-    im->journal_crc = r->crc;
-    im->journal_at = (uint64_t)r->page * PAGE_BYTES + 2 * bytes;
+    return fits;
 }
 
 static void apply_sound(struct image *im, const char *journal, const struct image_record *r,
@@ -215,8 +214,14 @@ void image_journal_salvage(struct image *im, struct image_sink *sink)
         return;
     }
     while ((r = next_record(im, journal)) != NULL || (r = later_record(im, journal)) != NULL) {
-        salvage_place(im, journal, r, sink);
+        bool fits = salvage_place(im, journal, r, sink);
         apply_sound(im, journal, r, sink);
+        if (fits) {
+            take(im, journal, r);
+        } else { /* as if it had been the next */
+            im->journal_crc = r->crc;
+            im->journal_at = (uint64_t)r->page * PAGE_BYTES + 2 * bytes_of(r);
+        }
     }
     free(journal);
 }
