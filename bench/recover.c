@@ -3,10 +3,18 @@
  * recover.c - how fast does a store come back from its image when its memory is gone?
  *
  * A store of --keys pairs is written and closed, its shared memory removed as a reboot would, and
- * the store opened again; the image's pages are in the page cache.  Told are records per second of
- * the time that passed, and per second of processor time, that is, per core; page faults of the
- * new memory are in both.  The yardstick is the least that a recovery has to do: read the same
- * bytes from the page cache into fresh shared memory, by one thread.
+ * the store opened again.  Told are records per second
+ *
+ *   recover        of the time that passed; the image's pages are in the page cache
+ *   recover/core   of processor time, page faults of the new memory included
+ *   memory there   the same, less what the machine takes to supply as much shared memory
+ *   from the disk  of the time that passed; the image's pages were dropped from the page cache
+ *
+ * and beside them the least that a recovery has to do, by one thread:
+ *
+ *   copy/core      read the same bytes from the page cache into fresh shared memory
+ *   copy there     the same into memory that is there already
+ *   from the disk  read the same bytes, one after the other, when no page of them is cached
  *
  * --store PATH puts the image on a disk of one's choice (/var/tmp).
  */
@@ -27,7 +35,13 @@
 
 #include "shmkv.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 #define COPY_STEP (128u << 10)
+#define TAKE_STEP (2u << 20)
+#define READ_STEP (1u << 20)
 
 static struct settings settings;
 static struct report report = {.bench = "recover", .settings = &settings};
@@ -95,86 +109,189 @@ static void lose_memory(void)
     closedir(dir);
 }
 
-static struct took recover(void)
+static struct took begin(void)
 {
-    struct took t = {.wall = -now(CLOCK_MONOTONIC), .cpu = -now(CLOCK_PROCESS_CPUTIME_ID)};
+    return (struct took){.wall = -now(CLOCK_MONOTONIC), .cpu = -now(CLOCK_PROCESS_CPUTIME_ID)};
+}
+
+static void end(struct took *t)
+{
+    t->wall += now(CLOCK_MONOTONIC);
+    t->cpu += now(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+/* @memory_bytes: receives what the store has taken. */
+static struct took recover(uint64_t *memory_bytes)
+{
+    struct took t = begin();
     struct shmkv *db = open_store(0);
     struct shmkv_stats stats;
 
-    t.wall += now(CLOCK_MONOTONIC);
-    t.cpu += now(CLOCK_PROCESS_CPUTIME_ID);
+    end(&t);
     must(shmkv_get_stats(db, &stats), "asking");
     if (stats.keys != settings.keys)
         die("%llu keys came back, not %llu", (unsigned long long)stats.keys,
             (unsigned long long)settings.keys);
+    *memory_bytes = stats.memory;
     shmkv_close(db);
     return t;
 }
 
-/* The file's bytes into fresh shared memory. */
-static struct took copy(void)
+/* @bytes of fresh shared memory; it goes with the mapping. */
+static char *fresh_memory(uint64_t bytes)
 {
-    char path[96];
-    struct stat st;
-    int from = open(image, O_RDONLY), to;
+    char path[96], *map;
+    int fd;
 
-    snprintf(path, sizeof(path), "%s/copy", memory);
-    to = open(path, O_RDWR | O_CREAT, 0600);
-    if (from < 0 || to < 0 || fstat(from, &st) != 0 || ftruncate(to, st.st_size) != 0)
-        die("%s: copying: %m", image);
-    struct took t = {.wall = -now(CLOCK_MONOTONIC), .cpu = -now(CLOCK_PROCESS_CPUTIME_ID)};
-    char *map = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, to, 0);
+    snprintf(path, sizeof(path), "%s/fresh", memory);
+    fd = open(path, O_RDWR | O_CREAT, 0600);
+    if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0)
+        die("%s: %m", path);
+    map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED)
         die("%s: mapping: %m", path);
+    close(fd);
+    unlink(path);
+    return map;
+}
+
+static void supply(char *map, uint64_t bytes)
+{
+    for (uint64_t at = 0; at < bytes; at += TAKE_STEP) {
+        uint64_t n = bytes - at < TAKE_STEP ? bytes - at : TAKE_STEP;
+
+        if (madvise(map + at, n, MADV_POPULATE_WRITE) != 0)
+            die("taking memory: %m");
+    }
+}
+
+/* What it takes to be supplied with @bytes of shared memory, as stores take it. */
+static struct took take(uint64_t bytes)
+{
+    struct took t = begin();
+    char *map = fresh_memory(bytes);
+
+    supply(map, bytes);
+    end(&t);
+    munmap(map, bytes);
+    return t;
+}
+
+/* The file's bytes into fresh shared memory, or into such that is @there already. */
+static struct took copy(bool there)
+{
+    struct stat st;
+    int from = open(image, O_RDONLY);
+
+    if (from < 0 || fstat(from, &st) != 0)
+        die("%s: %m", image);
+    struct took t = begin();
+    char *map = fresh_memory((uint64_t)st.st_size);
+    if (there) {
+        supply(map, (uint64_t)st.st_size);
+        t = begin();
+    }
     for (off_t at = 0, n; at < st.st_size; at += n) {
         n = pread(from, map + at, COPY_STEP, at);
         if (n <= 0)
             die("%s: reading: %m", image);
     }
+    end(&t);
     munmap(map, (size_t)st.st_size);
-    t.wall += now(CLOCK_MONOTONIC);
-    t.cpu += now(CLOCK_PROCESS_CPUTIME_ID);
     close(from);
-    close(to);
-    unlink(path);
     return t;
 }
 
-static void add_row(const char *engine, const char *op, double *rates, const double *ratios)
+/* Let no page of the image be cached: they are clean once they are on the disk. */
+static int uncached(void)
 {
-    struct row row = {.engine = engine, .procs = 1};
-    double q[REPORT_RUNS];
+    int fd = open(image, O_RDONLY);
 
-    snprintf(row.op, sizeof(row.op), "%s", op);
-    row.rate = report_quantile(rates, settings.runs, 0.5);
-    row.rate_low = rates[0];
-    row.rate_high = rates[settings.runs - 1];
-    if (ratios != NULL) {
-        memcpy(q, ratios, sizeof(*q) * settings.runs);
+    if (fd < 0 || fsync(fd) != 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0)
+        die("%s: dropping its pages: %m", image);
+    return fd;
+}
+
+/* From the disk, one after the other. */
+static struct took read_cold(void)
+{
+    char *buffer = malloc(READ_STEP);
+    int fd = uncached();
+    struct took t = begin();
+
+    posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    while (buffer != NULL && read(fd, buffer, READ_STEP) > 0)
+        ;
+    end(&t);
+    free(buffer);
+    close(fd);
+    return t;
+}
+
+enum what { WALL, CORE, THERE, COLD, COPY, COPY_THERE, READ_COLD, WHATS };
+
+static const struct {
+    const char *engine, *op;
+    enum what least; /* its ratio is to this one; WHATS: none */
+} rows[] = {
+    [WALL] = {"shmkv", "recover", WHATS},
+    [CORE] = {"shmkv", "recover/core", COPY},
+    [THERE] = {"shmkv", "memory there", COPY_THERE},
+    [COLD] = {"shmkv", "from the disk", READ_COLD},
+    [COPY] = {"limit", "copy/core", WHATS},
+    [COPY_THERE] = {"limit", "copy there", WHATS},
+    [READ_COLD] = {"limit", "from the disk", WHATS},
+};
+
+static double rates[WHATS][REPORT_RUNS];
+
+static void add_row(enum what what)
+{
+    struct row row = {.engine = rows[what].engine, .procs = 1};
+    double q[REPORT_RUNS];
+    enum what least = rows[what].least;
+
+    for (unsigned i = 0; least != WHATS && i < settings.runs; i++)
+        q[i] = rates[what][i] / rates[least][i];
+    if (least != WHATS) {
         row.ratio = report_quantile(q, settings.runs, 0.5);
         row.ratio_low = report_quantile(q, settings.runs, 0.25);
         row.ratio_high = report_quantile(q, settings.runs, 0.75);
     }
+    memcpy(q, rates[what], sizeof(q));
+    snprintf(row.op, sizeof(row.op), "%s", rows[what].op);
+    row.rate = report_quantile(q, settings.runs, 0.5);
+    row.rate_low = q[0];
+    row.rate_high = q[settings.runs - 1];
     report_add(&report, &row);
+}
+
+static void measure_run(unsigned run)
+{
+    double keys = (double)settings.keys;
+    uint64_t taken;
+
+    lose_memory();
+    struct took least = copy(false), least_there = copy(true), warm = recover(&taken);
+    lose_memory();
+    struct took memory_taken = take(taken);
+    rates[WALL][run] = keys / warm.wall;
+    rates[CORE][run] = keys / warm.cpu;
+    rates[THERE][run] = keys / (warm.cpu - memory_taken.cpu);
+    rates[COPY][run] = keys / least.cpu;
+    rates[COPY_THERE][run] = keys / least_there.cpu;
+    rates[READ_COLD][run] = keys / read_cold().wall;
+    close(uncached());
+    rates[COLD][run] = keys / recover(&taken).wall;
 }
 
 static void measure(void)
 {
-    double wall[REPORT_RUNS], core[REPORT_RUNS], limit[REPORT_RUNS], ratio[REPORT_RUNS];
-    double keys = (double)settings.keys;
-
-    for (unsigned i = 0; i < settings.runs; i++) {
-        lose_memory();
-        struct took least = copy(), t = recover();
-        wall[i] = keys / t.wall;
-        core[i] = keys / t.cpu;
-        limit[i] = keys / least.cpu;
-        ratio[i] = core[i] / limit[i];
-    }
+    for (unsigned i = 0; i < settings.runs; i++)
+        measure_run(i);
     report_columns();
-    add_row("shmkv", "recover", wall, NULL);
-    add_row("shmkv", "recover/core", core, ratio);
-    add_row("limit", "copy/core", limit, NULL);
+    for (unsigned what = 0; what < WHATS; what++)
+        add_row(what);
 }
 
 int main(int argc, char **argv)

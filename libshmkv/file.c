@@ -370,10 +370,11 @@ static int system_truncate(struct file *f, uint64_t bytes)
     return rc;
 }
 
-static void system_forget(struct file *f, uint64_t at, uint64_t bytes)
+static void system_hint(const struct file *f, uint64_t at, uint64_t bytes, enum file_hint hint)
 {
+    int advice = hint == FILE_SOON ? POSIX_FADV_WILLNEED : POSIX_FADV_DONTNEED;
     if (is_it(f, f->fd))
-        posix_fadvise(f->fd, (off_t)at, (off_t)bytes, POSIX_FADV_DONTNEED);
+        posix_fadvise(f->fd, (off_t)at, (off_t)bytes, advice);
 }
 
 static int system_barrier_name(struct file *f)
@@ -400,7 +401,7 @@ const struct file_table file_system = {
     .barrier = system_barrier,
     .allocate = system_allocate,
     .truncate = system_truncate,
-    .forget = system_forget,
+    .hint = system_hint,
     .barrier_name = system_barrier_name,
 };
 

@@ -43,6 +43,12 @@ enum file_flag {
     FILE_READONLY = 1u << 1, /* writes fail */
 };
 
+/* What becomes of pages in memory. */
+enum file_hint {
+    FILE_SOON,    /* they are read next */
+    FILE_NO_MORE, /* they are clean, and need not be kept */
+};
+
 /* Each returns 0 or a negative code with a text. */
 struct file_table {
     int (*open)(struct file *f, const char *path, unsigned flags, uint32_t mode);
@@ -56,8 +62,7 @@ struct file_table {
     /* Room on the disk for [@at, @at + @bytes); the file grows over it and reads zero there. */
     int (*allocate)(struct file *f, uint64_t at, uint64_t bytes);
     int (*truncate)(struct file *f, uint64_t bytes);
-    /* The pages are clean and need not be kept in memory: a hint. */
-    void (*forget)(struct file *f, uint64_t at, uint64_t bytes);
+    void (*hint)(const struct file *f, uint64_t at, uint64_t bytes, enum file_hint hint);
     /* The entry of the file in its directory survives a power loss. */
     int (*barrier_name)(struct file *f);
 };
@@ -89,6 +94,11 @@ static inline int file_read(const struct file *f, void *to, size_t bytes, uint64
 static inline int file_write(struct file *f, const void *from, size_t bytes, uint64_t at)
 {
     return f->table->write(f, from, bytes, at);
+}
+
+static inline void file_hint(const struct file *f, uint64_t at, uint64_t bytes, enum file_hint hint)
+{
+    f->table->hint(f, at, bytes, hint);
 }
 
 static inline int file_barrier(struct file *f)

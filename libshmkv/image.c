@@ -250,7 +250,7 @@ int image_write(struct image *im, uint64_t segment, const void *data, uint64_t a
     s->copied = to;
     im->bytes_written += bytes;
     if (to == im->super.segment_bytes) /* full: the disk may begin, see also forget_full() */
-        im->file.table->forget(&im->file, image_position(im, s->slot, 0), to);
+        file_hint(&im->file, image_position(im, s->slot, 0), to, FILE_NO_MORE);
     return 0;
 }
 

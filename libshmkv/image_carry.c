@@ -209,6 +209,13 @@ static int read_patched(const struct image *im, uint64_t slot, char *to, uint64_
     return rc;
 }
 
+void image_expect(const struct image *im, uint64_t segment)
+{
+    const struct image_entry *e = image_listed(im, segment);
+    if (e->bytes != 0)
+        file_hint(&im->file, image_position(im, e->slot, 0), e->bytes, FILE_SOON);
+}
+
 int image_read(const struct image *im, uint64_t slot, void *to, uint64_t at, uint64_t bytes)
 {
     if ((im->slots[slot] & IMAGE_SLOT_CARRIED) != 0)

@@ -284,7 +284,7 @@ static void forget_full(struct image *im, const struct commit *c)
     for (uint64_t i = 0; i < c->changed; i++) {
         const struct image_entry *e = &c->changes[i];
         if (e->bytes == im->super.segment_bytes)
-            im->file.table->forget(&im->file, image_position(im, e->slot, 0), e->bytes);
+            file_hint(&im->file, image_position(im, e->slot, 0), e->bytes, FILE_NO_MORE);
     }
 }
 

@@ -14,6 +14,7 @@
 
 #define STEP (128ull << 10)
 #define TAKE_STEP (2ull << 20)
+#define AHEAD 4u /* segments that the disk reads meanwhile */
 #define SHOW_NS 100000000u
 
 /* The segments that one thread loads: one, or a run. */
@@ -154,6 +155,13 @@ static bool is_run_whole(const struct recovery *v, const struct load *l, uint64_
     return n > 1 && l->bytes > (n - 1) << v->a->segment_shift && record_size(r) == l->bytes;
 }
 
+/* Threads that read different parts of a file look to the kernel as if they read at random. */
+static void read_ahead(const struct recovery *v, uint64_t id)
+{
+    for (uint64_t i = id == 0 ? 0 : id + AHEAD; i <= id + AHEAD && i < v->segments; i++)
+        image_expect(v->im, i);
+}
+
 static int load_segment(struct recover_worker *w, uint64_t id)
 {
     struct recovery *v = w->v;
@@ -196,6 +204,8 @@ void recover_load(struct recover_worker *w)
         uint64_t id = add_relaxed(&v->next, 1); /* relaxed: hands out numbers */
         if (id >= v->segments)
             break;
+        if (v->reading)
+            read_ahead(v, id);
         rc = load_segment(w, id);
     }
     recover_index_flush(w);

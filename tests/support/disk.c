@@ -152,11 +152,12 @@ static int disk_truncate(struct file *f, uint64_t bytes)
     return rc;
 }
 
-static void disk_forget(struct file *f, uint64_t at, uint64_t bytes)
+static void disk_hint(const struct file *f, uint64_t at, uint64_t bytes, enum file_hint hint)
 {
     (void)f;
     (void)at;
     (void)bytes;
+    (void)hint;
 }
 
 static int disk_barrier_name(struct file *f)
@@ -191,7 +192,7 @@ void disk_begin(const char *path)
     disk_table.barrier = disk_barrier;
     disk_table.allocate = disk_allocate;
     disk_table.truncate = disk_truncate;
-    disk_table.forget = disk_forget;
+    disk_table.hint = disk_hint;
     disk_table.barrier_name = disk_barrier_name;
     file_use(&disk_table);
 }

@@ -77,11 +77,12 @@ static int memory_allocate(struct file *f, uint64_t at, uint64_t bytes)
     return at + bytes > m->size ? memory_truncate(f, at + bytes) : 0;
 }
 
-static void memory_forget(struct file *f, uint64_t at, uint64_t bytes)
+static void memory_hint(const struct file *f, uint64_t at, uint64_t bytes, enum file_hint hint)
 {
     (void)f;
     (void)at;
     (void)bytes;
+    (void)hint;
 }
 
 static const struct file_table memory_table = {
@@ -93,7 +94,7 @@ static const struct file_table memory_table = {
     .barrier = memory_barrier,
     .allocate = memory_allocate,
     .truncate = memory_truncate,
-    .forget = memory_forget,
+    .hint = memory_hint,
     .barrier_name = memory_barrier,
 };
 
