@@ -32,7 +32,7 @@ if [ $# != 0 ]; then
     exit 2
 fi
 log=$(mktemp)
-trap 'rm -f "$log" "$log.calls"' EXIT
+trap 'rm -f "$log"*' EXIT
 
 # bench/one of engine $1, operation $2, so many operations $3, under the command that follows.
 one() {
@@ -43,21 +43,19 @@ one() {
     *) of="--engines none --peers $engine" ;;
     esac
     # shellcheck disable=SC2086 # two words
-    "$@" bench/one $of --op "$op" --keys 150000 --memory cold --ops "$count" >"$log.out" 2>&1
-    local status=$?
-    rm -f "$log.out"
-    return $status
+    "$@" bench/one $of --op "$op" --keys 150000 --memory cold --ops "$count" >/dev/null 2>&1
 }
 
-# Instructions, first-level data misses, last-level misses of engine $1, operation $2, count $3.
+# Instructions, first-level data misses, last-level misses of engine $1, operation $2, count $3; in a
+# log of its own, $4.
 simulate() {
     one "$1" "$2" "$3" valgrind --tool=cachegrind --cache-sim=yes --trace-children=no \
-        --cachegrind-out-file=/dev/null --log-file="$log" || return
+        --cachegrind-out-file=/dev/null --log-file="$log.$4" || return
     awk '{ gsub(",", "") }
         /I +refs:/ { i = $4 }
         /D1 +misses:/ { d = $4 }
         /LL misses:/ { l = $4 }
-        END { print i, d, l }' "$log"
+        END { print i, d, l }' "$log.$4"
 }
 
 # System calls of engine $1, operation $2, count $3.
@@ -70,8 +68,12 @@ printf '%-14s %-10s %14s %14s %14s %20s\n' engine operation instructions 'D1 mis
     'system calls per M'
 for engine in ${engines//,/ }; do
     for op in ${ops//,/ }; do
-        read -r i1 d1 l1 < <(simulate "$engine" "$op" $few)
-        read -r i2 d2 l2 < <(simulate "$engine" "$op" $many)
+        # Counted, not timed: both may run at once.
+        simulate "$engine" "$op" $few few >"$log.i1" &
+        simulate "$engine" "$op" $many many >"$log.i2"
+        wait
+        read -r i1 d1 l1 <"$log.i1"
+        read -r i2 d2 l2 <"$log.i2"
         read -r c1 < <(calls "$engine" "$op" $few)
         read -r c2 < <(calls "$engine" "$op" $many)
         if [ -z "${i1:-}" ] || [ -z "${i2:-}" ] || [ -z "${c1:-}" ] || [ -z "${c2:-}" ]; then

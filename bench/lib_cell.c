@@ -10,8 +10,13 @@
 
 /* More than any engine writes per second and processor; sizes the room for a slice. */
 #define FASTEST 10e6
-/* After so many slices that write, the engines get new stores. */
-#define SLICES_PER_STORE 2
+/* After so many slices that write as fast as that, or passes, the engines get new stores. */
+#define SLICES_PER_STORE 8
+#define PASSES_PER_STORE 8
+/* Of so many keys one may be new and removed again, and the store is as good as before. */
+#define KEYS_PER_REMOVED 1000u
+/* Larger ones take longer to fill than to measure: one store for all runs. */
+#define RENEWED_KEYS_MAX 2000000u
 /* Keys of a peer that are verified after the measurement. */
 #define PEER_KEYS_AFTER 65536u
 /* Room for what each of many processes has begun and not filled. */
@@ -24,6 +29,7 @@ struct cell {
     unsigned lanes;
     int yardstick;                   /* lane, or -1 */
     uint64_t written[TEAM_LANES];    /* bytes, since the store was made */
+    unsigned passes[TEAM_LANES];     /* likewise */
     void *context[TEAM_LANES];       /* the parent's */
     struct score *score[TEAM_ROLES]; /* per lane */
 };
@@ -47,11 +53,19 @@ static uint64_t slice_bytes(const struct cell *c)
     double cpus = (double)sysconf(_SC_NPROCESSORS_ONLN);
     double record = (double)engine_record_bytes(&c->bench->workload);
 
+    if (c->plan->passes && !c->plan->filled && c->plan->op != OP_INCR)
+        return 0;
     if (c->plan->passes)
-        return c->plan->filled || c->plan->op == OP_INCR ? c->plan->stream->count * (uint64_t)record
-                                                         : 0;
+        return c->plan->op == OP_GET ? 0 : c->plan->stream->count * (uint64_t)record;
     writers = writers < cpus ? writers : cpus;
     return (uint64_t)(writers * FASTEST * record * s->slice_ms / 1000);
+}
+
+static unsigned slices_per_store(const struct cell *c)
+{
+    if (!c->plan->passes)
+        return SLICES_PER_STORE;
+    return c->plan->kept ? PASSES_PER_STORE : 1;
 }
 
 static void add_lane(struct cell *c, const struct engine *engine, enum operation op)
@@ -68,7 +82,7 @@ static void add_lane(struct cell *c, const struct engine *engine, enum operation
         snprintf(setup->name, sizeof(setup->name), "bench-%d-%u", (int)getpid(), c->lanes);
     setup->workload = &c->bench->workload;
     setup->slots = c->bench->slots;
-    setup->write_bytes = (c->plan->passes ? 1 : SLICES_PER_STORE) * slice_bytes(c);
+    setup->write_bytes = slices_per_store(c) * slice_bytes(c);
     if (c->plan->procs > MANY_PROCS)
         setup->write_bytes += c->plan->procs * ROOM_PER_PROC;
     setup->growing = c->plan->op == OP_GROWING;
@@ -244,6 +258,34 @@ static void slice(struct cell *c, unsigned i, unsigned turn)
     }
 }
 
+static bool is_renewed(const struct cell *c, unsigned i)
+{
+    const struct lane *lane = &team.shared->lanes[i];
+
+    return !lane->setup.attach_only && !lane->engine->reuses &&
+           c->bench->settings.keys <= RENEWED_KEYS_MAX;
+}
+
+/*
+ * New stores for shmkv and the yardstick.  Where the kernel, and the hypervisor below it, have put
+ * a store's pages makes some a third faster than others for as long as they live: each run has
+ * places of its own, and what was freed by the one is given to the other.
+ */
+static void renew(struct cell *c, unsigned run)
+{
+    for (unsigned i = 0; i < c->lanes; i++)
+        if (is_renewed(c, i))
+            empty_out(c, i);
+    for (unsigned k = 0; k < c->lanes; k++) {
+        unsigned i = run % 2 == 0 ? k : c->lanes - 1 - k;
+
+        if (!is_renewed(c, i))
+            continue;
+        fill(c, i);
+        team_do(&team, &(struct team_order){.verb = TEAM_ATTACH, .lane = i});
+    }
+}
+
 static void measure_in_slices(struct cell *c)
 {
     const struct settings *s = &c->bench->settings;
@@ -254,6 +296,8 @@ static void measure_in_slices(struct cell *c)
         fill(c, i);
     order_all(c, TEAM_ATTACH);
     for (unsigned run = 0; run < s->runs; run++) {
+        if (run > 0)
+            renew(c, run);
         for (unsigned k = 0; k < (turns > 0 ? turns : 1); k++, turn++)
             for (unsigned i = 0; i < c->lanes; i++)
                 slice(c, turn % 2 == 0 ? i : c->lanes - 1 - i, turn);
@@ -265,31 +309,62 @@ static void measure_in_slices(struct cell *c)
 
 /* ---- passes -------------------------------------------------------------------------------- */
 
-static void pass(struct cell *c, unsigned i)
+/* A store with the keys that are to be there, and the members attached to it. */
+static void pass_begin(struct cell *c, unsigned i)
 {
     struct lane *lane = &team.shared->lanes[i];
-    struct team_order order = {.verb = TEAM_ATTACH, .lane = i};
-    static struct team_sum sum;
 
     lane_create(lane);
+    c->passes[i] = 0;
     c->context[i] = lane_attach(lane);
     if (c->plan->filled)
         team_run_alone(lane, c->context[i], engine_fill(lane->engine), &c->bench->in_order);
+    team_do(&team, &(struct team_order){.verb = TEAM_ATTACH, .lane = i, .context = c->context[i]});
+}
+
+static void pass_end(struct cell *c, unsigned i)
+{
+    struct lane *lane = &team.shared->lanes[i];
+
+    if (lane->op != OP_DELETE && lane->op != OP_INCR)
+        look_after(c, i);
+    team_do(&team, &(struct team_order){.verb = TEAM_DETACH, .lane = i, .context = c->context[i]});
+    lane->engine->detach(c->context[i]);
+    lane_destroy(lane);
+}
+
+/* One more pass on the same store?  Keys that are removed leave marks in shmkv's index for a while,
+ * in the yardstick's for ever. */
+static bool pass_keeps(const struct cell *c, unsigned i)
+{
+    const struct lane *lane = &team.shared->lanes[i];
+    uint64_t added = c->plan->stream->count * KEYS_PER_REMOVED;
+
+    if (!c->plan->kept || c->passes[i] == PASSES_PER_STORE)
+        return false;
+    return lane->op != OP_FRESH || lane->engine->reuses || c->bench->in_order.count >= added;
+}
+
+static void pass(struct cell *c, unsigned i)
+{
+    struct lane *lane = &team.shared->lanes[i];
+    struct team_order order = {.verb = TEAM_RUN, .lane = i};
+    static struct team_sum sum;
+
+    if (!lane->made)
+        pass_begin(c, i);
     order.context = c->context[i];
-    team_do(&team, &order);
-    order.verb = TEAM_RUN;
     order.sample = c->plan->sample;
     order.task[0] = (struct team_task){lane->op, c->plan->stream};
     team_do(&team, &order);
     score_role(c, i, 0, &sum);
+    c->passes[i]++;
     if (!c->plan->filled && lane->op != OP_INCR)
         note_usage(c, i);
-    if (lane->op != OP_DELETE && lane->op != OP_INCR)
-        look_after(c, i);
-    order.verb = TEAM_DETACH;
-    team_do(&team, &order);
-    lane->engine->detach(c->context[i]);
-    lane_destroy(lane);
+    if (!pass_keeps(c, i))
+        pass_end(c, i);
+    else if (lane->op == OP_FRESH)
+        team_run_alone(lane, c->context[i], lane->engine->run[OP_DELETE], c->plan->stream);
 }
 
 /* Each engine passes until it has had its time; shmkv and the yardstick stay together. */
@@ -312,6 +387,9 @@ static void measure_in_passes(struct cell *c)
         } while (c->score[0][0].ns < s->seconds * 1e9);
         end_run(c);
     }
+    for (unsigned i = 0; i < c->lanes; i++)
+        if (team.shared->lanes[i].made)
+            pass_end(c, i);
 }
 
 void bench_measure(struct bench *b, const struct cell_plan *plan)
@@ -333,70 +411,4 @@ void bench_measure(struct bench *b, const struct cell_plan *plan)
     team_stop(&team);
     for (unsigned role = 0; role < TEAM_ROLES; role++)
         memory_put(c.score[role], bytes);
-}
-
-/* ---- preparation --------------------------------------------------------------------------- */
-
-/* How many slots does shmkv make for so many keys?  The yardstick gets as many. */
-static uint64_t find_slots(const struct bench *b)
-{
-    struct lane lane = {.engine = &engine_shmkv};
-    struct engine_usage usage;
-    uint64_t slots = 8;
-    void *context;
-
-    while (slots - slots / 8 < b->workload.keys)
-        slots *= 2;
-    if (!b->settings.shmkv || b->settings.store != NULL)
-        return slots;
-    snprintf(lane.setup.name, sizeof(lane.setup.name), "bench-%d-slots", (int)getpid());
-    lane.setup.workload = &b->workload;
-    lane.setup.slots = slots;
-    lane_create(&lane);
-    context = lane_attach(&lane);
-    engine_shmkv.usage(context, &usage);
-    engine_shmkv.detach(context);
-    lane_destroy(&lane);
-    return usage.slots;
-}
-
-uint64_t bench_stream_length(const struct bench *b)
-{
-    uint64_t n = b->settings.keys * 2;
-    uint64_t step = TEAM_SAMPLE * ENGINE_MANY;
-
-    if (n < 1u << 20)
-        n = 1u << 20;
-    if (n > 8u << 20)
-        n = 8u << 20;
-    return n / step * step;
-}
-
-static void bench_make(struct bench *b, uint64_t more)
-{
-    const struct settings *s = &b->settings;
-
-    workload_make(&b->workload, s->keys + more, s->key_size, s->value_size);
-    stream_in_order(&b->in_order, &b->workload);
-    b->in_order.count = s->keys;
-    b->slots = find_slots(b);
-}
-
-void bench_begin(struct bench *b, const char *name, uint64_t more)
-{
-    const struct settings *s = &b->settings;
-
-    b->report.bench = name;
-    b->report.settings = s;
-    if (s->peers != NULL)
-        b->peers_count = peers_find(s->peers, b->peers);
-    report_head(&b->report);
-    b->ns_per_tick = clock_calibrate();
-    bench_make(b, more);
-}
-
-void bench_remake(struct bench *b, uint64_t more)
-{
-    workload_free(&b->workload);
-    bench_make(b, more);
 }

@@ -159,7 +159,7 @@ Made by \`make bench-report\`; bench/README.md says how to read it and how to ru
 
 END
     awk -f bench/report_lib.awk -f bench/report_claims.awk "$dir"/*.json || touch "$work/failed"
-    section 'Reading, beside others' rates '' peers-get
+    section 'Reading, beside others' rates '' get peers-get
     picture peers-get 'operations per second of each engine'
     section 'Writing, beside others' rates '' peers-set peers-fresh
     picture peers-set 'operations per second of each engine'

@@ -11,8 +11,12 @@
         member("key_size") "/" member("value_size") " " member("dist")
     rate[key, engine] = member("ops_per_s")
     of_limit = member("ratio_to_limit")
-    if (!((key, engine) in limit) || of_limit + 0 < limit[key, engine] + 0)
-        limit[key, engine] = of_limit # of cells that measure the same: the lowest
+    # Of cells that measure the same: that of the most runs, or the lowest.
+    more = member("runs") - runs[key, engine]
+    if (!((key, engine) in limit) || more > 0 || (more == 0 && of_limit + 0 < limit[key, engine] + 0)) {
+        limit[key, engine] = of_limit
+        runs[key, engine] = member("runs") + 0
+    }
     p99[key, engine] = member("p99_ns")
     published[key] = member("published")
     shmkv_times[key, engine] = member("shmkv_times")
@@ -156,7 +160,7 @@ END {
     for (i = 1; i <= split("2 8 16", procs, " "); i++)
         many_processes(procs[i])
     if (rate["classic set, 10M there 1 10000000 16/100 uniform", "limit"] > 0)
-        at_least("SET beside 10M keys over beside 10K, of the limit's", 0.9, drop("shmkv") / drop("limit"))
+        at_least("SET beside 10M keys over beside 10K, of the yardstick's own drop", 0.9, drop("shmkv") / drop("limit"))
     for (i = 1; i <= n_keys; i++)
         if (keys[i] ~ /^arrivals get at 50 %/)
             arrivals(keys[i], keys[i] ~ /running/ ? ", the machine's stops left out" : "")
