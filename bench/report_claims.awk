@@ -100,17 +100,26 @@ function large(op, small, big) {
         at_least(op " of 10M keys, of the limit, beside that of 1M", 0.9, big / small)
 }
 
-function drop(engine) {
-    return rate["classic set, 10M there 1 10000000 16/100 uniform", engine] / \
-        rate["classic set, 10K there 1 10000 16/100 uniform", engine]
+# What is left of the ratio to the yardstick beside 10M keys: our drop beside its own, by pairs.
+function drop(few, many) {
+    few = limit["classic set, 10K there 1 10000 16/100 uniform", "shmkv"]
+    many = limit["classic set, 10M there 1 10000000 16/100 uniform", "shmkv"]
+    if (few > 0 && many > 0)
+        at_least("SET beside 10M keys over beside 10K, of the yardstick's own drop", 0.9, many / few)
 }
 
-# Sets beside n keys, of those beside a tenth of them.
-function tenfold(few, many, n, ten, one) {
-    one = rate["classic set, " few " there 1 " (n / 10) " 16/100 uniform", "shmkv"]
-    ten = rate["classic set, " many " there 1 " n " 16/100 uniform", "shmkv"]
-    if (one > 0 && ten > 0)
-        at_least("SET beside " many " keys over beside " few, 0.95, ten / one)
+# The rate of sets beside n keys over that beside a tenth of them.
+function step(few, many, n, engine, one, ten) {
+    one = rate["classic set, " few " there 1 " (n / 10) " 16/100 uniform", engine]
+    ten = rate["classic set, " many " there 1 " n " 16/100 uniform", engine]
+    return one > 0 && ten > 0 ? sprintf("%.2f", ten / one) : ""
+}
+
+# The published test makes 85,714 writes per second: what a cache miss takes does not show in it.
+function tenfold(few, many, n, theirs) {
+    theirs = step(few, many, n, "limit")
+    at_least("SET beside " many " keys over beside " few (theirs == "" ? "" : " (the yardstick: " theirs ")"), 0.95,
+        step(few, many, n, "shmkv"))
 }
 
 function pool(one, ten) {
@@ -159,8 +168,7 @@ END {
     large("overwrite")
     for (i = 1; i <= split("2 8 16", procs, " "); i++)
         many_processes(procs[i])
-    if (rate["classic set, 10M there 1 10000000 16/100 uniform", "limit"] > 0)
-        at_least("SET beside 10M keys over beside 10K, of the yardstick's own drop", 0.9, drop("shmkv") / drop("limit"))
+    drop()
     for (i = 1; i <= n_keys; i++)
         if (keys[i] ~ /^arrivals get at 50 %/)
             arrivals(keys[i], keys[i] ~ /running/ ? ", the machine's stops left out" : "")
