@@ -4,7 +4,8 @@
  * print; bench/README.md has the conditions.
  *
  * Each test runs in passes, every operation timed, which costs the fastest engines a fifth of their
- * rate; on a new store each, unless a pass leaves the store as it was or as good as that.  Beside shmkv run the yardstick and Redis (or --peers).
+ * rate; on a new store each, unless a pass leaves the store as it was or as good as that.  Beside
+ * shmkv run the yardstick and Redis (or --peers).
  */
 #include "lib_cell.h"
 #include "lib_memory.h"

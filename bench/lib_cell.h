@@ -3,12 +3,12 @@
  * lib_cell.h - one question put to all engines in turns.
  *
  * A cell is an operation by so many processes.  It is asked in one of two ways.  Reading,
- * overwriting and mixes run in slices of time on one store per engine and run.  What changes the store for
- * good runs in passes over a whole stream, each on a new store; or on one that is kept, if a pass
- * leaves the keys as they were, or adds a few to very many, which are removed before the next.  The
- * engines take turns, in changing order, so that all see the same of whatever else the machine is
- * doing; a slice of one and the yardstick's beside it are a pair, and the ratio is the median of
- * the pairs.
+ * overwriting and mixes run in slices of time on one store per engine and run.  What changes the
+ * store for good runs in passes over a whole stream, each on a new store; or on one that is kept,
+ * if a pass leaves the keys as they were, or adds a few to very many, which are removed before the
+ * next.  The engines take turns, in changing order, so that all see the same of whatever else the
+ * machine is doing; a slice of one and the yardstick's beside it are a pair, and the ratio is the
+ * median of the pairs.
  */
 #ifndef BENCH_CELL_H
 #define BENCH_CELL_H

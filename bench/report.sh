@@ -168,7 +168,7 @@ END
     picture scaling-get 'GET over processes'
     picture scaling-overwrite 'SET over processes'
     picture scaling-peers 'a mix over processes'
-    section 'Ten million keys' rates '' large
+    section 'One and ten million keys of 16 bytes, values of 100' rates '' sizes large
     section 'YCSB' rates '' ycsb
     section 'Tests that others publish' classic '' classic
     section 'Latency at a fixed rate' arrivals '' arrivals arrivals-2

@@ -47,6 +47,7 @@ peers-fresh     bench/procs --op fresh --keys 200000 --peers $most --seconds 0.1
 procs           bench/procs --op mget,growing,delete,mix --seconds 0.5 --slice 50
 scaling         bench/procs --op get,overwrite --procs 1,2,8,16 --seconds 0.4 --slice 50
 scaling-peers   bench/procs --op mix --keys 200000 --procs 1,2,8,16 --peers $some --seconds 0.2 --slice 50
+sizes           bench/procs --op get,overwrite --key-size 16 --value-size 100 --seconds 0.3 --slice 50
 large           bench/procs --op get,overwrite --keys 10000000 --key-size 16 --value-size 100 --seconds 0.3 --slice 50
 ycsb            bench/ycsb --keys 200000 --peers $few --seconds 0.2 --slice 50
 classic         bench/classic --keys 10000000 --peers redis-1,redis-c50p16 --seconds 0.01
@@ -73,6 +74,7 @@ scaling-peers   bench/procs --op mix,overwrite --procs 1,2,4,8,16 --peers all --
 writers         bench/procs --op get --writers 1 --procs 1,2,4
 zipf            bench/procs --op get,mix --dist zipf --peers all --seconds 1
 hotcold         bench/procs --op get,mix --dist hotcold --peers all --seconds 1
+sizes           bench/procs --op get,mget,fresh,overwrite --key-size 16 --value-size 100
 large           bench/procs --op get,mget,fresh,overwrite --keys 10000000 --key-size 16 --value-size 100
 ycsb            bench/ycsb --procs 1,2,8 --peers all --seconds 1
 classic         bench/classic --keys 10000000 --peers redis
