@@ -182,7 +182,7 @@ demo: ## load 1,000,000 keys, read them from several processes, print what it co
 	@scripts/demo.sh
 
 .PHONY: bench bench-quick bench-full bench-report
-bench: bench-built ## run the benchmarks, ten minutes; those that are done already are kept
+bench: bench-built ## run the benchmarks, about ten minutes; those that are done already are kept
 	@bench/run.sh usual
 
 bench-quick: bench-built ## one minute of them

@@ -20,13 +20,15 @@ dir=build/bench/$level
 # Peers that stand for the others where all would take too long.
 some=lmdb-1,tdb-mutex,lfht,tkrzw-tiny,redis-p16,memcached-c50p16
 few=lmdb-1,lfht,redis-p16
-most=lmdb,tdb-mutex,lfht,tkrzw-tiny,rocksdb,redis-p16,redis-c50p16,memcached-c50p16
+most=lmdb,tdb-mutex,lfht,tkrzw-tiny,rocksdb,redis-c50p16,memcached-c50p16
+shared=lmdb-1,tdb-mutex,lfht,tkrzw-tiny
 sizes='8/8 16/100 36/35 20/1000'
 
 # The cells of a level: a name, then the command.  Ten minutes hold what is claimed and one row of
-# everything else; left to "full" are the other settings of each peer, 3, 4, 6 and 12 processes, mixes
-# and batches beside peers or by many processes, skewed keys, readers beside writers, two processes at
-# fixed rates, costs of peers, ten million keys from a file, and the long forms of what has one.
+# everything else; left to "full" are the other settings of each peer, servers beside many processes, 3,
+# 4, 6 and 12 processes, mixes and batches beside peers or by many processes, skewed keys, readers beside
+# writers, killed processes of peers, two processes at fixed rates, costs of peers, cleaning at 90 %
+# live, ten million keys from a file, and the long forms of what has one.
 quick() {
     cat <<END
 peers-get       bench/procs --op get --keys 200000 --peers $some --seconds 0.2 --slice 50
@@ -44,19 +46,18 @@ get             bench/procs --op get --runs 9 --seconds 0.2 --slice 25
 peers-get       bench/procs --op get --peers $most --seconds 0.3 --slice 50
 peers-set       bench/procs --op overwrite --peers $most --seconds 0.3 --slice 50
 peers-fresh     bench/procs --op fresh --keys 200000 --peers $most --seconds 0.1
-procs           bench/procs --op mget,growing,delete,mix --seconds 0.5 --slice 50
-scaling         bench/procs --op get,overwrite --procs 1,2,8,16 --seconds 0.4 --slice 50
-scaling-peers   bench/procs --op mix --keys 200000 --procs 1,2,8,16 --peers $some --seconds 0.2 --slice 50
+procs           bench/procs --op mget,growing,delete,mix --seconds 0.3 --slice 50
+scaling         bench/procs --op get,overwrite --procs 1,2,8,16 --seconds 0.3 --slice 50
+scaling-peers   bench/procs --op mix --keys 200000 --procs 1,2,8,16 --peers $shared --seconds 0.2 --slice 50
 sizes           bench/procs --op get,overwrite --key-size 16 --value-size 100 --seconds 0.3 --slice 50
 large           bench/procs --op get,overwrite --keys 10000000 --key-size 16 --value-size 100 --seconds 0.3 --slice 50
-ycsb            bench/ycsb --keys 200000 --peers $few --seconds 0.2 --slice 50
+ycsb            bench/ycsb --keys 200000 --peers $few --seconds 0.1 --slice 50
 classic         bench/classic --keys 10000000 --peers redis-1,redis-c50p16 --seconds 0.01
 arrivals        bench/arrivals --peers lmdb-1,redis-1 --seconds 0.6 --slice 100
 latency         bench/latency --keys 5000000 --seconds 1
 killed          bench/killed --seconds 1
-killed-peers    bench/killed --seconds 1 --engines none --peers lmdb-1
 load            bench/load.sh --keys 10000,1000000
-$(memory 200000)
+$(memory 100000)
 cost            bench/cost.sh --engines shmkv,limit --ops get,overwrite
 END
 }
@@ -113,8 +114,8 @@ durability      bench/durability --tests 1000
 END
     else
         cat <<END
-compaction      bench/compaction --live 60,80,90 --writers 1 --dist uniform
-missratio       bench/missratio --keys 1048576 --requests 2000000
+compaction      bench/compaction --live 60,80 --writers 1 --dist uniform
+missratio       bench/missratio --keys 1048576 --requests 1000000
 recover         bench/recover --keys 2000000
 sync            bench/sync
 checkpoint      bench/checkpoint --op get,overwrite --seconds 1
