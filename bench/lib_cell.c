@@ -10,13 +10,15 @@
 
 /* More than any engine writes per second and processor; sizes the room for a slice. */
 #define FASTEST 10e6
-/* After so many slices that write as fast as that, or passes, the engines get new stores. */
+/* After so many slices that write as fast as that, or passes, the engines get new stores; after
+ * fewer, but two, if their room were larger than this: all of it is faulted in. */
 #define SLICES_PER_STORE 8
+#define ROOM_MAX (512u << 20)
 #define PASSES_PER_STORE 8
 /* Of so many keys one may be new and removed again, and the store is as good as before. */
 #define KEYS_PER_REMOVED 1000u
 /* Larger ones take longer to fill than to measure: one store for all runs. */
-#define RENEWED_KEYS_MAX 2000000u
+#define RENEWED_MAX (160u << 20) /* bytes of records */
 /* Keys of a peer that are verified after the measurement. */
 #define PEER_KEYS_AFTER 65536u
 /* Room for what each of many processes has begun and not filled. */
@@ -63,9 +65,12 @@ static uint64_t slice_bytes(const struct cell *c)
 
 static unsigned slices_per_store(const struct cell *c)
 {
-    if (!c->plan->passes)
-        return SLICES_PER_STORE;
-    return c->plan->kept ? PASSES_PER_STORE : 1;
+    uint64_t bytes = slice_bytes(c);
+    uint64_t n = bytes == 0 ? SLICES_PER_STORE : ROOM_MAX / bytes;
+
+    if (c->plan->passes)
+        return c->plan->kept ? PASSES_PER_STORE : 1;
+    return n < 2 ? 2 : n > SLICES_PER_STORE ? SLICES_PER_STORE : (unsigned)n;
 }
 
 static void add_lane(struct cell *c, const struct engine *engine, enum operation op)
@@ -263,7 +268,7 @@ static bool is_renewed(const struct cell *c, unsigned i)
     const struct lane *lane = &team.shared->lanes[i];
 
     return !lane->setup.attach_only && !lane->engine->reuses &&
-           c->bench->settings.keys <= RENEWED_KEYS_MAX;
+           c->bench->settings.keys * engine_record_bytes(&c->bench->workload) <= RENEWED_MAX;
 }
 
 /*
