@@ -108,6 +108,7 @@ const char *schedule_keep(const struct lane *lane, void *context, unsigned role)
     while (failure == NULL && o.ended - start < schedule->duration) {
         enum schedule_kind kind = stream->write[b.at] ? KIND_SET : KIND_GET;
         uint64_t ready = (double)o.ended > o.due ? o.ended : (uint64_t)o.due;
+        uint64_t stopped;
         uint64_t begin;
         uint64_t now;
 
@@ -116,10 +117,11 @@ const char *schedule_keep(const struct lane *lane, void *context, unsigned role)
         b.count = unit;
         failure = call_once(lane, context, &b);
         now = clock_end() - o.asked;
-        if (now - begin > o.longest)
-            o.taken += ask(&o, kind == KIND_SET ? "set" : "get", now - begin);
+        stopped =
+            now - begin > o.longest ? ask(&o, kind == KIND_SET ? "set" : "get", now - begin) : 0;
+        o.taken += stopped;
         enter(&o, kind, ready, now);
-        o.seen->busy += now - begin;
+        o.seen->busy += now - begin - stopped;
         o.seen->done += unit;
         o.due += schedule->interval;
         b.at = (b.at + unit) % (stream->count - unit);

@@ -23,7 +23,7 @@ enum schedule_kind { KIND_GET, KIND_SET, KIND_GET_RUNNING, KIND_SET_RUNNING, KIN
 struct schedule_seen {
     uint64_t done;
     uint64_t ticks;
-    uint64_t busy; /* ticks in operations */
+    uint64_t busy; /* ticks in operations, without what was taken */
     uint64_t stops;
     uint64_t taken; /* ticks, by the machine */
     struct pause_list longest;
