@@ -38,6 +38,7 @@
 
 static struct {
     uint64_t keys, requests;
+    const char *trace; /* NULL: all */
     bool memcached;
     FILE *json;
 } settings = {.keys = 1u << 22, .requests = 20000000, .memcached = true};
@@ -217,12 +218,14 @@ static void head(void)
 
 static void usage(int status)
 {
-    fprintf(status == 0 ? stdout : stderr,
-            "usage: missratio [--keys N] [--requests N] [--no-memcached] [--json FILE]\n"
-            "  --keys N         of each distribution, rounded up to a power of two (4194304)\n"
-            "  --requests N     of each trace (20000000)\n"
-            "  --no-memcached   leave it out, as is done where it is not installed\n"
-            "  --json FILE      a line for each engine, trace and size\n");
+    fprintf(
+        status == 0 ? stdout : stderr,
+        "usage: missratio [--keys N] [--requests N] [--trace NAME] [--no-memcached] [--json FILE]\n"
+        "  --keys N         of each distribution, rounded up to a power of two (4194304)\n"
+        "  --requests N     of each trace (20000000)\n"
+        "  --trace NAME     only this one\n"
+        "  --no-memcached   leave it out, as is done where it is not installed\n"
+        "  --json FILE      a line for each engine, trace and size\n");
     exit(status);
 }
 
@@ -238,9 +241,13 @@ static uint64_t number_of(const char *text)
 static void read_settings(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"keys", required_argument, NULL, 'k'},   {"requests", required_argument, NULL, 'r'},
-        {"no-memcached", no_argument, NULL, 'm'}, {"json", required_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+        {"keys", required_argument, NULL, 'k'},
+        {"requests", required_argument, NULL, 'r'},
+        {"trace", required_argument, NULL, 't'},
+        {"no-memcached", no_argument, NULL, 'm'},
+        {"json", required_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (c == 'k') {
@@ -249,6 +256,8 @@ static void read_settings(int argc, char **argv)
                 settings.keys *= 2;
         } else if (c == 'r') {
             settings.requests = number_of(optarg);
+        } else if (c == 't') {
+            settings.trace = optarg;
         } else if (c == 'm') {
             settings.memcached = false;
         } else if (c == 'j') {
@@ -274,6 +283,8 @@ int main(int argc, char **argv)
     head();
     for (enum trace_kind kind = 0; kind < TRACE_KINDS; kind++) {
         struct trace t;
+        if (settings.trace != NULL && strcmp(settings.trace, trace_name(kind)) != 0)
+            continue;
         trace_make(&t, kind, settings.keys, settings.requests);
         run_cell(&t, trace_name(kind), 1);
         run_cell(&t, trace_name(kind), 10);

@@ -211,8 +211,8 @@ static bool room_is_coming(const struct arena *a, const struct cleaner_need *nee
 {
     struct segment_census c;
     if (a->cache && need->refused == 0)
-        return evict_enough(a, need->run +
-                                   ((need->index_bytes + a->segment_mask) >> a->segment_shift));
+        return evict_enough(a, need->run,
+                            (need->index_bytes + a->segment_mask) >> a->segment_shift);
     segment_count(a, &c);
     c.available += c.limbo;
     return need->refused == 0 && need->still_ns < STILL_NS && suffices(a, &c, need) &&
@@ -400,7 +400,7 @@ int cleaner_make_room(struct writer *w, uint32_t process, struct cleaner_need *n
 
 bool cleaner_wanted(const struct arena *a)
 {
-    return a->cache ? !evict_enough(a, 0) : victim_need(a) != VICTIM_NONE;
+    return a->cache ? !evict_enough(a, 0, 0) : victim_need(a) != VICTIM_NONE;
 }
 
 void cleaner_help(struct writer *w)
@@ -409,9 +409,11 @@ void cleaner_help(struct writer *w)
     /* in our own section nothing comes back: a tombstone's segment, all dead, would be lost */
     if (load_relaxed(&w->self.entry->reading) != 0) /* own word */
         return;
-    if (a->cache ? evict_enough(a, 0) : victim_need(a) != VICTIM_SOON)
+    if (a->cache ? evict_enough(a, 0, 0) : victim_need(a) != VICTIM_SOON)
         return;
     epoch_tick(a);
     segment_reclaim(a);
+    if (a->cache) /* better the memory of the table before than of what is in use */
+        table_reclaim(&w->self);
     cleaner_step(w);
 }

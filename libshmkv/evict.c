@@ -314,10 +314,11 @@ int evict_record(struct writer *w, const struct evict_walk *walk, const struct r
 
 /* ---- how much ------------------------------------------------------------------------------ */
 
-bool evict_enough(const struct arena *a, uint64_t segments)
+bool evict_enough(const struct arena *a, uint64_t run, uint64_t table)
 {
     struct segment_census c;
     segment_count(a, &c);
     uint64_t ahead = min_u64(max_u64(AHEAD_LEAST, c.capacity >> AHEAD_SHIFT), AHEAD_MOST);
-    return c.available + c.limbo >= segment_kept(&c, SEGMENT_FOR_PUT) + ahead + segments;
+    c.table = max_u64(c.table, table);
+    return c.available + c.limbo >= segment_kept(&c, SEGMENT_FOR_PUT) + ahead + run;
 }

@@ -104,7 +104,8 @@ int evict_run(struct writer *w, struct evict_walk *walk, uint64_t id, uint64_t w
 /* The walk was completed: how many records there are is learnt from it. */
 void evict_walked(const struct arena *a, const struct evict_walk *walk);
 
-/* Are some segments beyond the reserve free, and @segments more, or will be when sections end? */
-bool evict_enough(const struct arena *a, uint64_t segments);
+/* Are some segments beyond the reserve free, and @run more, and what the index needs, of which
+ * somebody lacks @table; or will they be when sections end? */
+bool evict_enough(const struct arena *a, uint64_t run, uint64_t table);
 
 #endif

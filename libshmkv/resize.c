@@ -125,9 +125,10 @@ static uint64_t fair_share(const struct arena *a, const struct table *t, uint64_
     uint64_t left = word & TICKETS_COUNT;
     if ((word & (TICKETS_CLOSED | TICKETS_TOPPED)) != 0)
         return 0;
-    if (load_relaxed(&t->wanted) != 0)
+    if (load_relaxed(&t->wanted) != 0 && !a->cache) /* which evicts */
         left = min_u64(left, records_that_fit(a));
-    return min_u64((t->chunks - chunk) * TABLE_CHUNK_SLOTS * 2 / (left + 1), SHARE_MOST);
+    uint64_t haste = a->cache ? 4 : 2; /* there the log lacks the memory until it is over */
+    return min_u64((t->chunks - chunk) * TABLE_CHUNK_SLOTS * haste / (left + 1), SHARE_MOST);
 }
 
 /* False: there are no more; the resize of @ref is finished as far as that is our part. */

@@ -16,6 +16,7 @@
 #define PURGE_CACHE_SHIFT 2   /* in a cache, where they take no room in the log, in a quarter */
 #define PURGE_URGENT_SHIFT 10 /* where room is short: their keys may be long */
 #define PUNCH_STEP (1u << 20)
+#define LOOK_TICKETS 256u
 
 /* ---- ahead of need ------------------------------------------------------------------------- */
 
@@ -48,13 +49,47 @@ static struct span preparation(const struct table *t)
  * that is full its memory has to be made by cleaning; so puts leave it the more of the log the
  * fewer tickets there are, or the put that got none would clean for all of it.
  */
-static void leave_room(const struct arena *a, struct table *t, uint64_t left)
+static uint64_t room_to_leave(const struct arena *a, const struct table *t, uint64_t left)
 {
     struct span s = preparation(t);
-    uint64_t bytes = table_bytes(t->slots), wanted = 0;
-    if (!a->cache && left < s.begin && resize_purgeable(a, t) > (s.begin - left) / 2)
-        wanted = left <= s.end ? bytes : bytes / (s.begin - s.end) * (s.begin - left);
+    uint64_t bytes = table_bytes(t->slots);
+    if (left >= s.begin || resize_purgeable(a, t) <= (s.begin - left) / 2)
+        return 0;
+    return left <= s.end ? bytes : bytes / (s.begin - s.end) * (s.begin - left);
+}
+
+/*
+ * A cache fills its slots with what was evicted, for ever, and is purged when that is a quarter of
+ * them.  Until shortly before, the log has the memory for it: then so much more is evicted.
+ * Counted here is what has gone.
+ */
+static struct span evictions(const struct table *t)
+{
+    uint64_t topped = load_relaxed(&t->topped), end = t->slots >> PURGE_CACHE_SHIFT;
+    if (topped != 0) /* fewer, where keys fill most of it */
+        end = min_u64(end, (topped - 1) / 4 * 3);
+    return (struct span){.begin = end / 8 * 7, .end = end};
+}
+
+static uint64_t room_to_evict(const struct arena *a, const struct table *t)
+{
+    struct span s = evictions(t);
+    uint64_t bytes = table_bytes(t->slots), gone = resize_purgeable(a, t);
+    if (gone <= s.begin)
+        return 0;
+    return gone >= s.end ? bytes : bytes / (s.end - s.begin) * (gone - s.begin);
+}
+
+static void leave_room(const struct arena *a, struct table *t, uint64_t left)
+{
+    uint64_t wanted = a->cache ? room_to_evict(a, t) : room_to_leave(a, t, left);
     store_relaxed(&t->wanted, wanted); /* relaxed: policy */
+}
+
+/* Has a cache left all that a purge needs? */
+static bool purge_is_due(const struct arena *a, const struct table *t)
+{
+    return a->cache && load_relaxed(&t->wanted) == table_bytes(t->slots);
 }
 
 /* Ahead of need nothing may use the reserve: it would be missing until the table is filled. */
@@ -73,10 +108,28 @@ static void claim_ahead(const struct participant *p, struct resizer *z, const st
         return;
     }
     segment_count(p->arena, &c);
-    bool spared = wanted || p->arena->cache; /* a cache has that much set apart */
-    if (c.available > segment_kept(&c, SEGMENT_FOR_PUT) || (spared && !z->lacks_growth))
+    if (c.available > segment_kept(&c, SEGMENT_FOR_PUT) || (wanted && !z->lacks_growth))
         return;
     resize_drop_prepared(p, z);
+}
+
+static bool is_low(const struct table *t, uint64_t left)
+{
+    return left < table_quota(t->slots) / 4;
+}
+
+/* In a full cache as many tickets are taken as keys are evicted, or more. */
+static bool evicts_ahead(const struct arena *a, const struct table *t, uint64_t left)
+{
+    uint64_t topped = load_relaxed(&t->topped);
+    return a->cache && topped != 0 && left + evictions(t).begin < topped;
+}
+
+/* What was evicted, and whether there is room, are sums: in a cache, where low tickets tell
+ * nothing, they are looked at now and then. */
+static bool is_time_to_look(const struct arena *a, const struct table *t, uint64_t left)
+{
+    return !a->cache || purge_is_due(a, t) || left % LOOK_TICKETS < TICKETS_BATCH;
 }
 
 /* Claim the table after @root, or take some of its memory, or start with it. */
@@ -85,9 +138,10 @@ static void prepare(const struct participant *p, struct resizer *z, uint64_t roo
 {
     const struct arena *a = p->arena;
     struct table *t = table_of(a, root);
-    if (z->prepared == NULL && !somebody_prepares(a)) {
+    if (z->prepared == NULL && is_time_to_look(a, t, left) && !somebody_prepares(a)) {
         leave_room(a, t, left);
-        claim_ahead(p, z, t); /* without memory it is for who needs it to make some */
+        if (is_low(t, left) || purge_is_due(a, t))
+            claim_ahead(p, z, t); /* without memory it is for who needs it to make some */
     }
     if (z->prepared != NULL && !z->ready && table_take(a, z->prepared, bytes, &z->ready) != 0)
         resize_drop_prepared(p, z);
@@ -97,7 +151,7 @@ static void prepare(const struct participant *p, struct resizer *z, uint64_t roo
      * before they are gone; nor is anything gained by waiting with memory that others want. */
     bool purges = z->prepared->slots == t->slots && load_relaxed(&t->wanted) != 0;
     uint64_t low = purges ? preparation(t).end : table_quota(t->slots) / 16;
-    if (left < low)
+    if (left < low || purge_is_due(a, t))
         resize_start(p, z, root);
 }
 
@@ -112,7 +166,7 @@ void resize_prepare(const struct participant *p, struct resizer *z, uint64_t byt
     uint64_t word = load_acquire(&t->tickets);
     uint64_t left = word & TICKETS_COUNT;
     bool closed = (word & TICKETS_CLOSED) != 0;
-    if (!closed && left < table_quota(t->slots) / 4)
+    if (!closed && (is_low(t, left) || evicts_ahead(a, t, left) || purge_is_due(a, t)))
         prepare(p, z, root, left, bytes);
     else if (z->prepared != NULL) /* somebody else started, maybe has finished since */
         resize_drop_prepared(p, z);
@@ -121,6 +175,15 @@ void resize_prepare(const struct participant *p, struct resizer *z, uint64_t byt
 
 /* ---- to be rid of tombstones, and smaller -------------------------------------------------- */
 
+/* All memory may have gone to segments, be they free: some of these make room. */
+static void start_purge(const struct participant *p, struct resizer *z, uint64_t root)
+{
+    uint64_t bytes = table_bytes(table_of(p->arena, root)->slots);
+    epoch_poll(p->arena);
+    if (resize_start(p, z, root) == SHMKV_ENOSPC && segment_punch(p, bytes) != 0)
+        resize_start(p, z, root);
+}
+
 /* Start a resize if more than a 2^@shift-th of the slots were made tombstones since the last. */
 static void purge(const struct participant *p, struct resizer *z, unsigned shift)
 {
@@ -128,13 +191,13 @@ static void purge(const struct participant *p, struct resizer *z, unsigned shift
     uint64_t outer = epoch_enter(p);
     uint64_t root = table_root(a);
     struct table *t = table_of(a, root);
-    bool idle = (load_acquire(&t->tickets) & TICKETS_CLOSED) == 0;
-    if (idle && resize_purgeable(a, t) > t->slots >> shift) {
-        epoch_poll(a);
-        /* All memory may have gone to segments, be they free: some of these make room. */
-        if (resize_start(p, z, root) == SHMKV_ENOSPC &&
-            segment_punch(p, table_bytes(t->slots)) != 0)
-            resize_start(p, z, root);
+    uint64_t word = load_acquire(&t->tickets);
+    bool due = (word & TICKETS_CLOSED) == 0 && resize_purgeable(a, t) > t->slots >> shift;
+    if (due && a->cache) { /* which has to evict for its memory before */
+        leave_room(a, t, word & TICKETS_COUNT);
+        prepare(p, z, root, word & TICKETS_COUNT, PUNCH_STEP);
+    } else if (due) {
+        start_purge(p, z, root);
     }
     epoch_exit(p, outer);
 }

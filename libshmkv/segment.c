@@ -104,8 +104,6 @@ void segment_count(const struct arena *a, struct segment_census *c)
     }
     uint64_t backed = high(a) - c->kinds[SEGMENT_HOLE];
     uint64_t other = arena_fixed_bytes(a) + index_memory(a);
-    if (a->cache) /* full for good: what a resize took from the log would be evicted each time */
-        other += index_headroom(a);
     uint64_t size = load_relaxed(&a->sb->size);
     c->capacity = size > other ? (size - other) >> a->segment_shift : 0;
     uint64_t holes = c->capacity > backed ? c->capacity - backed : 0;
@@ -113,8 +111,8 @@ void segment_count(const struct arena *a, struct segment_census *c)
     /* a cache evicts what the cleaner finds no room for */
     c->removals = a->cache ? 0 : TOMBSTONE_RESERVE;
     c->reserve = a->cache ? 1 : max_u64(RESERVE_MIN, c->capacity >> RESERVE_SHIFT);
-    uint64_t wanted = a->cache ? 0 : index_wanted(a);
-    c->table = wanted == 0 ? 0 : (wanted >> a->segment_shift) + TABLE_MARGIN;
+    uint64_t wanted = index_wanted(a);
+    c->table = wanted == 0 ? 0 : (wanted >> a->segment_shift) + (a->cache ? 1 : TABLE_MARGIN);
     c->admitted = a->cache ? UINT64_MAX : admitted_bytes(a, c);
 }
 

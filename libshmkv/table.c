@@ -6,8 +6,6 @@
 #include "segment.h"
 #include "shmkv.h"
 
-#define TICKET_BATCH 16u
-
 static bool change(struct table *t, uint64_t from, uint64_t to)
 {
     return cas_seq_cst(&t->state, &from, to); /* seq_cst: LIMBO and G, as in segments [E2] */
@@ -289,7 +287,7 @@ bool table_ticket(const struct arena *a, struct tickets *held, uint64_t ref)
         uint64_t r = word & TICKETS_COUNT;
         if ((word & TICKETS_CLOSED) != 0 || r == 0)
             return false;
-        uint64_t batch = min_u64(TICKET_BATCH, (r + 63) / 64); /* few strand in a small table */
+        uint64_t batch = min_u64(TICKETS_BATCH, (r + 63) / 64); /* few strand in a small table */
         if (cas_acq_rel(&t->tickets, &word, word - batch)) {
             *held = (struct tickets){.ref = ref, .count = batch};
             return true;

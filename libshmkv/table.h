@@ -64,6 +64,7 @@ enum table_kind {
 #define TICKETS_CLOSED (1ull << 63)
 #define TICKETS_TOPPED (1ull << 62)
 #define TICKETS_COUNT (TICKETS_TOPPED - 1)
+#define TICKETS_BATCH 16u /* a writer takes at most so many at once */
 
 /* ---- references ---------------------------------------------------------------------------- */
 
