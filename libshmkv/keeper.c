@@ -117,7 +117,8 @@ static void call_in(const struct arena *a)
 {
     struct segment_census c;
     segment_count(a, &c);
-    if (segment_nearly_committed(a, &c) && c.kinds[SEGMENT_OPEN] > 1)
+    bool near = segment_nearly_committed(a, &c) && !segment_overfull(&c);
+    if (near && c.kinds[SEGMENT_OPEN] > 1)
         segment_take_idle(a);
 }
 

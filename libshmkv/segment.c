@@ -332,8 +332,8 @@ int segment_open(const struct participant *p, enum segment_purpose purpose, uint
         segment_count(a, &c);
     }
     /* INV-S5; after a removal, too, puts would go on in the rest of the segment */
-    hold->crowded = c.kinds[SEGMENT_OPEN] > c.capacity >> CROWDED_SHIFT || segment_overfull(&c) ||
-                    segment_nearly_committed(a, &c);
+    hold->crowded =
+        c.kinds[SEGMENT_OPEN] > c.capacity >> CROWDED_SHIFT || segment_nearly_committed(a, &c);
     bool kept = purpose == SEGMENT_FOR_CLEANING;
     if (may_adopt(a, &c, purpose) && adopt_partial(p, kept, need, hold))
         return 0;

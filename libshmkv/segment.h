@@ -117,22 +117,28 @@ struct segment_census {
 void segment_count(const struct arena *a, struct segment_census *census);
 /* How many free segments are not for @purpose: the reserve, and one for each that is cleaning. */
 uint64_t segment_kept(const struct segment_census *census, enum segment_purpose purpose);
+/* Bytes that cleaning does not gain. */
+static inline uint64_t segment_bound(const struct segment_census *c)
+{
+    return c->live + c->waste;
+}
+
 /* Is there more than is admitted?  Cleaning does not help then. */
 static inline bool segment_overfull(const struct segment_census *c)
 {
-    return c->live + c->waste >= c->admitted;
+    return segment_bound(c) >= c->admitted;
 }
 
 /* Would there be, if owners filled what they have?  Then no more is handed out [INV-S5]. */
 static inline bool segment_committed(const struct segment_census *c)
 {
-    return c->live + c->waste + c->room >= c->admitted;
+    return segment_bound(c) + c->room >= c->admitted;
 }
 
 /* Would there be with one more?  Then each is opened for one write. */
 static inline bool segment_nearly_committed(const struct arena *a, const struct segment_census *c)
 {
-    return !segment_overfull(c) && c->live + c->waste + c->room + a->segment_mask >= c->admitted;
+    return segment_bound(c) + c->room + a->segment_mask >= c->admitted;
 }
 
 /* May a segment be opened for @purpose? */

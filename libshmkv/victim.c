@@ -54,7 +54,7 @@ enum victim_need victim_need(const struct arena *a)
 {
     struct segment_census c;
     segment_count(a, &c);
-    uint64_t live = (c.live + c.waste) >> a->segment_shift;
+    uint64_t live = segment_bound(&c) >> a->segment_shift;
     uint64_t ahead = (c.capacity - min_u64(live, c.capacity)) >> AHEAD_SHIFT;
     ahead = max_u64(ahead, c.kinds[SEGMENT_OPEN] >> AHEAD_OWNED_SHIFT);
     ahead = min_u64(max_u64(ahead, AHEAD_MIN), max_u64(c.capacity >> AHEAD_MOST_SHIFT, AHEAD_MIN));
