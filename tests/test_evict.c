@@ -22,6 +22,9 @@
 static const struct shmkv_options cache = {.flags = SHMKV_NO_KEEPER | SHMKV_CACHE,
                                            .size = 4u << 20};
 
+static const struct shmkv_options large_cache = {.flags = SHMKV_NO_KEEPER | SHMKV_CACHE,
+                                                 .size = 16u << 20};
+
 static char value[VALUE_BYTES];
 
 static struct shmkv_stats stats_of(struct shmkv *db)
@@ -82,6 +85,27 @@ static void never_full(void **state)
     assert_int_equal(s.evictions + s.keys, cold_puts());
     assert_in_range(s.live_bytes, cache.size / 2, cache.size); /* and yet full */
     assert_sound(db);
+}
+
+/* The log has the memory of the next table until shortly before that is needed: most of the time a
+ * full cache has no room for it. */
+static void the_next_table_lends_its_memory(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    unsigned fills = (unsigned)(large_cache.size / VALUE_BYTES), looks = 0, lent = 0;
+    for (unsigned i = 0; i < PASSES * fills; i++) {
+        assert_rc(put_numbered(db, "cold", i), 0);
+        if (i < fills || i % 256 != 0)
+            continue;
+        struct shmkv_stats s = stats_of(db);
+        uint64_t table = s.slots * sizeof(uint64_t);
+        assert_in_range(s.memory, 1, large_cache.size);
+        looks++;
+        lent += s.log_bytes + 2 * table > large_cache.size;
+    }
+    assert_true(stats_of(db).resizes > PASSES);
+    assert_in_range(lent, looks / 2, looks - 1);
+    assert_rc(shmkv_check(db, NULL, NULL), 0);
 }
 
 /* Room comes from what is over before its turn, and tombstones need none of the log for long. */
@@ -485,6 +509,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_WITH(never_full, &cache),
+        FIXTURE_WITH(the_next_table_lends_its_memory, &large_cache),
         FIXTURE_WITH(never_full_of_what_is_over, &cache),
         FIXTURE_WITH(never_full_of_any_size, &cache),
         FIXTURE_WITH(never_full_of_runs, &cache),
