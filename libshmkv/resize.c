@@ -14,6 +14,7 @@
 #include "segment.h"
 #include "shmkv.h"
 
+#define SHARE_LEAST 16u   /* at least, where the index does not grow: memory waits for the end */
 #define SHARE_MOST 16384u /* slots that one write moves at most; a few milliseconds */
 
 /* ---- start --------------------------------------------------------------------------------- */
@@ -121,14 +122,17 @@ static uint64_t records_that_fit(const struct arena *a)
  */
 static uint64_t fair_share(const struct arena *a, const struct table *t, uint64_t chunk)
 {
-    uint64_t word = load_relaxed(&table_of(a, load_acquire(&t->next))->tickets); /* policy */
+    const struct table *to = table_of(a, load_acquire(&t->next));
+    uint64_t least = to->slots > t->slots ? 0 : SHARE_LEAST;
+    uint64_t word = load_relaxed(&to->tickets); /* policy */
     uint64_t left = word & TICKETS_COUNT;
     if ((word & (TICKETS_CLOSED | TICKETS_TOPPED)) != 0)
         return 0;
     if (load_relaxed(&t->wanted) != 0 && !a->cache) /* which evicts */
         left = min_u64(left, records_that_fit(a));
     uint64_t haste = a->cache ? 4 : 2; /* there the log lacks the memory until it is over */
-    return min_u64((t->chunks - chunk) * TABLE_CHUNK_SLOTS * haste / (left + 1), SHARE_MOST);
+    uint64_t share = (t->chunks - chunk) * TABLE_CHUNK_SLOTS * haste / (left + 1);
+    return min_u64(max_u64(share, least), SHARE_MOST);
 }
 
 /* False: there are no more; the resize of @ref is finished as far as that is our part. */

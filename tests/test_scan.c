@@ -459,7 +459,7 @@ static void resizing_to_smaller_tables(void **state)
     uint64_t large, small;
     unsigned n = 0;
     put_keys(db);
-    while (n < 60000)
+    while (n < 60000 || resize_running(&db->store->arena))
         put_number(db, 'x', n++);
     resizes_of(db, &large);
     while (n > 0)
