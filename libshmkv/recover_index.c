@@ -3,39 +3,14 @@
  * recover_index.c - the index of a store that nobody else sees yet, made by several threads.
  *
  * A slot goes from EMPTY to a record, and from a record to a newer one of the same key, by CAS; it
- * keeps its key, and two threads that enter one key come to the same slot, as in R11.
- *
- * A table's pages are far more than a processor has translations for, and each record belongs to
- * any of them: entered as they come, most of the time would go into walks of the page table.  So
- * records are first put on heaps, each for a part of the table, and a heap that is full is entered
- * at once: a page is come to several times while its translation is there.  (Radix partitioning, as
- * of hash joins: Manegold, Boncz and Kersten 2002.)  While the bucket of one record is on its way
- * from memory, those before it are entered.
+ * keeps its key, and two threads that enter one key come to the same slot, as in R11.  Records go
+ * through a ring: while the bucket of one is on its way from memory, the next ones are verified.
  */
 #include "recover_parts.h"
-
-#include <stdlib.h>
 
 #include "error.h"
 
 #define TICKETS 256u
-#define HEAPS 128u
-#define HEAPS_SHIFT 7
-#define HEAP_RECORDS 1024u /* 2 MiB in all heaps of a thread */
-#define AHEAD 16u          /* buckets that are fetched before the first record is entered */
-
-/* Of a record that is to be entered, all that is needed where its slot is EMPTY. */
-struct waiting {
-    uint64_t hash;
-    uint64_t where; /* offset << 8 | enum record_type */
-};
-
-struct recover_heaps {
-    unsigned count[HEAPS];
-    struct waiting records[HEAPS][HEAP_RECORDS];
-};
-
-_Static_assert(1u << HEAPS_SHIFT == HEAPS, "the highest bits of a hash name a heap");
 
 int recover_index_begin(struct recovery *v, uint64_t keys)
 {
@@ -81,9 +56,9 @@ static bool take_ticket(struct recover_worker *w)
     return true;
 }
 
-static void count(struct recover_worker *w, unsigned type, int64_t n)
+static void count(struct recover_worker *w, const struct record *r, int64_t n)
 {
-    if (type == RECORD_PAIR)
+    if (r->type == RECORD_PAIR)
         w->pairs += n;
     else
         w->tombstones += n;
@@ -108,17 +83,15 @@ static bool compete(struct recover_worker *w, _Atomic uint64_t *slot, uint64_t w
     if (!cas_acq_rel(slot, &word, mine)) /* pairs with the load in enter() [X1] */
         return false;
     lose(w, old, slot_offset(word));
-    count(w, old->type, -1);
-    count(w, r->type, 1);
+    count(w, old, -1);
+    count(w, r, 1);
     return true;
 }
 
 /* True: the record has found its place, or there is none in the whole table. */
 static bool enter_bucket(struct recover_worker *w, _Atomic uint64_t *bucket, unsigned first,
-                         const struct waiting *e)
+                         const struct record *r, uint64_t mine)
 {
-    const struct record *r = arena_at(w->v->a, e->where >> 8);
-    uint64_t mine = slot_record(slot_tag(e->hash), e->where >> 8);
     for (unsigned i = 0; i < BUCKET_SLOTS;) {
         _Atomic uint64_t *slot = &bucket[(first + i) % BUCKET_SLOTS];
         uint64_t word = load_acquire(slot); /* shows the record; pairs with both CAS [X1] */
@@ -126,14 +99,14 @@ static bool enter_bucket(struct recover_worker *w, _Atomic uint64_t *bucket, uns
             if (!take_ticket(w))
                 return true;
             if (cas_acq_rel(slot, &word, mine)) {
-                count(w, (uint8_t)e->where, 1);
+                count(w, r, 1);
                 return true;
             }
             w->tickets++; /* somebody was faster: look what it is */
             continue;
         }
-        if (slot_tag_of(word) == slot_tag_of(mine) &&
-            record_has_key(arena_at(w->v->a, slot_offset(word)), record_key(r), r->klen)) {
+        const struct record *old = arena_at(w->v->a, slot_offset(word));
+        if (slot_tag_of(word) == slot_tag_of(mine) && record_has_key(old, record_key(r), r->klen)) {
             if (compete(w, slot, word, r, mine))
                 return true;
             continue;
@@ -143,62 +116,42 @@ static bool enter_bucket(struct recover_worker *w, _Atomic uint64_t *bucket, uns
     return false;
 }
 
-static void enter(struct recover_worker *w, const struct waiting *e)
+static void enter(struct recover_worker *w, const struct recover_record *e)
 {
     const struct arena *a = w->v->a;
     const struct table *t = w->v->table;
     uint64_t mask = table_buckets(t) - 1;
     uint64_t b = table_home(t, e->hash);
     unsigned first = table_first_slot(t, e->hash);
-    while (!enter_bucket(w, table_bucket(a, t, b), first, e))
+    const struct record *r = arena_at(a, e->offset);
+    uint64_t mine = slot_record(slot_tag(e->hash), e->offset);
+    while (!enter_bucket(w, table_bucket(a, t, b), first, r, mine))
         b = (b + 1) & mask;
-}
-
-static void fetch(const struct recovery *v, const struct waiting *e)
-{
-    __builtin_prefetch((const void *)table_first(v->a, v->table, e->hash), 1);
-}
-
-static void enter_all(struct recover_worker *w, const struct waiting *records, unsigned count)
-{
-    for (unsigned i = 0; i < min_u64(AHEAD, count); i++)
-        fetch(w->v, &records[i]);
-    for (unsigned i = 0; i < count; i++) {
-        if (i + AHEAD < count)
-            fetch(w->v, &records[i + AHEAD]);
-        enter(w, &records[i]);
-    }
-}
-
-int recover_index_prepare(struct recover_worker *w)
-{
-    w->heaps = calloc(1, sizeof(*w->heaps));
-    return w->heaps != NULL
-               ? 0
-               : error_set(SHMKV_ESYSTEM, "%s: no memory for its recovery", w->v->im->file.path);
 }
 
 void recover_index_flush(struct recover_worker *w)
 {
-    for (unsigned i = 0; i < HEAPS; i++)
-        enter_all(w, w->heaps->records[i], w->heaps->count[i]);
-    free(w->heaps);
-    w->heaps = NULL;
+    for (; w->count != 0; w->count--) {
+        enter(w, &w->batch[w->first]);
+        w->first = (w->first + 1) % RECOVER_BATCH;
+    }
 }
 
 void recover_index_add(struct recover_worker *w, const struct record *r, uint64_t offset)
 {
-    struct recover_heaps *h = w->heaps;
+    const struct arena *a = w->v->a;
+    const struct table *t = w->v->table;
     if (load_relaxed(&w->v->full) != 0)
         return; /* all of it comes again */
-    uint64_t hash = hash_key(record_key(r), r->klen, &w->v->a->hash_secret);
-    struct waiting e = {.hash = hash, .where = offset << 8 | r->type};
-    unsigned i = (unsigned)(hash >> (64 - HEAPS_SHIFT));
-    h->records[i][h->count[i]++] = e;
-    if (h->count[i] == HEAP_RECORDS) {
-        enter_all(w, h->records[i], HEAP_RECORDS);
-        h->count[i] = 0;
+    if (w->count == RECOVER_BATCH) {
+        enter(w, &w->batch[w->first]);
+        w->first = (w->first + 1) % RECOVER_BATCH;
+        w->count--;
     }
+    uint64_t hash = hash_key(record_key(r), r->klen, &a->hash_secret);
+    __builtin_prefetch((const void *)table_bucket(a, t, table_home(t, hash)), 1);
+    w->batch[(w->first + w->count++) % RECOVER_BATCH] =
+        (struct recover_record){.hash = hash, .offset = offset};
 }
 
 _Atomic uint64_t *recover_index_find(const struct recovery *v, const struct record *r,

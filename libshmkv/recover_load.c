@@ -182,7 +182,7 @@ static int load_segment(struct recover_worker *w, uint64_t id)
 }
 
 /* The first failure counts; the text is the thread's, so it is handed over. */
-static void fail(struct recovery *v, int rc)
+static int fail(struct recovery *v, int rc)
 {
     uint32_t none = 0;
     if (cas_acq_rel(&v->text_taken, &none, 1)) {
@@ -190,25 +190,22 @@ static void fail(struct recovery *v, int rc)
         snprintf(v->text, sizeof(v->text), "%s", error_text());
     }
     store_relaxed(&v->failed, 1); /* relaxed: rc and text are read after the threads are joined */
+    return rc;
 }
 
-void recover_load(struct recover_worker *w)
+int recover_load(struct recover_worker *w)
 {
     struct recovery *v = w->v;
-    int rc = recover_index_prepare(w);
-    if (rc != 0) {
-        fail(v, rc);
-        return;
-    }
-    while (rc == 0 && load_relaxed(&v->failed) == 0) {
+    while (load_relaxed(&v->failed) == 0) {
         uint64_t id = add_relaxed(&v->next, 1); /* relaxed: hands out numbers */
         if (id >= v->segments)
             break;
         if (v->reading)
             read_ahead(v, id);
-        rc = load_segment(w, id);
+        int rc = load_segment(w, id);
+        if (rc != 0)
+            return fail(v, rc);
     }
     recover_index_flush(w);
-    if (rc != 0)
-        fail(v, rc);
+    return 0;
 }

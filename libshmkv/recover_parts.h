@@ -8,6 +8,8 @@
 #include "segment.h"
 #include "table.h"
 
+#define RECOVER_BATCH 16u /* records whose buckets are fetched before the first is entered */
+
 /* A recovery: shared by its threads, but for what is in a struct recover_worker. */
 struct recovery {
     struct image *im;
@@ -31,7 +33,10 @@ struct recovery {
     char text[512];
 };
 
-struct recover_heaps; /* records on their way into the index */
+/* A record on its way into the index. */
+struct recover_record {
+    uint64_t hash, offset;
+};
 
 struct recover_worker {
     struct recovery *v;
@@ -41,7 +46,8 @@ struct recover_worker {
     int64_t pairs, tombstones; /* that were entered, less those that were replaced */
     bool expiring;
     uint64_t shown_ns;
-    struct recover_heaps *heaps;
+    unsigned count, first; /* of the batch, a ring */
+    struct recover_record batch[RECOVER_BATCH];
 };
 
 /* ---- recover_index.c: the index, made by several threads ------------------------------------- */
@@ -50,11 +56,9 @@ struct recover_worker {
 int recover_index_begin(struct recovery *v, uint64_t keys);
 /* Give it back: it was too small. */
 void recover_index_drop(struct recovery *v);
-/* Once for each worker, before it enters anything; an error has a text. */
-int recover_index_prepare(struct recover_worker *w);
 /* Enter a record some time later, ... */
 void recover_index_add(struct recover_worker *w, const struct record *r, uint64_t offset);
-/* ... at the latest now, when the worker is through. */
+/* ... at the latest now. */
 void recover_index_flush(struct recover_worker *w);
 /* The slot that leads to the record at @offset; NULL: a newer one of its key is current. */
 _Atomic uint64_t *recover_index_find(const struct recovery *v, const struct record *r,
@@ -64,8 +68,8 @@ void recover_index_show(struct recovery *v, uint64_t tombstones);
 
 /* ---- recover_load.c: segments ---------------------------------------------------------------- */
 
-/* Load (v->reading) and enter segments until none is left; v->rc and v->text tell what failed. */
-void recover_load(struct recover_worker *w);
+/* Load (v->reading) and enter segments until none is left; returns 0 or a code, with v->text. */
+int recover_load(struct recover_worker *w);
 /* Segments of the run that begins at @id, at least 1. */
 uint64_t recover_load_run(const struct recovery *v, uint64_t id, uint64_t *bytes);
 
