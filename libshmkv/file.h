@@ -62,6 +62,7 @@ struct file_table {
     /* Room on the disk for [@at, @at + @bytes); the file grows over it and reads zero there. */
     int (*allocate)(struct file *f, uint64_t at, uint64_t bytes);
     int (*truncate)(struct file *f, uint64_t bytes);
+    /* Tell what is coming; nothing may come of it. */
     void (*hint)(const struct file *f, uint64_t at, uint64_t bytes, enum file_hint hint);
     /* The entry of the file in its directory survives a power loss. */
     int (*barrier_name)(struct file *f);

@@ -7,8 +7,6 @@
 #include "point.h"
 #include "shmkv.h"
 
-#define HELP_SLOTS 4u /* of a running resize, with each write */
-
 /* ---- find ---------------------------------------------------------------------------------- */
 
 enum match { MATCH_NO, MATCH_YES, MATCH_DAMAGED };
@@ -386,6 +384,7 @@ static int publish(struct writer *w, struct append *l, struct index_change *c, s
         if (cas_acq_rel(at.slot, &at.word, mine)) { /* release: shows the record [I1] */
             POINT("put.cas");
             record_mark_published(r);
+            w->resizer.filled = at.old == NULL;
             if (at.old == NULL)
                 w->resizer.low = --w->resizer.tickets.count == 0;
             if (at.old != NULL)
@@ -440,7 +439,7 @@ static FLATTEN int write_section(struct writer *w, struct append *l, struct inde
         }
         decided(p);
         if (unlikely(w->resizer.running)) {
-            resize_help(p, &w->resizer, HELP_SLOTS);
+            resize_pay(p, &w->resizer);
             w->resizer.running = resize_running(a);
         }
     } else {

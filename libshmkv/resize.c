@@ -14,8 +14,15 @@
 #include "segment.h"
 #include "shmkv.h"
 
-#define SHARE_LEAST 16u   /* at least, where the index does not grow: memory waits for the end */
-#define SHARE_MOST 16384u /* slots that one write moves at most; a few milliseconds */
+/*
+ * Slots that one write moves.  Who takes a ticket pays for the resize that has to be over before
+ * the last one is taken; who overwrites reads records of others for it, whose pages it may never
+ * have touched, so it moves just what brings the resize to an end if nobody inserts.
+ */
+#define SHARE_FILLED 8u /* at least, if it took a ticket */
+#define SHARE_OTHER 1u
+#define SHARE_SAME 16u /* at least, each, where the index does not grow: memory waits for the end */
+#define SHARE_MOST 16384u /* a few milliseconds */
 
 /* ---- start --------------------------------------------------------------------------------- */
 
@@ -115,20 +122,26 @@ static uint64_t records_that_fit(const struct arena *a)
     return (spare << a->segment_shift) / (c.live / (resize_load(a).keys + 1) + 1);
 }
 
-/*
- * How many slots each write has to move, lest the last ticket of T' meets a resize that goes on:
- * who asks for it then would have to do all the rest at once.  Nor should the log be full before,
- * if puts had to leave memory for this: there is no room then but that of the old table.
- */
-static uint64_t fair_share(const struct arena *a, const struct table *t, uint64_t chunk)
+/* Where memory is short until the resize is over, so is the time of those that take no ticket. */
+static bool all_pay(const struct arena *a, const struct table *t, const struct table *to)
 {
-    const struct table *to = table_of(a, load_acquire(&t->next));
-    uint64_t least = to->slots > t->slots ? 0 : SHARE_LEAST;
+    return to->slots <= t->slots || (load_relaxed(&t->wanted) != 0 && !a->cache); /* which evicts */
+}
+
+/*
+ * How many slots each write that pays has to move, lest the last ticket of T' meets a resize that
+ * goes on: who asks for it then would have to do all the rest at once.  Nor should the log be full
+ * before, if puts had to leave memory for this: there is no room then but that of the old table.
+ */
+static uint64_t fair_share(const struct arena *a, const struct table *t, const struct table *to,
+                           uint64_t chunk)
+{
+    uint64_t least = to->slots > t->slots ? SHARE_FILLED : SHARE_SAME;
     uint64_t word = load_relaxed(&to->tickets); /* policy */
     uint64_t left = word & TICKETS_COUNT;
     if ((word & (TICKETS_CLOSED | TICKETS_TOPPED)) != 0)
-        return 0;
-    if (load_relaxed(&t->wanted) != 0 && !a->cache) /* which evicts */
+        return least;
+    if (load_relaxed(&t->wanted) != 0 && !a->cache)
         left = min_u64(left, records_that_fit(a));
     uint64_t haste = a->cache ? 4 : 2; /* there the log lacks the memory until it is over */
     uint64_t share = (t->chunks - chunk) * TABLE_CHUNK_SLOTS * haste / (left + 1);
@@ -138,33 +151,39 @@ static uint64_t fair_share(const struct arena *a, const struct table *t, uint64_
 /* False: there are no more; the resize of @ref is finished as far as that is our part. */
 static bool next_chunk(const struct participant *p, struct resizer *z, uint64_t ref)
 {
-    struct table *t = table_of(p->arena, ref);
+    const struct arena *a = p->arena;
+    struct table *t = table_of(a, ref);
     uint64_t c = add_relaxed(&t->cursor, 1); /* only divides work */
     if (c >= t->chunks) {
         finish(p, ref);
         return false;
     }
+    const struct table *to = table_of(a, load_acquire(&t->next));
     resize_begin_chunk(z, ref, c);
-    z->chunk_share = fair_share(p->arena, t, c);
+    z->chunk_share = fair_share(a, t, to, c);
+    z->chunk_by_all = all_pay(a, t, to);
     return true;
+}
+
+/* Have a chunk of the running resize of @root; false: there is none, or none left. */
+static bool have_chunk(const struct participant *p, struct resizer *z, uint64_t root)
+{
+    if (load_acquire(&table_of(p->arena, root)->next) == 0)
+        return false;
+    return z->chunk_ref == root || next_chunk(p, z, root);
 }
 
 void resize_help(const struct participant *p, struct resizer *z, uint64_t slots)
 {
-    const struct arena *a = p->arena;
-    uint64_t root = table_root(a);
-    struct table *t = table_of(a, root);
-    if (load_acquire(&t->next) == 0)
-        return;
-    if (z->chunk_ref == root || next_chunk(p, z, root))
-        slots = max_u64(slots, z->chunk_share);
-    else
-        slots = 0;
-    while (slots != 0) {
-        slots -= resize_advance_chunk(p, z, t, slots);
-        if (slots != 0 && z->chunk_ref != root && !next_chunk(p, z, root))
-            slots = 0;
-    }
+    uint64_t root = table_root(p->arena);
+    while (slots != 0 && have_chunk(p, z, root))
+        slots -= resize_advance_chunk(p, z, table_of(p->arena, root), slots);
+}
+
+void resize_pay(const struct participant *p, struct resizer *z)
+{
+    if (have_chunk(p, z, table_root(p->arena)))
+        resize_help(p, z, z->filled || z->chunk_by_all ? z->chunk_share : SHARE_OTHER);
 }
 
 void resize_finish(const struct participant *p)

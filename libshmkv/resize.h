@@ -39,9 +39,10 @@
  * store it store the same.  The cursor hands chunks out; whoever finds none left does over those
  * without a word, so nobody waits for a stopped or dead helper.
  *
- * Progress: lock-free; each write moves a few slots, the keeper the rest.  A purge, to a table of
- * the same size, begins with the tickets that were left, so each write moves as many slots as
- * let them last until it is over, and puts make room for it ahead.                     test_purge
+ * Progress: lock-free; each write moves some slots, more if it took one of the tickets that must
+ * last until the resize is over, the keeper the rest.  A purge, to a table of the same size, begins
+ * with the tickets that were left, so each write moves as many slots as let them last until it is
+ * over, and puts make room for it ahead.                                   test_resize, test_purge
  * Death at any step leaves a state from which any other mover goes on: see table.h for areas.
  */
 #ifndef SHMKV_RESIZE_H
@@ -53,7 +54,8 @@
 /* What one writer contributes to the running and the next resize. */
 struct resizer {
     struct tickets tickets;
-    bool running;           /* the last write met a resize: time for resize_help() */
+    bool running;           /* the last write met a resize: time for resize_pay() */
+    bool filled;            /* the last write took a ticket */
     bool low;               /* the last ticket of a batch was used: time for resize_prepare() */
     struct table *prepared; /* claimed by us for the next resize; NULL: none */
     bool urgent;            /* tombstones must go, whatever their number */
@@ -64,7 +66,8 @@ struct resizer {
     uint64_t chunk_ref;     /* table of the chunk we are moving; 0: none */
     uint64_t chunk;
     uint64_t chunk_slot;  /* next slot of it */
-    uint64_t chunk_share; /* slots to be moved with each write, as was reckoned when it began */
+    uint64_t chunk_share; /* slots to be moved with each write that pays, reckoned when it began */
+    bool chunk_by_all;    /* which are all writes, not only those that take tickets */
     uint32_t chunk_moved; /* plain MOVED slots of it so far */
     bool chunk_stuck;     /* a slot of it could not be moved: the index is damaged */
 };
@@ -81,6 +84,9 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
 int resize_grow(const struct participant *p, struct resizer *z, uint64_t ref);
 /* Move about @slots slots of a running resize.  Inside a section. */
 void resize_help(const struct participant *p, struct resizer *z, uint64_t slots);
+
+/* What a write does of it, after it was published: z->filled tells of which kind it was. */
+void resize_pay(const struct participant *p, struct resizer *z);
 /* Do all that is left of a running resize. */
 void resize_finish(const struct participant *p);
 /* Prepare the next table in small steps once tickets run low.  Outside of a write section. */

@@ -54,6 +54,19 @@ void store_unlock_registry(void)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+static void enlist(struct store **list, struct store *s)
+{
+    s->next = *list;
+    *list = s;
+}
+
+static void take_off(struct store **list, const struct store *s)
+{
+    while (*list != s)
+        list = &(*list)->next;
+    *list = s->next;
+}
+
 /* ---- stores that are open ------------------------------------------------------------------ */
 
 struct store *store_registered_locked(const char *name, const struct shmkv_options *o)
@@ -70,32 +83,24 @@ struct store *store_registered_locked(const char *name, const struct shmkv_optio
 
 void store_register_locked(struct store *s)
 {
-    s->next = stores;
-    stores = s;
+    enlist(&stores, s);
 }
 
 void store_unregister_locked(const struct store *s)
 {
-    struct store **at = &stores;
-    while (*at != s)
-        at = &(*at)->next;
-    *at = s->next;
+    take_off(&stores, s);
 }
 
 /* ---- stores that are being opened or closed ------------------------------------------------ */
 
 void store_begin_change_locked(struct store *s)
 {
-    s->next = changing;
-    changing = s;
+    enlist(&changing, s);
 }
 
 void store_end_change_locked(const struct store *s)
 {
-    struct store **at = &changing;
-    while (*at != s)
-        at = &(*at)->next;
-    *at = s->next;
+    take_off(&changing, s);
     add_relaxed(&changes, 1); /* relaxed, as the load: ordered by the lock */
     futex_wake(&changes, INT_MAX);
 }

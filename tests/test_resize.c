@@ -404,6 +404,31 @@ static void nobody_waits_for_a_helper(void **state)
     writer_end(&m.w);
 }
 
+/* Who takes a ticket pays for a larger table; those who overwrite bring it to its end all the same,
+ * one slot with each write. */
+static void who_takes_a_ticket_moves_most(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    for (unsigned i = 0; i < 800; i++)
+        writer_put(&m.w, numbered(i), "value");
+    start(&m);
+    assert_true(target(&m)->slots > source(&m)->slots);
+    writer_put(&m.w, numbered(0), "other");
+    assert_true(m.w.resizer.chunk_ref == m.from);
+    assert_int_equal(m.w.resizer.chunk_slot, 1);
+    writer_put(&m.w, numbered(800), "value");
+    assert_in_range(m.w.resizer.chunk_slot, 1 + 8, 1 + 64);
+    uint64_t left = source(&m)->slots - m.w.resizer.chunk_slot;
+    for (uint64_t i = 0; i < left; i++) {
+        assert_true(table_root(m.a) == m.from);
+        writer_put(&m.w, numbered((unsigned)i % 800), "other");
+    }
+    writer_put(&m.w, numbered(0), "other"); /* finds no chunk any more */
+    assert_true(table_root(m.a) == m.to);
+    writer_end(&m.w);
+}
+
 /* What is prepared for a resize that somebody else starts is given back. */
 static void what_was_prepared_in_vain_is_given_back(void **state)
 {
@@ -553,6 +578,7 @@ int main(void)
         FIXTURE(never_full_at_the_same_size),
         FIXTURE(every_key_comes_through),
         FIXTURE(nobody_waits_for_a_helper),
+        FIXTURE(who_takes_a_ticket_moves_most),
         FIXTURE(what_was_prepared_in_vain_is_given_back),
         FIXTURE(what_was_prepared_earlier_is_younger_than_the_root),
         FIXTURE(an_idle_claim_is_given_back),
