@@ -106,6 +106,7 @@ static int claim(const struct participant *p, struct resizer *z, const struct ta
     if (rc != 0)
         return rc;
     segment_count(p->arena, &c);
+    c.table = 0; /* it is for this that puts have left it */
     if (!z->lacks_growth || segment_allowed(&c, SEGMENT_FOR_PUT))
         return 0;
     resize_drop_prepared(p, z);
