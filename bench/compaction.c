@@ -256,7 +256,7 @@ static void run_reader(struct shmkv *db, enum distribution dist, uint64_t seed)
         struct shmkv_section section;
         struct shmkv_item item;
         const char *key = workload.key_bytes + drawing_next(&d) * workload.key_size;
-        uint64_t begin = clock_ticks();
+        uint64_t begin = clock_begin();
         int rc = shmkv_begin(db, &section);
 
         if (rc == 0)
@@ -264,7 +264,7 @@ static void run_reader(struct shmkv *db, enum distribution dist, uint64_t seed)
         if (rc == 0)
             touched += *(const unsigned char *)item.value;
         shmkv_end(&section);
-        histogram_add(&m->get, clock_ticks() - begin);
+        histogram_add(&m->get, clock_end() - begin);
         if (rc != 0)
             snprintf(m->failure, sizeof(m->failure), "%s", shmkv_strerror(rc));
     }

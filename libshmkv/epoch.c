@@ -182,17 +182,22 @@ void epoch_tick(const struct arena *a)
     POINT("grace.raised");
 }
 
+/* By the sections that are seen now, what was retired in this epoch and before may be reused. */
+static uint64_t safe_after(const struct arena *a, uint64_t g)
+{
+    int64_t who = -1;
+    return min_u64(g, lowest_section(a, g, &who)) - 1;
+}
+
 uint64_t epoch_poll(const struct arena *a)
 {
     epoch_tick(a);
     uint64_t g =
         load_seq_cst(&a->sb->epoch); /* what was retired in e < g saw the raise later [E2] */
     uint64_t safe = load_acquire(&a->sb->safe);
-    if (safe + 1 >= g || !epoch_fence_all(a)) /* [E3] */
-        return safe;
-    int64_t who = -1;
-    uint64_t lowest = lowest_section(a, g, &who);
-    uint64_t found = min_u64(g, lowest) - 1;
+    if (safe_after(a, g) <= safe || !epoch_fence_all(a)) /* [E3] */
+        return safe; /* a section that is seen to stand without a fence does so with one */
+    uint64_t found = safe_after(a, g);
     if (found > safe) {
         max_seq_cst(&a->sb->safe, found); /* [E5] who frees by `safe` comes after our scan */
         safe = found;

@@ -4,6 +4,7 @@
 #include "keeper.h"
 
 #include <limits.h>
+#include <sched.h>
 #include <signal.h>
 
 #include "cleaner.h"
@@ -192,12 +193,24 @@ static void sleep_until(struct keeper *k, _Atomic uint32_t *request, uint32_t se
     }
 }
 
+/*
+ * It wakes up many hundred times a second, and each time would take the processor from whoever
+ * reads or writes; as a batch job it waits for its turn instead, and those who get short meanwhile
+ * help themselves.  A refusal, or a policy that somebody chose, is as good as before.
+ */
+static void work_in_the_background(void)
+{
+    if (sched_getscheduler(0) == SCHED_OTHER)
+        sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){.sched_priority = 0});
+}
+
 static void *run(void *arg)
 {
     struct keeper *k = arg;
     int64_t pause = TICK_MIN_NS;
     _Atomic uint32_t *request = &k->arena->sync->durable.request;
     epoch_name_thread(&k->writer.self);
+    work_in_the_background();
     while (load_acquire(&k->stop) == 0) {      /* pairs with keeper_stop [K1] */
         uint32_t seen = load_seq_cst(request); /* pairs with durable.c, ask [K2] */
         bool busy = tick(k);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * keeper.h - the housekeeping thread of a process that writes: cleans ahead of need, finishes
- * resizes, reaps the dead.  Everything it does others can do too; without it they do.
+ * resizes, reaps the dead.  Everything it does others can do too; without it they do.  It is a
+ * batch job to the scheduler: it takes its turn, and interrupts nobody.
  *
  * The lease (a lock byte of the sync object, held as process.h holds its own) makes it one keeper
  * at a time: it is a matter of cost, not of correctness.  A stopped lease holder stops nothing but

@@ -108,8 +108,8 @@ static void the_next_table_lends_its_memory(void **state)
     assert_rc(shmkv_check(db, NULL, NULL), 0);
 }
 
-/* When it is lent and when given back is policy: with the memory held back all the time, a table that
- * has to grow gets it all the same. */
+/* When it is lent and when given back is policy: with the memory held back all the time, a table
+ * that has to grow gets it all the same. */
 static void never_full_whatever_is_held_back(void **state)
 {
     struct shmkv *db = fixture_db(state);

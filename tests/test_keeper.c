@@ -2,8 +2,13 @@
 /* test_keeper.c - who keeps house: at most one, a service before others, nobody for ever. */
 #include "writers.h"
 
+#include <dirent.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "child.h"
@@ -68,6 +73,38 @@ static void a_service_keeps_house_before_any_write(void **state)
     assert_true(comes_to(f->db, getpid()));
     assert_int_equal(keeper_of(f->db).mine, 1);
     assert_string_equal(keeper_of(f->db).name, "test_keeper");
+    shmkv_close(db);
+}
+
+/* The policy of the thread of this process that is called @comm; -1: there is none. */
+static int policy_of(const char *comm)
+{
+    int policy = -1;
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (const struct dirent *e; (e = readdir(tasks)) != NULL;) {
+        char path[64 + sizeof(e->d_name)], name[32] = "";
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", e->d_name);
+        FILE *f = fopen(path, "r");
+        if (f == NULL)
+            continue;
+        if (fgets(name, sizeof(name), f) != NULL && strncmp(name, comm, strlen(comm)) == 0)
+            policy = sched_getscheduler((pid_t)strtol(e->d_name, NULL, 10));
+        fclose(f);
+    }
+    closedir(tasks);
+    return policy;
+}
+
+/* It takes the processor from nobody who reads or writes. */
+static void it_works_in_the_background(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(policy_of("shmkv-keeper"), -1);
+    struct shmkv *db = fixture_open(f, SHMKV_KEEPER);
+    assert_true(comes_to(f->db, getpid()));
+    assert_int_equal(policy_of("shmkv-keeper"), SCHED_BATCH);
+    assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
     shmkv_close(db);
 }
 
@@ -200,6 +237,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_WITH(a_service_keeps_house_before_any_write, &usual),
+        FIXTURE_WITH(it_works_in_the_background, &usual),
         FIXTURE_WITH(a_writer_gives_the_lease_to_a_service, &usual),
         FIXTURE_WITH(a_second_service_stands_by, &usual),
         FIXTURE_WITH(a_stopped_service_stops_nobody, &usual),
