@@ -40,23 +40,13 @@
 /* Relaxed: information.  Others who set it do so to the same, unless the image is being moved. */
 void arena_set_image_path(struct superblock *sb, const char *path)
 {
-    uint64_t words[PATH_WORDS] = {0};
-    size_t length = path != NULL ? strlen(path) : 0;
-    if (length < IMAGE_PATH_BYTES)
-        memcpy(words, path != NULL ? path : "", length);
-    for (size_t i = 0; i < PATH_WORDS; i++) {
-        if (load_relaxed(&sb->image_path[i]) != words[i])
-            store_relaxed(&sb->image_path[i], words[i]);
-    }
+    bool fits = path != NULL && strlen(path) < IMAGE_PATH_BYTES;
+    text_store(sb->image_path, PATH_WORDS, fits ? path : "");
 }
 
 bool arena_image_path(const struct superblock *sb, char *path)
 {
-    uint64_t words[PATH_WORDS];
-    for (size_t i = 0; i < PATH_WORDS; i++)
-        words[i] = load_relaxed(&sb->image_path[i]); /* relaxed: as above */
-    memcpy(path, words, sizeof(words));
-    path[sizeof(words) - 1] = 0;
+    text_load(sb->image_path, PATH_WORDS, path);
     return path[0] == '/';
 }
 

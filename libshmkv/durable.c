@@ -108,13 +108,7 @@ static uint64_t next_ns(const struct durable *d)
 static void tell_failure(struct durable *d, int rc)
 {
     struct durable_words *w = words(d);
-    char text[DURABLE_TEXT] = "";
-    strncpy(text, error_text(), sizeof(text) - 1);
-    for (unsigned i = 0; i < TOLD_WORDS; i++) {
-        uint64_t word;
-        memcpy(&word, text + i * sizeof(word), sizeof(word));
-        store_relaxed(&w->text[i], word); /* relaxed: shown by the add below */
-    }
+    text_store(w->text, TOLD_WORDS, error_text());         /* relaxed: shown by the add below */
     store_relaxed(&w->error, (uint32_t)-rc);               /* relaxed: shown by the next */
     store_relaxed(&w->made_until, load_relaxed(&w->made)); /* relaxed: information */
     add_seq_cst(&w->failures, 1u);                         /* pairs with durable_sync [D3] */
@@ -182,11 +176,7 @@ static int try_to_make(struct durable *d, const struct participant *p, uint64_t 
 
 void durable_failure_text(const struct durable_words *w, char text[DURABLE_TEXT])
 {
-    for (unsigned i = 0; i < TOLD_WORDS; i++) {
-        uint64_t word = load_relaxed(&w->text[i]); /* relaxed: it may be a mixture of two */
-        memcpy(text + i * sizeof(word), &word, sizeof(word));
-    }
-    text[DURABLE_TEXT - 1] = 0;
+    text_load(w->text, TOLD_WORDS, text);
 }
 
 static int told_error(const struct durable *d)
@@ -203,9 +193,8 @@ static int timed_out(const struct durable *d)
     if (holder == 0 || holder > PROCESS_MAX)
         return error_set(SHMKV_ETIMEOUT, "%s: the checkpoint was not done in time", d->arena->name);
     const struct process_entry *e = &d->arena->processes[holder - 1];
-    uint64_t name[3] = {load_relaxed(&e->name[0]), load_relaxed(&e->name[1]), 0};
-    char process[sizeof(name)];
-    memcpy(process, name, sizeof(process));
+    char process[PROCESS_NAME_WORDS * 8];
+    text_load(e->name, PROCESS_NAME_WORDS, process);
     return error_set(SHMKV_ETIMEOUT,
                      "%s: the checkpoint was not done in time by process %" PRIu32
                      " (%s), which has the image; let it go on, or end it",

@@ -30,9 +30,7 @@ static uint64_t bytes_held(const struct arena *a, uint64_t e)
 int64_t held_process(const struct arena *a, uint64_t owner, char name[static 16])
 {
     const struct process_entry *process = &a->processes[(owner - 1) % PROCESS_MAX];
-    uint64_t words[2] = {load_relaxed(&process->name[0]), load_relaxed(&process->name[1])};
-    memcpy(name, words, sizeof(words) - 1);
-    name[sizeof(words) - 1] = 0;
+    text_load(process->name, PROCESS_NAME_WORDS, name);
     return (int64_t)load_relaxed(&process->pid);
 }
 

@@ -220,11 +220,13 @@ struct wait_word {
     _Atomic uint32_t waiting;
 };
 
+#define PROCESS_NAME_WORDS 2u
+
 /* One attached process.  It is alive iff its lock byte is held; pid and name are for people. */
 struct process_entry {
     _Alignas(64) _Atomic uint32_t used; /* 0 free, 1 in use; changed under its lock byte */
     _Atomic uint32_t pid;
-    _Atomic uint64_t name[2];
+    _Atomic uint64_t name[PROCESS_NAME_WORDS];
 };
 
 enum participant_flag {

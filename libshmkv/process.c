@@ -40,7 +40,6 @@
 #include "point.h"
 
 #include <errno.h>
-#include <string.h>
 #include <unistd.h>
 
 #define ENTRIES_PER_PAGE (PAGE_BYTES / sizeof(struct process_entry))
@@ -66,13 +65,8 @@ void process_unlock_page(void *page)
 /* For people: the program's name, cut to 15 bytes. */
 static void set_identity(struct process_entry *entry)
 {
-    char name[16] = "";
-    uint64_t words[2];
-    strncpy(name, program_invocation_short_name, sizeof(name) - 1);
-    memcpy(words, name, sizeof(words));
     store_relaxed(&entry->pid, (uint32_t)getpid()); /* shown by the release of `used` [P1] */
-    store_relaxed(&entry->name[0], words[0]);
-    store_relaxed(&entry->name[1], words[1]);
+    text_store(entry->name, PROCESS_NAME_WORDS, program_invocation_short_name);
 }
 
 static void raise_high(const struct arena *a, uint32_t count)
