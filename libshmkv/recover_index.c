@@ -4,7 +4,7 @@
  *
  * A slot goes from EMPTY to a record, and from a record to a newer one of the same key, by CAS; it
  * keeps its key, and two threads that enter one key come to the same slot, as in R11.  Records go
- * through a ring: while the bucket of one is on its way from memory, the next ones are verified.
+ * in batches: while the buckets of one are on their way from memory, the next one is verified.
  */
 #include "recover_parts.h"
 
@@ -89,11 +89,10 @@ static bool compete(struct recover_worker *w, _Atomic uint64_t *slot, uint64_t w
 }
 
 /* True: the record has found its place, or there is none in the whole table. */
-static bool enter_bucket(struct recover_worker *w, _Atomic uint64_t *bucket, unsigned first,
-                         const struct record *r, uint64_t mine)
+static bool enter_slot(struct recover_worker *w, _Atomic uint64_t *slot, const struct record *r,
+                       uint64_t mine)
 {
-    for (unsigned i = 0; i < BUCKET_SLOTS;) {
-        _Atomic uint64_t *slot = &bucket[(first + i) % BUCKET_SLOTS];
+    for (;;) {                              /* a failed CAS saw another thread fill or improve it */
         uint64_t word = load_acquire(slot); /* shows the record; pairs with both CAS [X1] */
         if (word == SLOT_EMPTY) {
             if (!take_ticket(w))
@@ -102,16 +101,25 @@ static bool enter_bucket(struct recover_worker *w, _Atomic uint64_t *bucket, uns
                 count(w, r, 1);
                 return true;
             }
-            w->tickets++; /* somebody was faster: look what it is */
+            w->tickets++;
             continue;
         }
-        const struct record *old = arena_at(w->v->a, slot_offset(word));
-        if (slot_tag_of(word) == slot_tag_of(mine) && record_has_key(old, record_key(r), r->klen)) {
-            if (compete(w, slot, word, r, mine))
-                return true;
-            continue;
-        }
-        i++;
+        if (slot_tag_of(word) != slot_tag_of(mine) ||
+            !record_has_key(arena_at(w->v->a, slot_offset(word)), record_key(r), r->klen))
+            return false;
+        if (compete(w, slot, word, r, mine))
+            return true;
+    }
+}
+
+/* A slot that is passed over has another key, which it keeps. */
+static bool enter_bucket(struct recover_worker *w, _Atomic uint64_t *bucket, unsigned first,
+                         const struct record *r, uint64_t mine)
+{
+    unsigned m = bucket_rotate(bucket_match(bucket, slot_tag_of(mine)), first);
+    for (; m != 0; m &= m - 1) {
+        if (enter_slot(w, &bucket[bucket_slot(m, first)], r, mine))
+            return true;
     }
     return false;
 }
@@ -129,29 +137,43 @@ static void enter(struct recover_worker *w, const struct recover_record *e)
         b = (b + 1) & mask;
 }
 
+static void enter_batch(struct recover_worker *w, struct recover_batch *b)
+{
+    for (unsigned i = 0; i < b->count; i++)
+        enter(w, &b->record[i]);
+    b->count = 0;
+}
+
+/*
+ * One prefetch after another, with nothing in between: what costs is the walk through the page
+ * tables, which holds up all that stands behind it, and a processor does two of them at once.
+ */
+static void fetch_batch(const struct recover_worker *w, const struct recover_batch *b)
+{
+    const struct arena *a = w->v->a;
+    const struct table *t = w->v->table;
+    for (unsigned i = 0; i < b->count; i++)
+        __builtin_prefetch((const void *)table_bucket(a, t, table_home(t, b->record[i].hash)), 1);
+}
+
 void recover_index_flush(struct recover_worker *w)
 {
-    for (; w->count != 0; w->count--) {
-        enter(w, &w->batch[w->first]);
-        w->first = (w->first + 1) % RECOVER_BATCH;
-    }
+    enter_batch(w, &w->batch[0]);
+    enter_batch(w, &w->batch[1]);
 }
 
 void recover_index_add(struct recover_worker *w, const struct record *r, uint64_t offset)
 {
-    const struct arena *a = w->v->a;
-    const struct table *t = w->v->table;
     if (load_relaxed(&w->v->full) != 0)
         return; /* all of it comes again */
-    if (w->count == RECOVER_BATCH) {
-        enter(w, &w->batch[w->first]);
-        w->first = (w->first + 1) % RECOVER_BATCH;
-        w->count--;
-    }
-    uint64_t hash = hash_key(record_key(r), r->klen, &a->hash_secret);
-    __builtin_prefetch((const void *)table_bucket(a, t, table_home(t, hash)), 1);
-    w->batch[(w->first + w->count++) % RECOVER_BATCH] =
-        (struct recover_record){.hash = hash, .offset = offset};
+    struct recover_batch *b = &w->batch[w->filling];
+    uint64_t hash = hash_key(record_key(r), r->klen, &w->v->a->hash_secret);
+    b->record[b->count++] = (struct recover_record){.hash = hash, .offset = offset};
+    if (b->count < RECOVER_BATCH)
+        return;
+    fetch_batch(w, b);
+    w->filling ^= 1;
+    enter_batch(w, &w->batch[w->filling]);
 }
 
 _Atomic uint64_t *recover_index_find(const struct recovery *v, const struct record *r,

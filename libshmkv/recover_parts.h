@@ -8,7 +8,7 @@
 #include "segment.h"
 #include "table.h"
 
-#define RECOVER_BATCH 16u /* records whose buckets are fetched before the first is entered */
+#define RECOVER_BATCH 16u /* records whose buckets are fetched together */
 
 /* A recovery: shared by its threads, but for what is in a struct recover_worker. */
 struct recovery {
@@ -38,6 +38,11 @@ struct recover_record {
     uint64_t hash, offset;
 };
 
+struct recover_batch {
+    unsigned count;
+    struct recover_record record[RECOVER_BATCH];
+};
+
 struct recover_worker {
     struct recovery *v;
     bool caller; /* it shows the progress */
@@ -46,8 +51,8 @@ struct recover_worker {
     int64_t pairs, tombstones; /* that were entered, less those that were replaced */
     bool expiring;
     uint64_t shown_ns;
-    unsigned count, first; /* of the batch, a ring */
-    struct recover_record batch[RECOVER_BATCH];
+    struct recover_batch batch[2];
+    unsigned filling; /* the buckets of the other one are on their way */
 };
 
 /* ---- recover_index.c: the index, made by several threads ------------------------------------- */
