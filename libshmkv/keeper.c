@@ -109,8 +109,20 @@ static bool prefill(struct keeper *k)
     uint64_t grown = opened - min_u64(opened, k->opened); /* 0 at the first tick */
     k->opened = opened;
     uint64_t want = min_u64(2 * grown, max_u64(c.capacity >> PREFILL_SHIFT, 1));
-    return c.kinds[SEGMENT_FREE] < want && c.available > c.reserve &&
-           segment_prefill(&k->writer.self);
+    bool filled =
+        c.kinds[SEGMENT_FREE] < want && c.available > c.reserve && segment_prefill(&k->writer.self);
+    if (c.kinds[SEGMENT_FREE] == 0)
+        k->ahead = 0;
+    k->ahead += filled ? k->arena->segment_mask + 1 : 0;
+    return filled;
+}
+
+/* What was taken for writes that did not come: nobody may be left who would find it idle. */
+static void give_back_ahead(struct keeper *k)
+{
+    if (k->lease != NULL && k->ahead != 0)
+        segment_punch(&k->writer.self, k->ahead);
+    k->ahead = 0;
 }
 
 /* Near the limit what idle owners have is for those who write, who would ask for each write. */
@@ -260,6 +272,7 @@ void keeper_stop(struct keeper *k)
     futex_wake(&k->arena->sync->durable.request, INT_MAX);
     pthread_join(k->thread, NULL);
     k->running = false;
+    give_back_ahead(k);
     keeper_retire_writer(&k->writer);
     release_lease(k);
     uint32_t self = own_name(k);

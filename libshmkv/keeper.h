@@ -45,6 +45,7 @@ struct keeper {
     struct trim trim;
     uint64_t drained; /* hits, in the last tick */
     uint64_t opened;  /* segments in use at the last tick: shows how fast the store grows */
+    uint64_t ahead;   /* bytes of free segments that were taken for its growth */
 };
 
 /* Start the thread, unless it runs already; @service: it comes before others.  Without a thread

@@ -20,6 +20,8 @@
 
 static const struct shmkv_options usual = {.flags = SHMKV_NO_KEEPER, .size = 16u << 20};
 
+static const struct shmkv_options large = {.flags = SHMKV_NO_KEEPER, .size = 256u << 20};
+
 static struct shmkv_keeper keeper_of(struct shmkv *db)
 {
     struct shmkv_keeper k;
@@ -106,6 +108,37 @@ static void it_works_in_the_background(void **state)
     assert_int_equal(policy_of("shmkv-keeper"), SCHED_BATCH);
     assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
     shmkv_close(db);
+}
+
+static unsigned free_segments(const struct arena *a)
+{
+    struct segment_census c;
+    segment_count(a, &c);
+    return (unsigned)c.kinds[SEGMENT_FREE];
+}
+
+/* Write until there is memory ahead of us, and end. */
+static int grow_and_end(void *arg)
+{
+    static const char value[1000];
+    struct fixture *f = arg;
+    shmkv_close(f->db); /* as in stay_with() */
+    struct shmkv *db = fixture_open(f, SHMKV_KEEPER);
+    const struct arena *a = audit_arena(db);
+    for (unsigned i = 0; free_segments(a) == 0; i++) {
+        child_assert(i < 100000);
+        child_assert(shmkv_put(db, &i, sizeof(i), value, sizeof(value), NULL) == 0);
+    }
+    shmkv_close(db);
+    return 0;
+}
+
+static void what_was_taken_ahead_is_given_back_at_the_end(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    assert_int_equal(child_wait(child_start(grow_and_end, *state), LIMIT_MS), 0);
+    assert_int_equal(free_segments(a), 0);
+    assert_rc(shmkv_check(fixture_db(state), NULL, NULL), 0);
 }
 
 static void a_writer_gives_the_lease_to_a_service(void **state)
@@ -238,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FIXTURE_WITH(a_service_keeps_house_before_any_write, &usual),
         FIXTURE_WITH(it_works_in_the_background, &usual),
+        FIXTURE_WITH(what_was_taken_ahead_is_given_back_at_the_end, &large),
         FIXTURE_WITH(a_writer_gives_the_lease_to_a_service, &usual),
         FIXTURE_WITH(a_second_service_stands_by, &usual),
         FIXTURE_WITH(a_stopped_service_stops_nobody, &usual),
