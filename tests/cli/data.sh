@@ -30,7 +30,7 @@ if script -qec true /dev/null >/dev/null 2>&1; then
     holds "really with one" grep -q '^two' "$work/terminal"
     holds "one line on the terminal" test "$(wc -l <"$work/terminal")" = 1
 else
-    skip "line feed on a terminal: no script(1)"
+    skip "line feed on a terminal: no script(1), or no terminal for it"
 fi
 
 expect "--nx on a present key is 1" 1 "" set a three --nx

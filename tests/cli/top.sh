@@ -18,8 +18,8 @@ holds "and with who stands" grep -qE '^(no section stands|oldest section: proces
 holds "and with rates" grep -qE '^gets/s [0-9]+  puts/s [1-9]' "$work/out"
 run top --json
 holds "JSON" grep -qE '^\{"gets_per_s": [0-9]+, .*"processes": \[\{"pid": .*"age_ms": [0-9]+.*\}\]\}$' "$work/out"
-if ! command -v script >/dev/null; then
-    skip "the screen: no script(1)"
+if ! script -qec true /dev/null >/dev/null 2>&1; then
+    skip "the screen: no script(1), or no terminal for it"
 else
     (sleep 2; printf h; sleep 1; printf q) |
         TERM=xterm timeout 20 script -qec "$SHMKV top" "$work/screen" >/dev/null 2>&1
