@@ -195,8 +195,9 @@ uint64_t epoch_poll(const struct arena *a)
     uint64_t g =
         load_seq_cst(&a->sb->epoch); /* what was retired in e < g saw the raise later [E2] */
     uint64_t safe = load_acquire(&a->sb->safe);
-    if (safe_after(a, g) <= safe || !epoch_fence_all(a)) /* [E3] */
-        return safe; /* a section that is seen to stand without a fence does so with one */
+    /* what a section that is seen without a fence holds back is held back; so no fence for that */
+    if (safe + 1 >= g || safe_after(a, g) <= safe || !epoch_fence_all(a)) /* [E3] */
+        return safe;
     uint64_t found = safe_after(a, g);
     if (found > safe) {
         max_seq_cst(&a->sb->safe, found); /* [E5] who frees by `safe` comes after our scan */

@@ -88,11 +88,12 @@ static bool compete(struct recover_worker *w, _Atomic uint64_t *slot, uint64_t w
     return true;
 }
 
-/* True: the record has found its place, or there is none in the whole table. */
+/* True: the record has found its place, or there is none in the whole table.  After a failed CAS
+ * another thread has filled or improved the slot: look again. */
 static bool enter_slot(struct recover_worker *w, _Atomic uint64_t *slot, const struct record *r,
                        uint64_t mine)
 {
-    for (;;) {                              /* a failed CAS saw another thread fill or improve it */
+    for (;;) {
         uint64_t word = load_acquire(slot); /* shows the record; pairs with both CAS [X1] */
         if (word == SLOT_EMPTY) {
             if (!take_ticket(w))
