@@ -32,6 +32,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "atomic_text.h"
+
 #define PATH_WORDS (IMAGE_PATH_BYTES / 8)
 #define CHUNK 64u /* descriptors, or entries, that are read at once */
 
@@ -41,12 +43,12 @@
 void arena_set_image_path(struct superblock *sb, const char *path)
 {
     bool fits = path != NULL && strlen(path) < IMAGE_PATH_BYTES;
-    text_store(sb->image_path, PATH_WORDS, fits ? path : "");
+    atomic_text_store(sb->image_path, PATH_WORDS, fits ? path : "");
 }
 
 bool arena_image_path(const struct superblock *sb, char *path)
 {
-    text_load(sb->image_path, PATH_WORDS, path);
+    atomic_text_load(sb->image_path, PATH_WORDS, path);
     return path[0] == '/';
 }
 

@@ -13,7 +13,6 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
-#include <string.h>
 
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2,
                "atomics must be lock-free");
@@ -53,35 +52,6 @@ static inline void cpu_pause(void)
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
-}
-
-/*
- * Text for people, cut to @words * 8 - 1 bytes, NUL behind it.  Relaxed: it is information, and may
- * be a mixture of two when it changes; whoever needs it whole shows it by a store of his own.
- */
-static inline void text_store(_Atomic uint64_t *to, size_t words, const char *text)
-{
-    size_t left = strlen(text);
-    for (size_t i = 0; i < words; i++) {
-        uint64_t word = 0;
-        size_t most = i + 1 < words ? sizeof(word) : sizeof(word) - 1,
-               n = left < most ? left : most;
-        memcpy(&word, text, n);
-        text += n;
-        left -= n;
-        if (load_relaxed(&to[i]) != word) /* its line may be one that everybody reads */
-            store_relaxed(&to[i], word);
-    }
-}
-
-/* @text: has room for @words * 8 bytes. */
-static inline void text_load(const _Atomic uint64_t *from, size_t words, char *text)
-{
-    for (size_t i = 0; i < words; i++) {
-        uint64_t word = load_relaxed(&from[i]);
-        memcpy(text + i * sizeof(word), &word, sizeof(word));
-    }
-    text[words * sizeof(uint64_t) - 1] = 0;
 }
 
 /* Raise *@p to at least @v.  Terminates: each failed CAS saw a larger value than before. */

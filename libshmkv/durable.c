@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 
+#include "atomic_text.h"
 #include "clock.h"
 #include "collect.h"
 #include "error.h"
@@ -108,7 +109,7 @@ static uint64_t next_ns(const struct durable *d)
 static void tell_failure(struct durable *d, int rc)
 {
     struct durable_words *w = words(d);
-    text_store(w->text, TOLD_WORDS, error_text());         /* relaxed: shown by the add below */
+    atomic_text_store(w->text, TOLD_WORDS, error_text());  /* relaxed: shown by the add below */
     store_relaxed(&w->error, (uint32_t)-rc);               /* relaxed: shown by the next */
     store_relaxed(&w->made_until, load_relaxed(&w->made)); /* relaxed: information */
     add_seq_cst(&w->failures, 1u);                         /* pairs with durable_sync [D3] */
@@ -176,7 +177,7 @@ static int try_to_make(struct durable *d, const struct participant *p, uint64_t 
 
 void durable_failure_text(const struct durable_words *w, char text[DURABLE_TEXT])
 {
-    text_load(w->text, TOLD_WORDS, text);
+    atomic_text_load(w->text, TOLD_WORDS, text);
 }
 
 static int told_error(const struct durable *d)
@@ -194,7 +195,7 @@ static int timed_out(const struct durable *d)
         return error_set(SHMKV_ETIMEOUT, "%s: the checkpoint was not done in time", d->arena->name);
     const struct process_entry *e = &d->arena->processes[holder - 1];
     char process[PROCESS_NAME_WORDS * 8];
-    text_load(e->name, PROCESS_NAME_WORDS, process);
+    atomic_text_load(e->name, PROCESS_NAME_WORDS, process);
     return error_set(SHMKV_ETIMEOUT,
                      "%s: the checkpoint was not done in time by process %" PRIu32
                      " (%s), which has the image; let it go on, or end it",

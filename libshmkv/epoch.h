@@ -76,7 +76,8 @@ void epoch_clear_entry(const struct arena *a, struct participant_entry *entry);
 
 /*
  * epoch_poll() - raise G if the last raise was 1 ms ago, and see which grace periods are over.
- * Never waits.  Return: the highest epoch whose retired objects may be reused.
+ * Never waits, and interrupts nobody while a section is seen to hold back what there is to gain.
+ * Return: the highest epoch whose retired objects may be reused.
  */
 uint64_t epoch_poll(const struct arena *a);
 /* The raise alone, without a look at sections: no system call. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "atomic_text.h"
 #include "stats.h"
 
 #define NS_PER_MS 1000000u
@@ -30,7 +31,7 @@ static uint64_t bytes_held(const struct arena *a, uint64_t e)
 int64_t held_process(const struct arena *a, uint64_t owner, char name[static 16])
 {
     const struct process_entry *process = &a->processes[(owner - 1) % PROCESS_MAX];
-    text_load(process->name, PROCESS_NAME_WORDS, name);
+    atomic_text_load(process->name, PROCESS_NAME_WORDS, name);
     return (int64_t)load_relaxed(&process->pid);
 }
 

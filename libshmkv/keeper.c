@@ -117,7 +117,8 @@ static bool prefill(struct keeper *k)
     return filled;
 }
 
-/* What was taken for writes that did not come: nobody may be left who would find it idle. */
+/* What was taken for writes that did not come: nobody may be left who would find it idle.  If we
+ * die before, it stays free for whoever writes next, or for the next keeper to trim. */
 static void give_back_ahead(struct keeper *k)
 {
     if (k->lease != NULL && k->ahead != 0)

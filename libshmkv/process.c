@@ -35,6 +35,7 @@
 #define _GNU_SOURCE
 #include "process.h"
 
+#include "atomic_text.h"
 #include "error.h"
 #include "lockpage.h"
 #include "point.h"
@@ -66,7 +67,7 @@ void process_unlock_page(void *page)
 static void set_identity(struct process_entry *entry)
 {
     store_relaxed(&entry->pid, (uint32_t)getpid()); /* shown by the release of `used` [P1] */
-    text_store(entry->name, PROCESS_NAME_WORDS, program_invocation_short_name);
+    atomic_text_store(entry->name, PROCESS_NAME_WORDS, program_invocation_short_name);
 }
 
 static void raise_high(const struct arena *a, uint32_t count)

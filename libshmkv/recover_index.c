@@ -80,7 +80,7 @@ static bool compete(struct recover_worker *w, _Atomic uint64_t *slot, uint64_t w
         lose(w, r, slot_offset(mine));
         return true;
     }
-    if (!cas_acq_rel(slot, &word, mine)) /* pairs with the load in enter() [X1] */
+    if (!cas_acq_rel(slot, &word, mine)) /* pairs with the load in enter_slot() [X1] */
         return false;
     lose(w, old, slot_offset(word));
     count(w, old, -1);
@@ -151,10 +151,9 @@ static void enter_batch(struct recover_worker *w, struct recover_batch *b)
  */
 static void fetch_batch(const struct recover_worker *w, const struct recover_batch *b)
 {
-    const struct arena *a = w->v->a;
-    const struct table *t = w->v->table;
+    const struct recovery *v = w->v;
     for (unsigned i = 0; i < b->count; i++)
-        __builtin_prefetch((const void *)table_bucket(a, t, table_home(t, b->record[i].hash)), 1);
+        __builtin_prefetch((const void *)table_first(v->a, v->table, b->record[i].hash), 1);
 }
 
 void recover_index_flush(struct recover_worker *w)

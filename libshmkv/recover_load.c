@@ -182,7 +182,7 @@ static int load_segment(struct recover_worker *w, uint64_t id)
 }
 
 /* The first failure counts; the text is the thread's, so it is handed over. */
-static int fail(struct recovery *v, int rc)
+static void fail(struct recovery *v, int rc)
 {
     uint32_t none = 0;
     if (cas_acq_rel(&v->text_taken, &none, 1)) {
@@ -190,10 +190,9 @@ static int fail(struct recovery *v, int rc)
         snprintf(v->text, sizeof(v->text), "%s", error_text());
     }
     store_relaxed(&v->failed, 1); /* relaxed: rc and text are read after the threads are joined */
-    return rc;
 }
 
-int recover_load(struct recover_worker *w)
+void recover_load(struct recover_worker *w)
 {
     struct recovery *v = w->v;
     while (load_relaxed(&v->failed) == 0) {
@@ -203,9 +202,10 @@ int recover_load(struct recover_worker *w)
         if (v->reading)
             read_ahead(v, id);
         int rc = load_segment(w, id);
-        if (rc != 0)
-            return fail(v, rc);
+        if (rc != 0) {
+            fail(v, rc);
+            return;
+        }
     }
     recover_index_flush(w);
-    return 0;
 }

@@ -73,8 +73,8 @@ void recover_index_show(struct recovery *v, uint64_t tombstones);
 
 /* ---- recover_load.c: segments ---------------------------------------------------------------- */
 
-/* Load (v->reading) and enter segments until none is left; returns 0 or a code, with v->text. */
-int recover_load(struct recover_worker *w);
+/* Load (v->reading) and enter segments until none is left; v->rc and v->text tell what failed. */
+void recover_load(struct recover_worker *w);
 /* Segments of the run that begins at @id, at least 1. */
 uint64_t recover_load_run(const struct recovery *v, uint64_t id, uint64_t *bytes);
 

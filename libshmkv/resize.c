@@ -122,16 +122,22 @@ static uint64_t records_that_fit(const struct arena *a)
     return (spare << a->segment_shift) / (c.live / (resize_load(a).keys + 1) + 1);
 }
 
-/* Where memory is short until the resize is over, so is the time of those that take no ticket. */
+/* Had puts to leave memory for this?  Then the log has none to spare until it is over. */
+static bool is_log_short(const struct arena *a, const struct table *t)
+{
+    return load_relaxed(&t->wanted) != 0 && !a->cache; /* which evicts; relaxed: policy */
+}
+
+/* Is there more to run out of than tickets?  Then writes that take none have to pay, too. */
 static bool all_pay(const struct arena *a, const struct table *t, const struct table *to)
 {
-    return to->slots <= t->slots || (load_relaxed(&t->wanted) != 0 && !a->cache); /* which evicts */
+    return to->slots <= t->slots || is_log_short(a, t);
 }
 
 /*
  * How many slots each write that pays has to move, lest the last ticket of T' meets a resize that
- * goes on: who asks for it then would have to do all the rest at once.  Nor should the log be full
- * before, if puts had to leave memory for this: there is no room then but that of the old table.
+ * goes on: who asks for it then would have to do all the rest at once.  Nor should a log that is
+ * short be full before: there is no room then but that of the old table.
  */
 static uint64_t fair_share(const struct arena *a, const struct table *t, const struct table *to,
                            uint64_t chunk)
@@ -141,7 +147,7 @@ static uint64_t fair_share(const struct arena *a, const struct table *t, const s
     uint64_t left = word & TICKETS_COUNT;
     if ((word & (TICKETS_CLOSED | TICKETS_TOPPED)) != 0)
         return least;
-    if (load_relaxed(&t->wanted) != 0 && !a->cache)
+    if (is_log_short(a, t))
         left = min_u64(left, records_that_fit(a));
     uint64_t haste = a->cache ? 4 : 2; /* there the log lacks the memory until it is over */
     uint64_t share = (t->chunks - chunk) * TABLE_CHUNK_SLOTS * haste / (left + 1);

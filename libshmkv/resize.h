@@ -84,7 +84,6 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
 int resize_grow(const struct participant *p, struct resizer *z, uint64_t ref);
 /* Move about @slots slots of a running resize.  Inside a section. */
 void resize_help(const struct participant *p, struct resizer *z, uint64_t slots);
-
 /* What a write does of it, after it was published: z->filled tells of which kind it was. */
 void resize_pay(const struct participant *p, struct resizer *z);
 /* Do all that is left of a running resize. */

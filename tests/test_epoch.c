@@ -287,12 +287,13 @@ static void join_says_when_all_are_taken(void **state)
 
 /* ---- without membarrier(2) ----------------------------------------------------------------- */
 
-static bool refuse_membarrier(void)
+/* From here on membarrier(2) ends as @action says. */
+static bool filter_membarrier(uint32_t action)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_membarrier, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | 38 /* ENOSYS */),
+        BPF_STMT(BPF_RET | BPF_K, action),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
     struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
@@ -301,13 +302,14 @@ static bool refuse_membarrier(void)
 }
 
 #define CANNOT 77
+#define REFUSE (SECCOMP_RET_ERRNO | 38u /* ENOSYS */)
 
 /* Reclaims nothing while somebody has no fence of his own; with only FENCED ones it does. */
 static int reclaim_without_membarrier(void *arg)
 {
     const struct arena *a = arg;
     struct participant p;
-    if (!refuse_membarrier())
+    if (!filter_membarrier(REFUSE))
         return CANNOT;
     child_assert(epoch_join(&p, a, NO_PROCESS) == 0);
     child_assert(p.fenced && load_relaxed(&p.entry->flags) == PARTICIPANT_FENCED);
@@ -339,6 +341,34 @@ static void without_membarrier_fences_are_paid_for(void **state)
     if (status == CANNOT)
         skip();
     assert_int_equal(status, 0);
+}
+
+static int poll_or_die(void *arg)
+{
+    const struct arena *a = arg;
+    if (!filter_membarrier(SECCOMP_RET_KILL_PROCESS))
+        return CANNOT;
+    uint64_t safe = load_acquire(&a->sb->safe);
+    child_assert(epoch_poll(a) == safe);
+    return 0;
+}
+
+/* A section that is seen to stand holds back what a fence would be for: readers are left alone. */
+static void a_poll_in_vain_fences_nobody(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct participant p = join(state);
+    uint64_t outer = epoch_enter(&p), stands = epoch_now(a);
+    epoch_raise_above(a, stands + 3);
+    assert_true(epoch_poll(a) == stands - 1);
+    epoch_raise_above(a, epoch_now(a));
+    int status = child_wait(child_start(poll_or_die, (void *)(uintptr_t)a), LIMIT_MS);
+    if (status == CANNOT)
+        skip();
+    assert_int_equal(status, 0);
+    epoch_exit(&p, outer); /* now there is something to gain */
+    assert_int_not_equal(child_wait(child_start(poll_or_die, (void *)(uintptr_t)a), LIMIT_MS), 0);
+    assert_true(epoch_poll(a) > stands);
 }
 
 /* Also what it counted is not lost. */
@@ -376,6 +406,7 @@ int main(void)
         FIXTURE(join_takes_the_lowest_free_entry),
         FIXTURE(join_says_when_all_are_taken),
         FIXTURE(without_membarrier_fences_are_paid_for),
+        FIXTURE(a_poll_in_vain_fences_nobody),
         FIXTURE(who_leaves_leaves_nothing),
     };
     return cmocka_run_group_tests_name("epoch", tests, NULL, NULL);
