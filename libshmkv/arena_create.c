@@ -93,9 +93,7 @@ static int map_new(struct arena *a, struct superblock *plan, uint64_t size)
 
 static int take_fixed(const struct arena *a, const struct superblock *plan)
 {
-    uint64_t segments =
-        (uint64_t)((char *)a->segments - a->base) + plan->segment_count * sizeof(struct segment);
-    int rc = arena_take(a, 0, segments);
+    int rc = arena_take(a, 0, (uint64_t)((char *)&a->dead[plan->segment_count] - a->base));
     if (rc == 0 && plan->ghosts != 0)
         rc = arena_take(a, plan->ghosts_offset, plan->ghosts * sizeof(struct ghosts));
     if (rc == 0)

@@ -83,8 +83,7 @@ void arena_geometry_choose(struct superblock *sb, uint64_t size, uint64_t reserv
     sb->segment_bytes = segment;
     sb->segment_shift = log2_exact(segment);
     sb->area_bytes = max_u64(pow2_down(reserve / (2 * TABLE_AREAS)), HUGE_PAGE_BYTES);
-    sb->ghosts_offset =
-        align_up(ARENA_SEGMENTS_OFFSET + wanted * sizeof(struct segment), PAGE_BYTES);
+    sb->ghosts_offset = align_up(ARENA_SEGMENTS_OFFSET + wanted * ARENA_SEGMENT_ENTRY, PAGE_BYTES);
     if ((sb->features & STORE_CACHE) != 0)
         sb->ghosts = size / (GHOST_BYTES * GHOST_WAYS);
     sb->areas_offset =
@@ -113,8 +112,7 @@ bool arena_geometry_valid(const struct superblock *sb)
         return false;
     return sb->segment_count > 0 &&
            sb->segment_count <= (sb->reserve - sb->log_offset) >> sb->segment_shift &&
-           sb->segment_count <=
-               (sb->ghosts_offset - ARENA_SEGMENTS_OFFSET) / sizeof(struct segment);
+           sb->segment_count <= (sb->ghosts_offset - ARENA_SEGMENTS_OFFSET) / ARENA_SEGMENT_ENTRY;
 }
 
 void *arena_geometry_map(int fd, uint64_t length, int prot)
@@ -146,6 +144,7 @@ static void set_pointers(struct arena *a, const struct superblock *sb, void *bas
     a->sb = base;
     a->tables = (void *)(a->base + TABLES_OFFSET);
     a->segments = (void *)(a->base + ARENA_SEGMENTS_OFFSET);
+    a->dead = (void *)(a->segments + sb->segment_count);
     a->sync = sync;
     a->waits = (void *)(s + SYNC_WAIT_OFFSET);
     a->processes = (void *)(s + SYNC_PROCESS_OFFSET);

@@ -13,6 +13,7 @@
 #define ARENA_PARTICIPANTS 64u                 /* entries that have memory from the start */
 #define ARENA_LOCK_SECONDS 10u
 #define ARENA_SEGMENTS_OFFSET (2u * PAGE_BYTES) /* of the descriptors in the arena */
+#define ARENA_SEGMENT_ENTRY (sizeof(struct segment) + sizeof(dead_bytes)) /* in two arrays */
 
 /* Not now, try again; a result inside arena*.c. */
 #define ARENA_AGAIN SHMKV_EBUSY

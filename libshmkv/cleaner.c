@@ -146,7 +146,7 @@ static int clean(struct writer *w, uint64_t id, struct evict_walk *e)
         return 1;
     }
     if (rc == SHMKV_ECORRUPT) /* leave it alone: `check` reports it */
-        store_relaxed(&segment_at(w->self.arena, id)->dead, 0);
+        store_relaxed(&w->self.arena->dead[id], 0);
     segment_unclaim_owner(&w->self, id);
     return rc == SHMKV_ECORRUPT ? 0 : rc;
 }
@@ -225,7 +225,7 @@ static bool is_enough(const struct arena *a, const struct cleaner_need *need)
     return need->refused == 0 && has_room(a, need);
 }
 
-static int no_room(const struct arena *a)
+static int no_room(const struct arena *a, bool inside)
 {
     struct segment_census c;
     struct shmkv_participant holder;
@@ -237,8 +237,10 @@ static int no_room(const struct arena *a)
     segment_count(a, &c);
     return error_set(SHMKV_ENOSPC,
                      "%s: no room: %" PRIu64 " of %" PRIu64 " bytes are in use, %" PRIu64
-                     " by current records; delete keys, or make a larger store",
-                     a->name, segment_memory(a), load_relaxed(&a->sb->size), c.live);
+                     " by current records; %s",
+                     a->name, segment_memory(a), load_relaxed(&a->sb->size), c.live,
+                     inside ? "end this thread's section, in which nothing comes back"
+                            : "delete keys, or make a larger store");
 }
 
 /* A part of a running resize: the old table's memory comes back, even if nobody can write. */
@@ -381,7 +383,7 @@ static int make_some_room(struct writer *w, uint32_t process, struct cleaner_nee
         return 0;
     }
     if (inside || late)
-        return no_room(a);
+        return no_room(a, inside);
     clock_sleep_ns(POLL_NS);
     return 0;
 }

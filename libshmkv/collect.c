@@ -45,7 +45,7 @@ unsigned collect_runs(struct writer *w, bool thorough)
         uint64_t word = load_acquire(&s->state);
         if (claim_kind(word) != SEGMENT_RUN_HEAD)
             continue;
-        if (thorough || load_relaxed(&s->dead) >= load_relaxed(&s->used))
+        if (thorough || load_relaxed(&a->dead[id]) >= load_relaxed(&s->used))
             retired += collect_run(w, id, word);
     }
     return retired;

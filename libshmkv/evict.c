@@ -146,7 +146,7 @@ static void look(const struct arena *a, struct queue *queues)
         q->bytes += kind == SEGMENT_RUN_HEAD ? segment_span(a, i) << a->segment_shift : used;
         if (kind != SEGMENT_SEALED && kind != SEGMENT_PARTIAL && kind != SEGMENT_RUN_HEAD)
             continue;
-        bool is_sparse = used > sparse && used - min_u64(used, load_relaxed(&s->dead)) < sparse;
+        bool is_sparse = used > sparse && used - min_u64(used, load_relaxed(&a->dead[i])) < sparse;
         uint64_t stamp = is_sparse ? 0 : max_u64(load_relaxed(&s->incarnation), kept);
         if (used != 0 && (q->oldest == SEGMENT_NONE || stamp < q->stamp)) {
             q->oldest = i;

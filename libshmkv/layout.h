@@ -5,7 +5,8 @@
  *   arena  (object NAME; a read-only process maps it PROT_READ)
  *   +------------+--------------+----------------+--------------------+---------------------------+
  *   | superblock | table        | segment        | 16 index areas     | log: segment 0, 1, 2 ...  |
- *   | one page   | headers, 16  | descriptors, a | of area_bytes each | of segment_bytes each     |
+ *   | one page   | headers, 16  | descriptors,   | of area_bytes each | of segment_bytes each     |
+ *   |            |              | dead bytes, a  |                    |                           |
  *   |            |              | cache's ghosts |                    |                           |
  *   +------------+--------------+----------------+--------------------+---------------------------+
  *   0            4 KiB          8 KiB            areas_offset         log_offset          reserve
@@ -28,7 +29,7 @@
 
 #define LAYOUT_MAGIC 0x31564b4d48533a01ull
 #define LAYOUT_SYNC_MAGIC 0x31564b4d48533a02ull
-#define LAYOUT_VERSION 1u
+#define LAYOUT_VERSION 2u
 
 #define TABLE_AREAS 16u
 #define SEGMENT_NONE UINT64_MAX
@@ -124,13 +125,19 @@ struct segment {
     _Alignas(64) _Atomic uint64_t state; /* kind, participant, epoch */
     _Atomic uint64_t incarnation;
     _Atomic uint64_t used;  /* bytes holding records whose fate is decided */
-    _Atomic uint64_t dead;  /* of these, bytes superseded; best effort */
     _Atomic uint64_t birth; /* epoch when opened */
     _Atomic uint64_t taken; /* bytes that have memory */
     _Atomic uint64_t kept;  /* not 0: holds what the cleaner found worth keeping; of a run: when */
     _Atomic uint64_t run;   /* head of a run: its segments, 2 or more; 0: of none, see segment.h */
 };
 _Static_assert(sizeof(struct segment) == 64, "one cache line");
+
+/*
+ * Bytes of a segment's used ones that were superseded; best effort.  Every write that supersedes
+ * adds to some segment's: in its descriptor that would take the line away from all who look at the
+ * states of segments, which change as seldom as segments are opened.
+ */
+typedef _Atomic uint64_t dead_bytes;
 
 /* ---- log ----------------------------------------------------------------------------------- */
 

@@ -76,7 +76,7 @@ static int pass(struct recovery *v, struct recover_worker *total)
 static void forget_dead(const struct recovery *v)
 {
     for (uint64_t id = 0; id < v->segments; id++)
-        store_relaxed(&segment_at(v->a, id)->dead, 0); /* relaxed: nobody else is there */
+        store_relaxed(&v->a->dead[id], 0); /* relaxed: nobody else is there */
 }
 
 /* Load everything; if the table was too small, make one that is not, and enter all again. */
@@ -143,7 +143,7 @@ static int rewrite(struct recovery *v, uint64_t id)
         bytes = compact(v, id, life);
     store_relaxed(&s->incarnation, life);
     store_relaxed(&s->used, bytes);
-    store_relaxed(&s->dead, 0);
+    store_relaxed(&a->dead[id], 0);
     if (bytes == 0 || v->im->file.readonly)
         return 0;
     int rc = image_reserve(v->im, id, life, &copied);

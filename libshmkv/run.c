@@ -139,7 +139,7 @@ static void begin_life(const struct run *r, struct append *l)
     struct segment *s = segment_at(a, r->id);
     uint64_t word = claim_word(SEGMENT_PINNED, r->p->index, r->stamp);
     store_relaxed(&s->used, 0); /* relaxed: shown by the CAS below */
-    store_relaxed(&s->dead, 0);
+    store_relaxed(&a->dead[r->id], 0);
     store_relaxed(&s->kept, 0);
     store_relaxed(&s->birth, epoch_now(a));
     change(r, r->id, opening(r), word);

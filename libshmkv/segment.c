@@ -95,7 +95,7 @@ void segment_count(const struct arena *a, struct segment_census *c)
         if (kind >= SEGMENT_OPEN && kind < SEGMENT_LIMBO) {
             uint64_t used = load_relaxed(&s->used);
             c->used += used;
-            c->live += used - min_u64(used, load_relaxed(&s->dead));
+            c->live += used - min_u64(used, load_relaxed(&a->dead[id]));
             if (kind == SEGMENT_OPEN)
                 c->room += segment_bytes(a) - min_u64(used, segment_bytes(a));
             if (kind == SEGMENT_RUN_HEAD)
@@ -256,7 +256,7 @@ static void begin_life(const struct participant *p, bool kept, struct segment_ho
     POINT("segment.opening");
     hold->word = fresh_word(p);
     store_relaxed(&s->used, 0); /* relaxed: shown by the CAS below */
-    store_relaxed(&s->dead, 0);
+    store_relaxed(&a->dead[hold->id], 0);
     store_relaxed(&s->kept, kept);
     store_relaxed(&s->birth, epoch_now(a));
     store_release(&s->run, 0); /* shows OPENING; pairs with checkpoint_piece_read [L4] */
@@ -335,7 +335,8 @@ int segment_open(const struct participant *p, enum segment_purpose purpose, uint
     hold->crowded =
         c.kinds[SEGMENT_OPEN] > c.capacity >> CROWDED_SHIFT || segment_nearly_committed(a, &c);
     bool kept = purpose == SEGMENT_FOR_CLEANING;
-    if (may_adopt(a, &c, purpose) && adopt_partial(p, kept, need, hold))
+    bool some = c.kinds[SEGMENT_PARTIAL] != 0;
+    if (some && may_adopt(a, &c, purpose) && adopt_partial(p, kept, need, hold))
         return 0;
     if (!segment_allowed(&c, purpose))
         return SHMKV_ENOSPC;

@@ -221,7 +221,7 @@ static inline bool segment_held(const struct arena *a, const struct segment_hold
 /* A record there was superseded.  Relaxed: it only steers the cleaner. */
 static inline void segment_add_dead(const struct arena *a, uint64_t offset, uint64_t bytes)
 {
-    add_relaxed(&segment_at(a, arena_segment_of(a, offset))->dead, bytes);
+    add_relaxed(&a->dead[arena_segment_of(a, offset)], bytes);
 }
 
 #endif

@@ -173,7 +173,7 @@ static void compare_counters(struct verify *v)
     uint64_t off = 0;
     for (uint64_t id = 0; id < v->segments; id++) {
         const struct segment *s = segment_at(a, id);
-        uint64_t sum = v->live[id] + load_relaxed(&s->dead);
+        uint64_t sum = v->live[id] + load_relaxed(&a->dead[id]);
         off += verify_readable(load_acquire(&s->state)) && sum != load_relaxed(&s->used);
     }
     if (off != 0)

@@ -16,11 +16,12 @@ static bool is_candidate(uint64_t word)
 }
 
 /* Relaxed throughout: the owner, and whoever supersedes a record, may be at it. */
-static double score(const struct arena *a, const struct segment *s, uint64_t word, uint64_t now)
+static double score(const struct arena *a, uint64_t id, uint64_t word, uint64_t now)
 {
+    const struct segment *s = segment_at(a, id);
     uint64_t bytes = a->segment_mask + 1;
     uint64_t used = load_relaxed(&s->used);
-    uint64_t dead = min_u64(load_relaxed(&s->dead), used);
+    uint64_t dead = min_u64(load_relaxed(&a->dead[id]), used);
     uint64_t live = used - dead;
     if (dead != 0 && claim_kind(word) == SEGMENT_SEALED)
         dead = bytes - live; /* the rest, which nobody fills, is gained too */
@@ -38,9 +39,8 @@ uint64_t victim_choose(const struct arena *a, uint64_t *word)
     uint64_t now = load_relaxed(&a->sb->incarnations);
     double best_score = 0;
     for (uint64_t id = 0, n = load_acquire(&a->sb->segment_high); id < n; id++) {
-        const struct segment *s = segment_at(a, id);
-        uint64_t seen = load_acquire(&s->state);
-        double gain = is_candidate(seen) ? score(a, s, seen, now) : 0;
+        uint64_t seen = load_acquire(&segment_at(a, id)->state);
+        double gain = is_candidate(seen) ? score(a, id, seen, now) : 0;
         if (gain > best_score) {
             best = id;
             best_score = gain;

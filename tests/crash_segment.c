@@ -121,9 +121,8 @@ static void open_all(void *arg)
     struct segment_hold hold;
     uint64_t bytes = s->a->segment_mask + 1;
     while (segment_open(&s->other.self, SEGMENT_FOR_PUT, bytes, &hold) == 0) {
-        struct segment *opened = segment_at(s->a, hold.id);
-        store_relaxed(&opened->used, bytes);
-        store_relaxed(&opened->dead, bytes);
+        store_relaxed(&segment_at(s->a, hold.id)->used, bytes);
+        store_relaxed(&s->a->dead[hold.id], bytes);
         s->passed++;
     }
 }

@@ -123,6 +123,8 @@ static void a_new_store_is_empty(void **state)
     assert_false(all_zero(a.sb->boot_id, 16));
     assert_true(all_zero(a.tables, PAGE_BYTES));
     assert_true(all_zero(a.segments, a.sb->segment_count * sizeof(struct segment)));
+    assert_true(all_zero(a.dead, a.sb->segment_count * sizeof(dead_bytes)));
+    assert_true((char *)&a.dead[a.sb->segment_count] <= (char *)a.ghosts);
     assert_true(all_zero(a.waits, WAIT_WORDS * sizeof(struct wait_word)));
     assert_true(all_zero(a.participants, ARENA_PARTICIPANTS * sizeof(struct participant_entry)));
     assert_int_equal(load_relaxed(&a.sb->root), 0);

@@ -192,9 +192,8 @@ static void the_sparsest_goes_first(void **state)
         put_round(&w, i, 1);
     append_close(&w.puts, a);
     for (uint64_t k = 0; k < load_relaxed(&a->sb->segment_high); k++) {
-        const struct segment *s = segment_at(a, k);
-        if (load_relaxed(&s->dead) > most && kind_of(a, k) == SEGMENT_SEALED) {
-            most = load_relaxed(&s->dead);
+        if (load_relaxed(&a->dead[k]) > most && kind_of(a, k) == SEGMENT_SEALED) {
+            most = load_relaxed(&a->dead[k]);
             id = k;
         }
     }

@@ -144,7 +144,7 @@ static void a_run_without_its_count_is_found(void **state)
     put_blob(db, "k", 1, 3 * SEGMENT);
     put_text(db, "k", "small");
     for (uint64_t id = 0; id < load_acquire(&a->sb->segment_high); id++)
-        store_relaxed(&segment_at(a, id)->dead, 0);
+        store_relaxed(&a->dead[id], 0);
     assert_int_equal(collect_runs(writer_of(db), false), 0);
     assert_int_equal(collect_runs(writer_of(db), true), 1);
     assert_int_equal(collect_runs(writer_of(db), true), 0);

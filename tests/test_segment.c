@@ -272,10 +272,10 @@ static uint64_t live_once(const struct writer *w, uint64_t *id)
     const struct segment *s = segment_at(a, hold.id);
     *id = hold.id;
     uint64_t incarnation = load_relaxed(&s->incarnation);
-    assert_true(load_relaxed(&s->used) == 0 && load_relaxed(&s->dead) == 0);
+    assert_true(load_relaxed(&s->used) == 0 && load_relaxed(&a->dead[*id]) == 0);
     set_used(a, *id, bytes_of(a));
     segment_add_dead(a, arena_segment_start(a, *id) + 64, 100);
-    assert_int_equal(load_relaxed(&s->dead), 100);
+    assert_int_equal(load_relaxed(&a->dead[*id]), 100);
     segment_close_owner(a, &hold);
     assert_int_equal(kind_of(a, *id), SEGMENT_SEALED);
     uint64_t sealed = load_acquire(&s->state);

@@ -33,7 +33,7 @@ static void set(const struct arena *a, uint64_t id, const struct drawn *d, uint6
 {
     struct segment *s = segment_at(a, id);
     store_relaxed(&s->used, bytes_of(a, d->used));
-    store_relaxed(&s->dead, bytes_of(a, d->dead));
+    store_relaxed(&a->dead[id], bytes_of(a, d->dead));
     store_relaxed(&s->incarnation, GENERATION << CLAIM_EPOCH_BITS | (now - d->age));
     store_relaxed(&s->taken, a->segment_mask + 1);
     store_relaxed(&s->run, 0);
