@@ -18,7 +18,7 @@ struct arena {
     struct superblock *sb;
     struct table *tables;
     struct segment *segments;
-    dead_bytes *dead; /* likewise, one per segment */
+    dead_bytes *dead; /* one per segment */
     struct sync_header *sync;
     struct wait_word *waits;
     struct process_entry *processes;

@@ -235,12 +235,13 @@ static int no_room(const struct arena *a, bool inside)
         return error_set(SHMKV_EHELD, "%s: no room: %s; let it go on, or end it", a->name, text);
     }
     segment_count(a, &c);
+    bool ends = inside && !segment_overfull(&c);
     return error_set(SHMKV_ENOSPC,
                      "%s: no room: %" PRIu64 " of %" PRIu64 " bytes are in use, %" PRIu64
                      " by current records; %s",
                      a->name, segment_memory(a), load_relaxed(&a->sb->size), c.live,
-                     inside ? "end this thread's section, in which nothing comes back"
-                            : "delete keys, or make a larger store");
+                     ends ? "end this thread's section, in which nothing comes back"
+                          : "delete keys, or make a larger store");
 }
 
 /* A part of a running resize: the old table's memory comes back, even if nobody can write. */

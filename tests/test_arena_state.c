@@ -144,12 +144,14 @@ static void a_store_of_another_boot_is_made_anew(void **state)
 static void other_formats_are_refused_by_name(void **state)
 {
     static const uint32_t version = 77, features = 0x80;
+    char ours[32];
 
     (void)state;
+    snprintf(ours, sizeof(ours), "for format %u", LAYOUT_VERSION);
     make_store("shm:a");
     scribble("shmkv.a", offsetof(struct superblock, version), &version, 4);
     assert_open(SHMKV_EVERSION, "format 77", SHMKV_EVERSION);
-    assert_non_null(strstr(error_text(), "for format 1"));
+    assert_non_null(strstr(error_text(), ours));
     assert_int_equal(arena_destroy("shm:a", scratch_dir(), false), 0);
     make_store("shm:a");
     scribble("shmkv.a.sync", offsetof(struct sync_header, features), &features, 4);
