@@ -81,8 +81,10 @@ static struct post *crew_add(struct crew *crew, const char *name)
 static void post_ask_to_end(struct post *p)
 {
     if (p->pid != 0 && !p->asked) {
+        /* One that is stopped would never hear it.  First, so that none comes while it ends: a
+         * tracer that stops it then, as leak checkers do, would lose its SIGSTOP and wait for ever. */
+        kill(p->pid, SIGCONT);
         kill(p->pid, SIGTERM);
-        kill(p->pid, SIGCONT); /* one that is stopped would never hear it */
         p->asked = true;
         p->asked_ns = units_mono_ns();
     }
