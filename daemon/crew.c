@@ -82,7 +82,7 @@ static void post_ask_to_end(struct post *p)
 {
     if (p->pid != 0 && !p->asked) {
         /* One that is stopped would never hear it.  First, so that none comes while it ends: a
-         * tracer that stops it then, as leak checkers do, would lose its SIGSTOP and wait for ever. */
+         * tracer that stops it then, as leak checkers do, would lose its SIGSTOP and wait. */
         kill(p->pid, SIGCONT);
         kill(p->pid, SIGTERM);
         p->asked = true;
