@@ -135,7 +135,8 @@ _Static_assert(sizeof(struct segment) == 64, "one cache line");
 /*
  * Bytes of a segment's used ones that were superseded; best effort.  Every write that supersedes
  * adds to some segment's: in its descriptor that would take the line away from all who look at the
- * states of segments, which change as seldom as segments are opened.
+ * states of segments, which change as seldom as segments are opened.  Relaxed everywhere: it steers
+ * the cleaner, and a death between a CAS on a slot and the add that follows leaves too little.
  */
 typedef _Atomic uint64_t dead_bytes;
 
