@@ -13,6 +13,9 @@
 
 #define KEYS 30u
 #define LARGE 70000u
+/* Of so many bits one, where each opening takes forty times as long; an odd number, so that each of
+ * a byte has its turn.  Which bit it is makes no difference to what ThreadSanitizer looks for. */
+#define SPARSE (THREAD_SANITIZER ? 13u : 1u)
 
 static char path[256], out[256];
 static FILE *file;
@@ -181,7 +184,7 @@ static void assert_recovers(bool can)
 
 static void flip_each_bit(struct tally *t, uint64_t from, uint64_t to, uint64_t step)
 {
-    for (uint64_t bit = from * 8; bit < to * 8; bit += step) {
+    for (uint64_t bit = from * 8; bit < to * 8; bit += step * SPARSE) {
         flip(bit / 8, bit % 8);
         uint32_t now = contents(path);
         if (now != 0 && now != t->whole)
@@ -189,11 +192,11 @@ static void flip_each_bit(struct tally *t, uint64_t from, uint64_t to, uint64_t 
                      (unsigned long long)bit / 8);
         t->detected += now == 0;
         t->harmless += now != 0;
-        if ((bit % 2003) == 0) {
+        if ((t->detected + t->harmless) % 2003 == 0) {
             assert_recovers(now != 0);
             t->recovered++;
         }
-        if (t->repairs && (bit % 1013) == 0) {
+        if (t->repairs && (t->detected + t->harmless) % 1013 == 0) {
             assert_int_equal(repair(), 0);
             assert_true(saved + 1 >= t->records);
             assert_int_not_equal(contents(out), 0);
@@ -246,7 +249,7 @@ static void flip_head(struct tally *t, const struct live *l)
     flip_each_bit(t, journal + l->image.journal_at, s->table_offset[0], step_of(911));
     flip_each_bit(t, s->table_offset[0], s->data_offset, step_of(5));
     flip_each_bit(t, table, table + PAGE_BYTES, 1);
-    assert_true(t->detected > 7 * PAGE_BYTES);
+    assert_true(t->detected > 7 * PAGE_BYTES / SPARSE);
 }
 
 static void every_flipped_bit_is_detected_or_harmless(void **state)
