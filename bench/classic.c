@@ -130,7 +130,8 @@ static void measure(const struct test *t)
     struct stream stream;
     struct cell_plan plan = {.op = t->op,
                              .label = t->name,
-                             .procs = t->workers,
+                             .procs = &t->workers,
+                             .procs_count = 1,
                              .stream = &stream,
                              .passes = true,
                              .filled = t->existing > 0 && t->op != OP_INCR,

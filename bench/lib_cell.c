@@ -28,17 +28,36 @@
 struct cell {
     struct bench *bench;
     const struct cell_plan *plan;
+    unsigned most; /* processes */
     unsigned lanes;
-    int yardstick;                   /* lane, or -1 */
-    uint64_t written[TEAM_LANES];    /* bytes, since the store was made */
-    unsigned passes[TEAM_LANES];     /* likewise */
-    void *context[TEAM_LANES];       /* the parent's */
-    struct score *score[TEAM_ROLES]; /* per lane */
+    int yardstick;                /* lane, or -1 */
+    uint64_t written[TEAM_LANES]; /* bytes, since the store was made */
+    unsigned passes[TEAM_LANES];  /* likewise */
+    double bytes_per_key[TEAM_LANES];
+    void *context[TEAM_LANES]; /* the parent's */
+    struct score *scores;      /* see score_of() */
 };
 
 static struct team team;
 
 /* ---- cells --------------------------------------------------------------------------------- */
+
+/* Of the lane @i with the number of processes that @size is the index of. */
+static struct score *score_of(const struct cell *c, unsigned size, unsigned i, unsigned role)
+{
+    return &c->scores[(size * TEAM_LANES + i) * TEAM_ROLES + role];
+}
+
+static size_t scores_bytes(const struct cell_plan *plan)
+{
+    return plan->procs_count * TEAM_LANES * TEAM_ROLES * sizeof(struct score);
+}
+
+/* Every other turn goes backwards, so that no engine is always the first or behind the same. */
+static unsigned in_turn(unsigned turn, unsigned k, unsigned count)
+{
+    return turn % 2 == 0 ? k : count - 1 - k;
+}
 
 static double write_share(const struct settings *s, enum operation op)
 {
@@ -51,7 +70,7 @@ static double write_share(const struct settings *s, enum operation op)
 static uint64_t slice_bytes(const struct cell *c)
 {
     const struct settings *s = &c->bench->settings;
-    double writers = write_share(s, c->plan->op) * c->plan->procs + s->writers;
+    double writers = write_share(s, c->plan->op) * c->most + s->writers;
     double cpus = (double)sysconf(_SC_NPROCESSORS_ONLN);
     double record = (double)engine_record_bytes(&c->bench->workload);
 
@@ -88,8 +107,8 @@ static void add_lane(struct cell *c, const struct engine *engine, enum operation
     setup->workload = &c->bench->workload;
     setup->slots = c->bench->slots;
     setup->write_bytes = slices_per_store(c) * slice_bytes(c);
-    if (c->plan->procs > MANY_PROCS)
-        setup->write_bytes += c->plan->procs * ROOM_PER_PROC;
+    if (c->most > MANY_PROCS)
+        setup->write_bytes += c->most * ROOM_PER_PROC;
     setup->growing = c->plan->op == OP_GROWING;
     setup->warm = settings_warm(s, c->plan->op);
     setup->keeper = s->keeper;
@@ -126,7 +145,7 @@ static void order_all(const struct cell *c, enum team_verb verb)
         team_do(&team, &(struct team_order){.verb = verb, .lane = i, .context = c->context[i]});
 }
 
-static void name_row(const struct cell *c, unsigned role, struct row *row)
+static void name_row(const struct cell *c, unsigned size, unsigned role, struct row *row)
 {
     const struct settings *s = &c->bench->settings;
 
@@ -140,49 +159,64 @@ static void name_row(const struct cell *c, unsigned role, struct row *row)
         snprintf(row->op, sizeof(row->op), "%s", settings_op_name(row->kind));
     if (row->does != row->kind)
         snprintf(row->variant, sizeof(row->variant), ": %s", settings_op_name(row->does));
-    row->procs = role == 1 ? s->writers : c->plan->procs;
+    row->procs = role == 1 ? s->writers : c->plan->procs[size];
+}
+
+static void report_lane(struct cell *c, unsigned size, unsigned i, unsigned role)
+{
+    const struct lane *lane = &team.shared->lanes[i];
+    double weight = c->plan->weight > 0 ? c->plan->weight : 1;
+    struct row row = {.engine = lane->engine->name,
+                      .kind = role == 1 ? OP_OVERWRITE : c->plan->op,
+                      .does = role == 1 ? OP_OVERWRITE : lane->op,
+                      .warm = lane->setup.warm};
+    struct score *own = score_of(c, size, i, role);
+    struct score *first = score_of(c, size, 0, role);
+    struct score *yardstick =
+        c->yardstick < 0 ? NULL : score_of(c, size, (unsigned)c->yardstick, role);
+
+    name_row(c, size, role, &row);
+    if (lane->engine != &engine_shmkv && team.shared->lanes[0].engine == &engine_shmkv)
+        row.shmkv_times = score_times(first, own);
+    row.published = c->plan->published;
+    row.published_latency = c->plan->published_latency;
+    row.bytes_per_key = role == 0 ? c->bytes_per_key[i] : 0;
+    score_row(own, yardstick, c->bench->ns_per_tick, &row);
+    row.rate *= weight;
+    row.rate_low *= weight;
+    row.rate_high *= weight;
+    if (size > 0 && role == 0) {
+        row.scaling_from = c->plan->procs[0];
+        score_scaling(own, score_of(c, 0, i, 0), yardstick,
+                      yardstick == NULL ? NULL : score_of(c, 0, (unsigned)c->yardstick, 0), &row);
+    }
+    report_add(&c->bench->report, &row);
 }
 
 static void report_cell(struct cell *c)
 {
-    double weight = c->plan->weight > 0 ? c->plan->weight : 1;
-
-    for (unsigned role = 0; role < (c->bench->settings.writers > 0 ? 2 : 1); role++)
-        for (unsigned i = 0; i < c->lanes; i++) {
-            const struct lane *lane = &team.shared->lanes[i];
-            struct row row = {.engine = lane->engine->name,
-                              .kind = role == 1 ? OP_OVERWRITE : c->plan->op,
-                              .does = role == 1 ? OP_OVERWRITE : lane->op,
-                              .warm = lane->setup.warm};
-
-            name_row(c, role, &row);
-            if (lane->engine != &engine_shmkv && team.shared->lanes[0].engine == &engine_shmkv)
-                row.shmkv_times = score_times(&c->score[role][0], &c->score[role][i]);
-            row.published = c->plan->published;
-            row.published_latency = c->plan->published_latency;
-            score_row(&c->score[role][i], c->yardstick < 0 ? NULL : &c->score[role][c->yardstick],
-                      c->bench->ns_per_tick, &row);
-            row.rate *= weight;
-            row.rate_low *= weight;
-            row.rate_high *= weight;
-            report_add(&c->bench->report, &row);
-        }
+    for (unsigned size = 0; size < c->plan->procs_count; size++)
+        for (unsigned role = 0; role < (c->bench->settings.writers > 0 ? 2 : 1); role++)
+            for (unsigned i = 0; i < c->lanes; i++)
+                report_lane(c, size, i, role);
 }
 
-static void score_role(struct cell *c, unsigned i, unsigned role, struct team_sum *sum)
+static void score_role(struct cell *c, unsigned size, unsigned i, unsigned role,
+                       struct team_sum *sum)
 {
     const struct bench *b = c->bench;
 
     team_sum(&team, role, sum);
-    score_slice(&c->score[role][i], sum,
+    score_slice(score_of(c, size, i, role), sum,
                 b->settings.cpu_clock ? (double)sum->cpu_ns : (double)sum->ticks * b->ns_per_tick);
 }
 
 static void end_run(struct cell *c)
 {
-    for (unsigned i = 0; i < c->lanes; i++)
-        for (unsigned role = 0; role < TEAM_ROLES; role++)
-            score_end_run(&c->score[role][i], c->bench->ns_per_tick);
+    for (unsigned size = 0; size < c->plan->procs_count; size++)
+        for (unsigned i = 0; i < c->lanes; i++)
+            for (unsigned role = 0; role < TEAM_ROLES; role++)
+                score_end_run(score_of(c, size, i, role), c->bench->ns_per_tick);
 }
 
 /* ---- slices -------------------------------------------------------------------------------- */
@@ -192,7 +226,7 @@ static void note_usage(struct cell *c, unsigned i)
     struct engine_usage usage;
 
     team.shared->lanes[i].engine->usage(c->context[i], &usage);
-    c->score[0][i].bytes_per_key = (double)usage.bytes / (double)c->bench->in_order.count;
+    c->bytes_per_key[i] = (double)usage.bytes / (double)c->bench->in_order.count;
 }
 
 static void fill(struct cell *c, unsigned i)
@@ -242,11 +276,12 @@ static void make_room(struct cell *c, unsigned i)
     team_do(&team, &(struct team_order){.verb = TEAM_ATTACH, .lane = i});
 }
 
-static void slice(struct cell *c, unsigned i, unsigned turn)
+static void slice(struct cell *c, unsigned size, unsigned i, unsigned turn)
 {
     const struct bench *b = c->bench;
     struct lane *lane = &team.shared->lanes[i];
-    struct team_order order = {.verb = TEAM_RUN, .lane = i, .turn = turn};
+    struct team_order order = {
+        .verb = TEAM_RUN, .lane = i, .active = c->plan->procs[size], .turn = turn};
     static struct team_sum sum;
 
     order.task[0] = (struct team_task){lane->op, c->plan->stream};
@@ -258,7 +293,7 @@ static void slice(struct cell *c, unsigned i, unsigned turn)
     for (unsigned role = 0; role < TEAM_ROLES; role++) {
         double share = role == 1 ? 1 : write_share(&b->settings, c->plan->op);
 
-        score_role(c, i, role, &sum);
+        score_role(c, size, i, role, &sum);
         c->written[i] += (uint64_t)((double)sum.done * share) * engine_record_bytes(&b->workload);
     }
 }
@@ -282,7 +317,7 @@ static void renew(struct cell *c, unsigned run)
         if (is_renewed(c, i))
             empty_out(c, i);
     for (unsigned k = 0; k < c->lanes; k++) {
-        unsigned i = run % 2 == 0 ? k : c->lanes - 1 - k;
+        unsigned i = in_turn(run, k, c->lanes);
 
         if (!is_renewed(c, i))
             continue;
@@ -295,6 +330,7 @@ static void measure_in_slices(struct cell *c)
 {
     const struct settings *s = &c->bench->settings;
     unsigned turns = (unsigned)(s->seconds * 1000 / s->slice_ms + 0.5);
+    unsigned sizes = c->plan->procs_count;
     unsigned turn = 0;
 
     for (unsigned i = 0; i < c->lanes; i++)
@@ -304,8 +340,9 @@ static void measure_in_slices(struct cell *c)
         if (run > 0)
             renew(c, run);
         for (unsigned k = 0; k < (turns > 0 ? turns : 1); k++, turn++)
-            for (unsigned i = 0; i < c->lanes; i++)
-                slice(c, turn % 2 == 0 ? i : c->lanes - 1 - i, turn);
+            for (unsigned n = 0; n < sizes; n++)
+                for (unsigned i = 0; i < c->lanes; i++)
+                    slice(c, in_turn(turn, n, sizes), in_turn(turn, i, c->lanes), turn);
         end_run(c);
     }
     for (unsigned i = 0; i < c->lanes; i++)
@@ -350,10 +387,10 @@ static bool pass_keeps(const struct cell *c, unsigned i)
     return lane->op != OP_FRESH || lane->engine->reuses || c->bench->in_order.count >= added;
 }
 
-static void pass(struct cell *c, unsigned i)
+static void pass(struct cell *c, unsigned size, unsigned i)
 {
     struct lane *lane = &team.shared->lanes[i];
-    struct team_order order = {.verb = TEAM_RUN, .lane = i};
+    struct team_order order = {.verb = TEAM_RUN, .lane = i, .active = c->plan->procs[size]};
     static struct team_sum sum;
 
     if (!lane->made)
@@ -362,7 +399,7 @@ static void pass(struct cell *c, unsigned i)
     order.sample = c->plan->sample;
     order.task[0] = (struct team_task){lane->op, c->plan->stream};
     team_do(&team, &order);
-    score_role(c, i, 0, &sum);
+    score_role(c, size, i, 0, &sum);
     c->passes[i]++;
     if (!c->plan->filled && lane->op != OP_INCR)
         note_usage(c, i);
@@ -372,24 +409,45 @@ static void pass(struct cell *c, unsigned i)
         team_run_alone(lane, c->context[i], lane->engine->run[OP_DELETE], c->plan->stream);
 }
 
-/* Each engine passes until it has had its time; shmkv and the yardstick stay together. */
+static bool had_its_time(const struct cell *c, unsigned size, unsigned i)
+{
+    return score_of(c, size, i, 0)->ns >= c->bench->settings.seconds * 1e9;
+}
+
+/* One pass of each engine; shmkv and the yardstick stay together. */
+static void pass_all(struct cell *c, unsigned size, unsigned turn)
+{
+    for (unsigned k = 0; k < c->lanes; k++) {
+        unsigned i = in_turn(turn, k, c->lanes);
+
+        if (!team.shared->lanes[i].engine->reuses || !had_its_time(c, size, i))
+            pass(c, size, i);
+    }
+}
+
+/* Until all have had their time. */
 static void measure_in_passes(struct cell *c)
 {
     const struct settings *s = &c->bench->settings;
+    unsigned sizes = c->plan->procs_count;
     unsigned turn = 0;
+    unsigned open;
 
     if (s->writers > 0)
         die("--writers goes with get, mget, overwrite and mix");
     for (unsigned run = 0; run < s->runs; run++) {
         do {
-            for (unsigned k = 0; k < c->lanes; k++) {
-                unsigned i = turn % 2 == 0 ? k : c->lanes - 1 - k;
+            open = 0;
+            for (unsigned n = 0; n < sizes; n++) {
+                unsigned size = in_turn(turn, n, sizes);
 
-                if (!team.shared->lanes[i].engine->reuses || c->score[0][i].ns < s->seconds * 1e9)
-                    pass(c, i);
+                if (had_its_time(c, size, 0))
+                    continue;
+                pass_all(c, size, turn);
+                open += !had_its_time(c, size, 0);
             }
             turn++;
-        } while (c->score[0][0].ns < s->seconds * 1e9);
+        } while (open > 0);
         end_run(c);
     }
     for (unsigned i = 0; i < c->lanes; i++)
@@ -400,13 +458,13 @@ static void measure_in_passes(struct cell *c)
 void bench_measure(struct bench *b, const struct cell_plan *plan)
 {
     struct cell c = {.bench = b, .plan = plan};
-    size_t bytes = TEAM_LANES * sizeof(struct score);
 
     if (plan->passes && b->settings.store != NULL)
         die("--store: %s would change its keys", settings_op_name(plan->op));
-    for (unsigned role = 0; role < TEAM_ROLES; role++)
-        c.score[role] = memory_get(bytes);
-    team_start(&team, plan->procs, b->settings.writers);
+    for (unsigned i = 0; i < plan->procs_count; i++)
+        c.most = plan->procs[i] > c.most ? plan->procs[i] : c.most;
+    c.scores = memory_get(scores_bytes(plan));
+    team_start(&team, c.most, b->settings.writers);
     add_lanes(&c);
     if (plan->passes)
         measure_in_passes(&c);
@@ -414,6 +472,5 @@ void bench_measure(struct bench *b, const struct cell_plan *plan)
         measure_in_slices(&c);
     report_cell(&c);
     team_stop(&team);
-    for (unsigned role = 0; role < TEAM_ROLES; role++)
-        memory_put(c.score[role], bytes);
+    memory_put(c.scores, scores_bytes(plan));
 }

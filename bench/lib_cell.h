@@ -2,13 +2,14 @@
 /*
  * lib_cell.h - one question put to all engines in turns.
  *
- * A cell is an operation by so many processes.  It is asked in one of two ways.  Reading,
- * overwriting and mixes run in slices of time on one store per engine and run.  What changes the
- * store for good runs in passes over a whole stream, each on a new store; or on one that is kept,
- * if a pass leaves the keys as they were, or adds a few to very many, which are removed before the
- * next.  The engines take turns, in changing order, so that all see the same of whatever else the
- * machine is doing; a slice of one and the yardstick's beside it are a pair, and the ratio is the
- * median of the pairs.
+ * A cell is an operation by one or several numbers of processes.  It is asked in one of two ways.
+ * Reading, overwriting and mixes run in slices of time on one store per engine and run.  What
+ * changes the store for good runs in passes over a whole stream, each on a new store; or on one
+ * that is kept, if a pass leaves the keys as they were, or adds a few to very many, which are
+ * removed before the next.  The engines take turns, in changing order, so that all see the same of
+ * whatever else the machine is doing; a slice of one and the yardstick's beside it are a pair, and
+ * the ratio is the median of the pairs.  So do the numbers of processes, each within one turn: how
+ * an engine scales is the median of what the turns say, and so is its ratio to the yardstick's.
  */
 #ifndef BENCH_CELL_H
 #define BENCH_CELL_H
@@ -19,8 +20,9 @@
 
 struct cell_plan {
     enum operation op;
-    const char *label; /* in the report; NULL: the operation's own name */
-    unsigned procs;
+    const char *label;     /* in the report; NULL: the operation's own name */
+    const unsigned *procs; /* numbers of processes; ours, as long as the cell is measured */
+    unsigned procs_count;
     const struct stream *stream;
     bool passes;
     bool filled;                   /* passes: the store holds the keys beforehand */

@@ -193,41 +193,24 @@ void report_pauses(const char *title, const struct pause_list *list)
 
 /* ---- scaling ------------------------------------------------------------------------------- */
 
-static const struct row *find_row(const struct report *r, const char *engine, const char *op,
-                                  unsigned procs)
-{
-    for (unsigned i = 0; i < r->rows; i++)
-        if (strcmp(r->row[i].engine, engine) == 0 && strcmp(r->row[i].op, op) == 0 &&
-            r->row[i].procs == procs)
-            return &r->row[i];
-    return NULL;
-}
-
-static double scaling(const struct report *r, const char *engine, const char *op, unsigned procs)
-{
-    const struct row *one = find_row(r, engine, op, 1);
-    const struct row *many = find_row(r, engine, op, procs);
-
-    return one == NULL || many == NULL ? 0 : many->rate / one->rate;
-}
-
 static void print_scaling(const struct report *r)
 {
     bool first = true;
 
     for (unsigned i = 0; i < r->rows; i++) {
         const struct row *row = &r->row[i];
-        double ours = scaling(r, row->engine, row->op, row->procs);
-        double limit = scaling(r, "limit", row->op, row->procs);
 
-        if (strcmp(row->engine, "limit") == 0 || row->procs == 1 || ours <= 0)
+        if (row->scaling_from == 0)
             continue;
         if (first)
-            printf("\nscaling   rate(n)/rate(1)\n");
+            printf("\nscaling   the rate over that of fewer processes in the same turn: medians "
+                   "(quartiles)\n");
         first = false;
-        printf("%-14s %5u %-21s %.2f", row->engine, row->procs, row->op, ours);
-        if (limit > 0)
-            printf(", the limit's %.2f: %.2f of it", limit, ours / limit);
+        printf("%-14s %5u %-21s %.2f of %u's", row->engine, row->procs, row->op, row->scaling,
+               row->scaling_from);
+        if (row->scaling_limit > 0)
+            printf(", the limit's %.2f: %.2f of it (%.2f-%.2f)", row->scaling_limit,
+                   row->scaling_ratio, row->scaling_low, row->scaling_high);
         printf("\n");
     }
 }
@@ -260,6 +243,15 @@ static void write_answer(const struct row *w, FILE *f)
         fprintf(f, "null, ");
 }
 
+static void write_scaling(const struct row *w, FILE *f)
+{
+    if (w->scaling_from == 0)
+        return;
+    fprintf(f, "\"scaling_from\": %u, \"scaling\": %.4f, ", w->scaling_from, w->scaling);
+    if (w->scaling_limit > 0)
+        fprintf(f, "\"scaling_of_limit\": %.4f, ", w->scaling_ratio);
+}
+
 static void write_json(const struct report *r)
 {
     const struct settings *s = r->settings;
@@ -272,6 +264,7 @@ static void write_json(const struct report *r)
 
         write_question(r, w, f);
         write_answer(w, f);
+        write_scaling(w, f);
         if (w->shmkv_times > 0)
             fprintf(f, "\"shmkv_times\": %.4f, ", w->shmkv_times);
         if (w->published > 0)

@@ -34,6 +34,12 @@ struct row {
     double ratio_low;         /* quartiles of the pairs */
     double ratio_high;
     bool warm;
+    unsigned scaling_from; /* the number of processes that it is compared with; 0: none */
+    double scaling;        /* this rate over that one */
+    double scaling_limit;  /* the yardstick's; 0: not known */
+    double scaling_ratio;  /* of these two, turn by turn */
+    double scaling_low;    /* quartiles of the turns */
+    double scaling_high;
     double shmkv_times; /* shmkv's rate as a multiple of this, by pairs; 0: not known */
     double published;   /* operations per second that others print of themselves; 0: none */
     const char *published_latency;
@@ -63,7 +69,7 @@ void report_columns(void);
 void report_add(struct report *r, const struct row *row);
 /* A title, then one line per pause. */
 void report_pauses(const char *title, const struct pause_list *list);
-/* rate(n)/rate(1) of each engine beside the yardstick's, then the JSON lines and the picture. */
+/* How rates grow with processes, beside the yardstick's, then JSON lines and picture. */
 void report_end(const struct report *r);
 
 /* 1234567 -> "1.23 M". */

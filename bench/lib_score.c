@@ -26,13 +26,21 @@ void score_end_run(struct score *s, double ns_per_tick)
     histogram_clear(&s->latency);
 }
 
+/* Slice by slice how many times the rate of @second @first has; returns how many slices. */
+static unsigned quotients(const struct score *first, const struct score *second, double *quotient)
+{
+    unsigned n = first->slices < second->slices ? first->slices : second->slices;
+
+    for (unsigned i = 0; i < n; i++)
+        quotient[i] = first->slice_rate[i] / second->slice_rate[i];
+    return n;
+}
+
 static void score_ratio(const struct score *s, const struct score *yardstick, struct row *row)
 {
     static double ratio[SCORE_SLICES];
-    unsigned n = s->slices < yardstick->slices ? s->slices : yardstick->slices;
+    unsigned n = quotients(s, yardstick, ratio);
 
-    for (unsigned i = 0; i < n; i++)
-        ratio[i] = s->slice_rate[i] / yardstick->slice_rate[i];
     row->ratio = report_quantile(ratio, n, 0.5);
     row->ratio_low = report_quantile(ratio, n, 0.25);
     row->ratio_high = report_quantile(ratio, n, 0.75);
@@ -40,10 +48,31 @@ static void score_ratio(const struct score *s, const struct score *yardstick, st
 
 double score_times(const struct score *first, const struct score *second)
 {
-    struct row row = {0};
+    static double times[SCORE_SLICES];
+    unsigned n = quotients(first, second, times);
 
-    score_ratio(first, second, &row);
-    return row.ratio;
+    return report_quantile(times, n, 0.5);
+}
+
+void score_scaling(const struct score *s, const struct score *one, const struct score *yardstick,
+                   const struct score *yardstick_one, struct row *row)
+{
+    static double own[SCORE_SLICES];
+    static double limit[SCORE_SLICES];
+    unsigned n = quotients(s, one, own);
+    unsigned m;
+
+    row->scaling = score_times(s, one);
+    if (yardstick == NULL || yardstick == s)
+        return;
+    m = quotients(yardstick, yardstick_one, limit);
+    n = n < m ? n : m;
+    for (unsigned i = 0; i < n; i++)
+        own[i] /= limit[i];
+    row->scaling_limit = score_times(yardstick, yardstick_one);
+    row->scaling_ratio = report_quantile(own, n, 0.5);
+    row->scaling_low = report_quantile(own, n, 0.25);
+    row->scaling_high = report_quantile(own, n, 0.75);
 }
 
 void score_row(struct score *s, const struct score *yardstick, double ns_per_tick, struct row *row)
@@ -56,7 +85,6 @@ void score_row(struct score *s, const struct score *yardstick, double ns_per_tic
     row->latency.p99 = (uint64_t)report_quantile(s->p99, s->runs, 0.5);
     row->latency.p999 = (uint64_t)report_quantile(s->p999, s->runs, 0.5);
     row->latency.max = (uint64_t)((double)s->max * ns_per_tick);
-    row->bytes_per_key = s->bytes_per_key;
     if (yardstick != NULL)
         score_ratio(s, yardstick, row);
 }

@@ -21,7 +21,6 @@ struct score {
     uint64_t done; /* of the running run */
     double ns;
     struct histogram latency; /* ticks */
-    double bytes_per_key;
 };
 
 /* Enter a slice (or pass) that took @ns. */
@@ -29,6 +28,10 @@ void score_slice(struct score *s, const struct team_sum *sum, double ns);
 void score_end_run(struct score *s, double ns_per_tick);
 /* How many times the rate of the second the first has: the median of the pairs, 0 without any. */
 double score_times(const struct score *first, const struct score *second);
+/* How its rate has grown from @one's, and how the yardstick's has: medians of the turns into @row.
+ * Without yardsticks their members stay as they are. */
+void score_scaling(const struct score *s, const struct score *one, const struct score *yardstick,
+                   const struct score *yardstick_one, struct row *row);
 /* The medians of the runs into @row; the ratio only if there is a @yardstick. */
 void score_row(struct score *s, const struct score *yardstick, double ns_per_tick, struct row *row);
 

@@ -54,6 +54,23 @@ static void member_introduce(struct member *m, struct team *t, unsigned number)
     m->role_members = m->role == 0 ? t->first : t->members - t->first;
 }
 
+static unsigned active_of(const struct team *t, const struct team_order *o)
+{
+    return o->active > 0 && o->active < t->first ? o->active : t->first;
+}
+
+/* How many members @order is for. */
+static unsigned asked_of(const struct team *t, const struct team_order *order)
+{
+    return active_of(t, order) + t->members - t->first;
+}
+
+/* Is it for member @number? */
+static bool is_for(const struct team *t, const struct team_order *order, unsigned number)
+{
+    return number >= t->first || number < active_of(t, order);
+}
+
 static void member_failed(struct team_result *r, const char *story)
 {
     snprintf(r->failure, sizeof(r->failure), "%s", story);
@@ -113,8 +130,9 @@ static void member_run(struct member *m, const struct team_order *o, struct team
     uint64_t unit = unit_of(lane, task->op);
     uint64_t step = step_of(lane, task->op, o->sample > 0 ? o->sample : TEAM_SAMPLE);
     uint64_t count = task->stream->count;
-    uint64_t at = count * m->role_number / m->role_members;
-    uint64_t last = count * (m->role_number + 1) / m->role_members;
+    unsigned members = m->role == 0 ? active_of(m->team, o) : m->role_members;
+    uint64_t at = count * m->role_number / members;
+    uint64_t last = count * (m->role_number + 1) / members;
     struct batch b = {.workload = lane->setup.workload, .stream = task->stream};
     uint64_t deadline;
 
@@ -165,9 +183,11 @@ static void member_obey(struct member *m, const struct team_order *o, struct tea
 static void member_live(struct team *t, unsigned number)
 {
     struct team_shared *shared = t->shared;
+    _Atomic uint32_t *orders = &shared->phase[number];
     struct member m;
     enum team_verb verb;
     uint32_t phase = 0;
+    uint32_t asked;
 
     member_introduce(&m, t, number);
     prctl(PR_SET_NAME, "bench-member"); /* tells them from the parent in perf and top */
@@ -175,12 +195,13 @@ static void member_live(struct team *t, unsigned number)
     if (getppid() != owner)
         _exit(1);
     do {
-        while (atomic_load(&shared->phase) == phase)
-            word_wait(&shared->phase, phase, 1000);
+        while (atomic_load(orders) == phase)
+            word_wait(orders, phase, 1000);
         phase++;
         verb = shared->order.verb; /* counted as done, the next order may stand there */
+        asked = asked_of(t, &shared->order);
         member_obey(&m, &shared->order, &shared->results[number]);
-        if (atomic_fetch_add(&shared->done, 1) + 1 == t->members)
+        if (atomic_fetch_add(&shared->done, 1) + 1 == asked)
             word_wake(&shared->done);
     } while (verb != TEAM_QUIT);
     _exit(0);
@@ -214,6 +235,8 @@ static void stand_in_all(struct team *t, const struct team_order *order)
 
     memset(t->shared->results, 0, t->members * sizeof(t->shared->results[0]));
     for (unsigned i = 0; works && i < t->members; i++) {
+        if (!is_for(t, order, i))
+            continue;
         member_introduce(&all[i].member, t, i);
         all[i].member.context[order->lane] = order->context;
         all[i].order = order;
@@ -221,7 +244,8 @@ static void stand_in_all(struct team *t, const struct team_order *order)
             die("cannot start thread %u", i + 1);
     }
     for (unsigned i = 0; works && i < t->members; i++)
-        pthread_join(all[i].thread, NULL);
+        if (is_for(t, order, i))
+            pthread_join(all[i].thread, NULL);
     memory_put(all, t->members * sizeof(*all));
 }
 
@@ -300,7 +324,7 @@ static void look_for_the_dead(struct team *t)
     }
 }
 
-/* Hands the order to the members and waits for all of them. */
+/* Hands the order to those it is for and waits for all of them. */
 static void members_do(struct team *t, const struct team_order *order)
 {
     struct team_shared *shared = t->shared;
@@ -308,9 +332,15 @@ static void members_do(struct team *t, const struct team_order *order)
 
     shared->order = *order;
     atomic_store(&shared->done, 0);
-    atomic_fetch_add(&shared->phase, 1);
-    word_wake(&shared->phase);
-    while ((done = atomic_load(&shared->done)) < t->members) {
+    for (unsigned i = 0; i < t->members; i++) {
+        if (is_for(t, order, i)) {
+            atomic_fetch_add(&shared->phase[i], 1);
+            word_wake(&shared->phase[i]);
+        } else {
+            memset(&shared->results[i], 0, sizeof(shared->results[i]));
+        }
+    }
+    while ((done = atomic_load(&shared->done)) < asked_of(t, order)) {
         word_wait(&shared->done, done, 100);
         if (interrupted)
             die("interrupted");
@@ -339,11 +369,15 @@ void team_sum(const struct team *t, unsigned role, struct team_sum *sum)
     unsigned last = role == 0 ? t->first : t->members;
     uint64_t begin = UINT64_MAX;
     uint64_t end = 0;
+    unsigned members = 0;
 
     memset(sum, 0, sizeof(*sum));
     for (unsigned i = first; i < last; i++) {
         const struct team_result *r = &t->shared->results[i];
 
+        if (r->end == 0)
+            continue;
+        members++;
         sum->done += r->done;
         begin = r->begin < begin ? r->begin : begin;
         end = r->end > end ? r->end : end;
@@ -351,7 +385,7 @@ void team_sum(const struct team *t, unsigned role, struct team_sum *sum)
         histogram_merge(&sum->latency, &r->latency);
     }
     sum->ticks = end > begin ? end - begin : 1;
-    sum->cpu_ns = last > first ? sum->cpu_ns / (last - first) : 0;
+    sum->cpu_ns = members > 0 ? sum->cpu_ns / members : 0;
 }
 
 void team_stop(struct team *t)

@@ -2,8 +2,9 @@
 /*
  * lib_team.h - processes that work on stores together, on the parent's orders.
  *
- * The parent writes an order into shared memory and raises the phase; every member carries it out,
- * leaves its result in a place of its own and counts itself done.  Between orders members sleep.
+ * The parent writes an order into shared memory and raises the phase of those it is for; they carry
+ * it out, leave their results in places of their own and count themselves done.  Between orders
+ * members sleep.
  * A member that dies or fails ends the benchmark with its story.  An engine that serves one
  * process only is run by threads of the parent in the members' stead.
  */
@@ -41,7 +42,8 @@ struct team_task {
 struct team_order {
     enum team_verb verb;
     unsigned lane;
-    void *context; /* the parent's, for an engine of threads */
+    unsigned active; /* so many of role 0 do it, and share it; 0: all */
+    void *context;   /* the parent's, for an engine of threads */
     /* TEAM_CALL: what a member does instead; NULL or what failed. */
     const char *(*call)(const struct lane *lane, void *context, unsigned role);
     struct team_task task[TEAM_ROLES];
@@ -69,7 +71,7 @@ struct team_sum {
 };
 
 struct team_shared {
-    _Atomic uint32_t phase;
+    _Atomic uint32_t phase[TEAM_MAX]; /* per member: orders so far */
     _Atomic uint32_t done;
     struct team_order order;
     struct lane lanes[TEAM_LANES];
@@ -85,7 +87,7 @@ struct team {
 
 /* Fork @readers members of role 0 and @writers of role 1.  One team at a time. */
 void team_start(struct team *t, unsigned readers, unsigned writers);
-/* Carry out @order; returns when all have. */
+/* Carry out @order; returns when all that it is for have.  The others' results are zero. */
 void team_do(struct team *t, const struct team_order *order);
 void team_sum(const struct team *t, unsigned role, struct team_sum *sum);
 void team_stop(struct team *t);

@@ -30,9 +30,11 @@ static void make_streams(void)
     }
 }
 
-static void measure(enum operation op, unsigned procs)
+static void measure(enum operation op)
 {
-    struct cell_plan plan = {.op = op, .procs = procs, .passes = in_passes(op)};
+    const struct settings *s = &bench.settings;
+    struct cell_plan plan = {
+        .op = op, .procs = s->procs, .procs_count = s->procs_count, .passes = in_passes(op)};
 
     plan.filled = op == OP_DELETE;
     if (!plan.passes || op == OP_INCR)
@@ -51,8 +53,8 @@ int main(int argc, char **argv)
     make_streams();
     report_columns();
     for (unsigned op = 0; op < OP_COUNT; op++)
-        for (unsigned i = 0; s->op[op] && i < s->procs_count; i++)
-            measure((enum operation)op, s->procs[i]);
+        if (s->op[op])
+            measure((enum operation)op);
     report_end(&bench.report);
     return 0;
 }

@@ -10,6 +10,8 @@
     key = member("bench") " " member("op") " " member("procs") " " member("keys") " " \
         member("key_size") "/" member("value_size") " " member("dist")
     rate[key, engine] = member("ops_per_s")
+    if (member("scaling_from") == 1)
+        scaling[key, engine] = member("scaling_of_limit")
     of_limit = member("ratio_to_limit")
     # Of cells that measure the same: that of the most runs, or the lowest.
     more = member("runs") - runs[key, engine]
@@ -58,12 +60,6 @@ function times(key, pattern, i, least) {
     return least
 }
 
-function scaling(what, n, engine, one, many) {
-    one = rate[what " 1 1000000 36/35 uniform", engine]
-    many = rate[what " " n " 1000000 36/35 uniform", engine]
-    return one > 0 && many > 0 ? many / one : ""
-}
-
 function one_process(key) {
     key = "procs get 1 1000000 36/35 uniform"
     at_least("GET, one process, of the limit", 0.85, limit[key, "shmkv"])
@@ -79,18 +75,15 @@ function writing(key, what) {
     at_least(what " beside the best other", 1.1, times(key, "^(tdb|lmdb-1000|lfht|tkrzw|rocksdb|redis|memcached)"))
 }
 
-function many_processes(n, i, key, ours, theirs) {
+function many_processes(n, i, key, what) {
     for (i = 1; i <= n_keys; i++) {
         key = keys[i]
         if (key ~ ("^procs .* " n " "))
             at_least(key ": first of all", 1, times(key, "^(tdb|lmdb|lfht|tkrzw|rocksdb|redis|memcached)"))
     }
-    for (i = 1; i <= split("get overwrite", what, " "); i++) {
-        ours = scaling("procs " what[i], n, "shmkv")
-        theirs = scaling("procs " what[i], n, "limit")
-        if (ours != "" && theirs != "")
-            at_least(what[i] ", rate at " n " processes over rate at one, of the limit's", 0.9, ours / theirs)
-    }
+    for (i = 1; i <= split("get,overwrite,mix 95/5", what, ","); i++)
+        at_least(what[i] ", rate at " n " processes over rate at one, of the limit's", 0.9,
+            scaling["procs " what[i] " " n " 1000000 36/35 uniform", "shmkv"])
 }
 
 # Beside a million keys of the usual sizes, and beside a million of the same sizes.

@@ -40,7 +40,7 @@ static const struct workload_kind {
 
 static struct bench bench;
 
-static void measure(const struct workload_kind *kind, unsigned procs)
+static void measure(const struct workload_kind *kind, const unsigned *procs, unsigned count)
 {
     struct settings *s = &bench.settings;
     struct workload loaded = bench.workload;
@@ -49,6 +49,7 @@ static void measure(const struct workload_kind *kind, unsigned procs)
     struct cell_plan plan = {.op = kind->read == 100 ? OP_GET : OP_MIX,
                              .label = label,
                              .procs = procs,
+                             .procs_count = count,
                              .stream = &stream,
                              .passes = kind->latest,
                              .filled = kind->latest};
@@ -57,7 +58,7 @@ static void measure(const struct workload_kind *kind, unsigned procs)
     s->read = kind->read;
     loaded.keys = s->keys;
     if (kind->latest) {
-        stream_latest(&stream, &bench.workload, s->keys, procs, kind->read, LATEST_OPS(s->keys));
+        stream_latest(&stream, &bench.workload, s->keys, *procs, kind->read, LATEST_OPS(s->keys));
     } else {
         stream_drawn(&stream, &loaded, s->dist, kind->read, bench_stream_length(&bench));
         if (kind->modify)
@@ -70,6 +71,17 @@ static void measure(const struct workload_kind *kind, unsigned procs)
 static bool wanted(const char *name)
 {
     return bench.settings.workload == NULL || strstr(bench.settings.workload, name) != NULL;
+}
+
+/* What each process inserts in D depends on how many there are. */
+static void measure_all(const struct workload_kind *kind)
+{
+    const struct settings *s = &bench.settings;
+
+    if (!kind->latest)
+        measure(kind, s->procs, s->procs_count);
+    for (unsigned k = 0; kind->latest && k < s->procs_count; k++)
+        measure(kind, &s->procs[k], 1);
 }
 
 int main(int argc, char **argv)
@@ -87,8 +99,8 @@ int main(int argc, char **argv)
     bench_begin(&bench, "ycsb", LATEST_NEW(s->keys));
     report_columns();
     for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        for (unsigned k = 0; wanted(kinds[i].name) && k < s->procs_count; k++)
-            measure(&kinds[i], s->procs[k]);
+        if (wanted(kinds[i].name))
+            measure_all(&kinds[i]);
     report_end(&bench.report);
     return 0;
 }
