@@ -43,20 +43,31 @@ static bool start(pthread_t *thread, struct recover_worker *w)
     return started;
 }
 
+/* The first is the caller's; fewer threads are slower, that is all. */
+static unsigned start_all(pthread_t *threads, struct recover_worker *workers, unsigned n)
+{
+    unsigned started = 1;
+    workers[0].caller = true;
+    while (started < n && recover_index_attach(&workers[started]) &&
+           start(&threads[started], &workers[started]))
+        started++;
+    return started;
+}
+
 /* Go through all segments once; @total receives what the threads have counted. */
 static int pass(struct recovery *v, struct recover_worker *total)
 {
     struct recover_worker *workers = calloc(THREADS_MOST, sizeof(*workers));
     pthread_t threads[THREADS_MOST];
-    unsigned n = thread_count(v->opt, v->bytes), started = 1;
-    if (workers == NULL)
-        return error_set(SHMKV_ESYSTEM, "%s: no memory for its recovery", v->im->file.path);
-    store_relaxed(&v->next, 0); /* relaxed: before the threads */
-    for (unsigned i = 0; i < n; i++)
+    unsigned n = thread_count(v->opt, v->bytes);
+    for (unsigned i = 0; workers != NULL && i < n; i++)
         workers[i].v = v;
-    workers[0].caller = true;
-    while (started < n && start(&threads[started], &workers[started]))
-        started++; /* fewer threads are slower, that is all */
+    if (workers == NULL || !recover_index_attach(&workers[0])) {
+        free(workers);
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for its recovery", v->im->file.path);
+    }
+    store_relaxed(&v->next, 0); /* relaxed: before the threads */
+    unsigned started = start_all(threads, workers, n);
     recover_load(&workers[0]);
     *total = (struct recover_worker){0};
     for (unsigned i = 0; i < started; i++) {
@@ -69,6 +80,8 @@ static int pass(struct recovery *v, struct recover_worker *total)
         total->expiring = total->expiring || workers[i].expiring;
         add_relaxed(&v->left, workers[i].tickets); /* relaxed: the threads are joined */
     }
+    for (unsigned i = 0; i < n; i++)
+        recover_index_free(&workers[i]);
     free(workers);
     return v->rc != 0 ? error_set(v->rc, "%s", v->text) : 0;
 }

@@ -3,14 +3,23 @@
  * recover_index.c - the index of a store that nobody else sees yet, made by several threads.
  *
  * A slot goes from EMPTY to a record, and from a record to a newer one of the same key, by CAS; it
- * keeps its key, and two threads that enter one key come to the same slot, as in R11.  Records go
- * in batches: while the buckets of one are on their way from memory, the next one is verified.
+ * keeps its key, and two threads that enter one key come to the same slot, as in R11.
+ *
+ * The records of a segment belong all over the table, and a look at a random page of it costs a
+ * walk through page tables that are not in the cache either.  So each thread sorts them by parts of
+ * the table, and enters those of one part together when they are many (a partitioned hash join, as
+ * in Manegold, Boncz and Kersten, "Optimizing main-memory join on modern hardware", 2002).
  */
 #include "recover_parts.h"
+
+#include <stdlib.h>
 
 #include "error.h"
 
 #define TICKETS 256u
+#define PART_SHIFT 21     /* pages of a part that a processor knows by heart, and their slots' */
+#define PARTS_BITS_MOST 6 /* places to write to at once: as many as pages */
+#define AHEAD 16u         /* slots that are on their way from memory */
 
 int recover_index_begin(struct recovery *v, uint64_t keys)
 {
@@ -26,6 +35,10 @@ int recover_index_begin(struct recovery *v, uint64_t keys)
                          a->name, (unsigned long long)keys);
     if (rc == 0)
         rc = table_take(a, v->table, UINT64_MAX, &complete);
+    v->parts_bits = 0;
+    while (v->parts_bits < PARTS_BITS_MOST &&
+           slots * sizeof(uint64_t) >> v->parts_bits >> PART_SHIFT > 1)
+        v->parts_bits++;
     store_relaxed(&v->left, rc == 0 ? table_quota(slots) : 0); /* relaxed: before the threads */
     store_relaxed(&v->full, 0);
     return rc;
@@ -56,12 +69,22 @@ static bool take_ticket(struct recover_worker *w)
     return true;
 }
 
-static void count(struct recover_worker *w, const struct record *r, int64_t n)
+static bool is_tombstone(const struct recover_record *e)
 {
-    if (r->type == RECORD_PAIR)
-        w->pairs += n;
-    else
+    return (e->where & 1) != 0;
+}
+
+static uint64_t offset_of(const struct recover_record *e)
+{
+    return e->where & ~1ull;
+}
+
+static void count(struct recover_worker *w, bool tombstone, int64_t n)
+{
+    if (tombstone)
         w->tombstones += n;
+    else
+        w->pairs += n;
 }
 
 static void lose(struct recover_worker *w, const struct record *r, uint64_t offset)
@@ -83,23 +106,24 @@ static bool compete(struct recover_worker *w, _Atomic uint64_t *slot, uint64_t w
     if (!cas_acq_rel(slot, &word, mine)) /* pairs with the load in enter_slot() [X1] */
         return false;
     lose(w, old, slot_offset(word));
-    count(w, old, -1);
-    count(w, r, 1);
+    count(w, old->type != RECORD_PAIR, -1);
+    count(w, r->type != RECORD_PAIR, 1);
     return true;
 }
 
 /* True: the record has found its place, or there is none in the whole table.  After a failed CAS
  * another thread has filled or improved the slot: look again. */
-static bool enter_slot(struct recover_worker *w, _Atomic uint64_t *slot, const struct record *r,
-                       uint64_t mine)
+static bool enter_slot(struct recover_worker *w, _Atomic uint64_t *slot,
+                       const struct recover_record *e, uint64_t mine)
 {
+    const struct record *r = arena_at(w->v->a, offset_of(e)); /* far away: only if it must be */
     for (;;) {
         uint64_t word = load_acquire(slot); /* shows the record; pairs with both CAS [X1] */
         if (word == SLOT_EMPTY) {
             if (!take_ticket(w))
                 return true;
             if (cas_acq_rel(slot, &word, mine)) {
-                count(w, r, 1);
+                count(w, is_tombstone(e), 1);
                 return true;
             }
             w->tickets++;
@@ -115,11 +139,11 @@ static bool enter_slot(struct recover_worker *w, _Atomic uint64_t *slot, const s
 
 /* A slot that is passed over has another key, which it keeps. */
 static bool enter_bucket(struct recover_worker *w, _Atomic uint64_t *bucket, unsigned first,
-                         const struct record *r, uint64_t mine)
+                         const struct recover_record *e, uint64_t mine)
 {
     unsigned m = bucket_rotate(bucket_match(bucket, slot_tag_of(mine)), first);
     for (; m != 0; m &= m - 1) {
-        if (enter_slot(w, &bucket[bucket_slot(m, first)], r, mine))
+        if (enter_slot(w, &bucket[bucket_slot(m, first)], e, mine))
             return true;
     }
     return false;
@@ -132,48 +156,50 @@ static void enter(struct recover_worker *w, const struct recover_record *e)
     uint64_t mask = table_buckets(t) - 1;
     uint64_t b = table_home(t, e->hash);
     unsigned first = table_first_slot(t, e->hash);
-    const struct record *r = arena_at(a, e->offset);
-    uint64_t mine = slot_record(slot_tag(e->hash), e->offset);
-    while (!enter_bucket(w, table_bucket(a, t, b), first, r, mine))
+    uint64_t mine = slot_record(slot_tag(e->hash), offset_of(e));
+    while (!enter_bucket(w, table_bucket(a, t, b), first, e, mine))
         b = (b + 1) & mask;
 }
 
-static void enter_batch(struct recover_worker *w, struct recover_batch *b)
-{
-    for (unsigned i = 0; i < b->count; i++)
-        enter(w, &b->record[i]);
-    b->count = 0;
-}
-
-/*
- * One prefetch after another, with nothing in between: what costs is the walk through the page
- * tables, which holds up all that stands behind it, and a processor does two of them at once.
- */
-static void fetch_batch(const struct recover_worker *w, const struct recover_batch *b)
+static void enter_part(struct recover_worker *w, struct recover_part *part)
 {
     const struct recovery *v = w->v;
-    for (unsigned i = 0; i < b->count; i++)
-        __builtin_prefetch((const void *)table_first(v->a, v->table, b->record[i].hash), 1);
+    for (unsigned i = 0; i < part->count + AHEAD; i++) {
+        if (i < part->count)
+            __builtin_prefetch((const void *)table_first(v->a, v->table, part->record[i].hash), 1);
+        if (i >= AHEAD)
+            enter(w, &part->record[i - AHEAD]);
+    }
+    part->count = 0;
+}
+
+bool recover_index_attach(struct recover_worker *w)
+{
+    w->part = calloc(1ull << w->v->parts_bits, sizeof(*w->part));
+    return w->part != NULL;
+}
+
+void recover_index_free(struct recover_worker *w)
+{
+    free(w->part);
 }
 
 void recover_index_flush(struct recover_worker *w)
 {
-    enter_batch(w, &w->batch[0]);
-    enter_batch(w, &w->batch[1]);
+    for (uint64_t i = 0; i < 1ull << w->v->parts_bits; i++)
+        enter_part(w, &w->part[i]);
 }
 
 void recover_index_add(struct recover_worker *w, const struct record *r, uint64_t offset)
 {
     if (load_relaxed(&w->v->full) != 0)
         return; /* all of it comes again */
-    struct recover_batch *b = &w->batch[w->filling];
     uint64_t hash = hash_key(record_key(r), r->klen, &w->v->a->hash_secret);
-    b->record[b->count++] = (struct recover_record){.hash = hash, .offset = offset};
-    if (b->count < RECOVER_BATCH)
-        return;
-    fetch_batch(w, b);
-    w->filling ^= 1;
-    enter_batch(w, &w->batch[w->filling]);
+    struct recover_part *part = &w->part[hash >> 1 >> (63 - w->v->parts_bits)];
+    uint64_t tombstone = r->type != RECORD_PAIR;
+    part->record[part->count++] = (struct recover_record){hash, offset | tombstone};
+    if (part->count == RECOVER_PART)
+        enter_part(w, part);
 }
 
 _Atomic uint64_t *recover_index_find(const struct recovery *v, const struct record *r,

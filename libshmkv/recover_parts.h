@@ -8,7 +8,7 @@
 #include "segment.h"
 #include "table.h"
 
-#define RECOVER_BATCH 16u /* records whose buckets are fetched together */
+#define RECOVER_PART 1024u /* records that wait for their part of the table */
 
 /* A recovery: shared by its threads, but for what is in a struct recover_worker. */
 struct recovery {
@@ -20,6 +20,7 @@ struct recovery {
     uint64_t bytes;    /* that are listed */
     uint64_t segments; /* ids below may be listed */
     struct table *table;
+    unsigned parts_bits;   /* the table is entered in so many parts, by the hash's highest bits */
     bool reading;          /* segments are read from the file, not only walked */
     char *scratch;         /* a segment's worth, for what is rewritten */
     uint8_t *dirty;        /* by id: a record of it was dropped; each is one thread's */
@@ -35,12 +36,13 @@ struct recovery {
 
 /* A record on its way into the index. */
 struct recover_record {
-    uint64_t hash, offset;
+    uint64_t hash;
+    uint64_t where; /* its offset; the lowest bit: it is a tombstone */
 };
 
-struct recover_batch {
+struct recover_part {
     unsigned count;
-    struct recover_record record[RECOVER_BATCH];
+    struct recover_record record[RECOVER_PART];
 };
 
 struct recover_worker {
@@ -51,8 +53,7 @@ struct recover_worker {
     int64_t pairs, tombstones; /* that were entered, less those that were replaced */
     bool expiring;
     uint64_t shown_ns;
-    struct recover_batch batch[2];
-    unsigned filling; /* the buckets of the other one are on their way */
+    struct recover_part *part; /* 1 << v->parts_bits of them */
 };
 
 /* ---- recover_index.c: the index, made by several threads ------------------------------------- */
@@ -61,6 +62,9 @@ struct recover_worker {
 int recover_index_begin(struct recovery *v, uint64_t keys);
 /* Give it back: it was too small. */
 void recover_index_drop(struct recovery *v);
+/* Memory for @w to enter records; false: there is none.  Given back by recover_index_free(). */
+bool recover_index_attach(struct recover_worker *w);
+void recover_index_free(struct recover_worker *w);
 /* Enter a record some time later, ... */
 void recover_index_add(struct recover_worker *w, const struct record *r, uint64_t offset);
 /* ... at the latest now. */

@@ -87,6 +87,23 @@ holds "removes the file" test ! -e "$store"
 refuse "destroy again" 3 "no (such|store)" destroy
 expect "destroy of one that is not in memory" 0 "" -f "$work/cp.shmkv" destroy
 
+# Many keys, most of them in two versions, some deleted: an index that is made part by part.
+many=$work/many.shmkv
+"$SHMKV" -f "$many" create --size 256M
+seq 300000 | sed 's/.*/key& old/' >"$work/old.data"
+seq 250000 | sed 's/.*/key& new&/' >"$work/new.data"
+"$SHMKV" -f "$many" load "$work/old.data"
+"$SHMKV" -f "$many" load "$work/new.data"
+"$SHMKV" -f "$many" del --prefix key29999 >"$work/out"
+expect "sync of many" 0 "" -f "$many" sync
+forget
+"$SHMKV" -f "$many" dump --format space | sort >"$work/got"
+{ cat "$work/new.data" && tail -n 50000 "$work/old.data"; } | grep -v '^key29999' |
+    sort >"$work/want"
+same "each is there in its last version" "$work/got" "$work/want"
+expect "and the store is sound" 0 "" -f "$many" check
+"$SHMKV" -f "$many" destroy
+
 # Damage: one byte in the middle of a record.
 "$SHMKV" -f "$copy" destroy
 "$SHMKV" create --size 32M
