@@ -190,16 +190,25 @@ void recover_index_flush(struct recover_worker *w)
         enter_part(w, &w->part[i]);
 }
 
-void recover_index_add(struct recover_worker *w, const struct record *r, uint64_t offset)
+static void add(struct recover_worker *w, uint64_t hash, uint64_t offset, bool tombstone)
 {
-    if (load_relaxed(&w->v->full) != 0)
-        return; /* all of it comes again */
-    uint64_t hash = hash_key(record_key(r), r->klen, &w->v->a->hash_secret);
     struct recover_part *part = &w->part[hash >> 1 >> (63 - w->v->parts_bits)];
-    uint64_t tombstone = r->type != RECORD_PAIR;
     part->record[part->count++] = (struct recover_record){hash, offset | tombstone};
     if (part->count == RECOVER_PART)
         enter_part(w, part);
+}
+
+void recover_index_add(struct recover_worker *w, const struct record **batch, unsigned n)
+{
+    const struct arena *a = w->v->a;
+    uint64_t hash[RECOVER_BATCH];
+    if (load_relaxed(&w->v->full) != 0)
+        return;                      /* all of it comes again */
+    for (unsigned i = 0; i < n; i++) /* with nothing in between: none waits for another */
+        hash[i] = hash_key(record_key(batch[i]), batch[i]->klen, &a->hash_secret);
+    for (unsigned i = 0; i < n; i++)
+        add(w, hash[i], (uint64_t)((const char *)batch[i] - a->base),
+            batch[i]->type != RECORD_PAIR);
 }
 
 _Atomic uint64_t *recover_index_find(const struct recovery *v, const struct record *r,

@@ -59,36 +59,57 @@ static int bad_record(const struct recovery *v, const struct load *l, uint64_t a
                      (unsigned long long)image_position(v->im, e->slot, offset));
 }
 
-static void take_record(struct recover_worker *w, const struct load *l, struct record *r)
+/* Is it of the cut? */
+static bool take_record(struct recover_worker *w, const struct load *l, struct record *r)
 {
     struct recovery *v = w->v;
-    uint64_t offset = (uint64_t)((char *)r - v->a->base);
     w->records++;
     if (record_epoch_of(r->version) > v->epoch) {
         v->dirty[l->id] = 1;
         w->dropped++;
-        return;
+        return false;
     }
     record_mark_published(r); /* its owner may have died before it did */
     w->expiring = w->expiring || record_expires(r);
-    recover_index_add(w, r, offset);
+    return true;
 }
 
-/* The records from *@at on that are whole before @end. */
-static int walk(struct recover_worker *w, const struct load *l, uint64_t *at, uint64_t end)
+/*
+ * The next records from *@at on that are whole before @end, at most RECOVER_BATCH; returns how many
+ * are to be entered, or an error.  Where one begins is only known when the one before was looked at.
+ */
+static int walk_some(struct recover_worker *w, const struct load *l, uint64_t *at, uint64_t end,
+                     const struct record **batch)
 {
-    while (*at + sizeof(struct record) <= end) {
+    int n = 0;
+    while (n < RECOVER_BATCH && *at + sizeof(struct record) <= end) {
         struct record *r = (void *)(l->base + *at);
         uint64_t room = l->bytes - *at;
         if (r->klen == 0 || record_size(r) > room)
             return bad_record(w->v, l, *at);
         if (record_size(r) > end - *at)
-            return 0;
+            break;
         if (w->v->reading && !record_valid(r, room, l->seed))
             return bad_record(w->v, l, *at);
-        take_record(w, l, r);
+        batch[n] = r;
+        n += take_record(w, l, r);
         *at += record_size(r);
     }
+    return n;
+}
+
+/* The records from *@at on that are whole before @end. */
+static int walk(struct recover_worker *w, const struct load *l, uint64_t *at, uint64_t end)
+{
+    const struct record *batch[RECOVER_BATCH];
+    uint64_t from;
+    do {
+        from = *at;
+        int n = walk_some(w, l, at, end, batch);
+        if (n < 0)
+            return n;
+        recover_index_add(w, batch, (unsigned)n);
+    } while (*at != from);
     return *at != end && end == l->bytes ? bad_record(w->v, l, *at) : 0;
 }
 

@@ -8,6 +8,7 @@
 #include "segment.h"
 #include "table.h"
 
+#define RECOVER_BATCH 16   /* records that are added together */
 #define RECOVER_PART 1024u /* records that wait for their part of the table */
 
 /* A recovery: shared by its threads, but for what is in a struct recover_worker. */
@@ -65,8 +66,8 @@ void recover_index_drop(struct recovery *v);
 /* Memory for @w to enter records; false: there is none.  Given back by recover_index_free(). */
 bool recover_index_attach(struct recover_worker *w);
 void recover_index_free(struct recover_worker *w);
-/* Enter a record some time later, ... */
-void recover_index_add(struct recover_worker *w, const struct record *r, uint64_t offset);
+/* Enter @n records some time later, ... */
+void recover_index_add(struct recover_worker *w, const struct record **batch, unsigned n);
 /* ... at the latest now. */
 void recover_index_flush(struct recover_worker *w);
 /* The slot that leads to the record at @offset; NULL: a newer one of its key is current. */
