@@ -75,8 +75,8 @@ static bool take_record(struct recover_worker *w, const struct load *l, struct r
 }
 
 /*
- * The next records from *@at on that are whole before @end, at most RECOVER_BATCH; returns how many
- * are to be entered, or an error.  Where one begins is only known when the one before was looked at.
+ * The next records from *@at on that are whole before @end, at most RECOVER_BATCH into @batch;
+ * returns how many of these are to be entered, or an error.
  */
 static int walk_some(struct recover_worker *w, const struct load *l, uint64_t *at, uint64_t end,
                      const struct record **batch)
