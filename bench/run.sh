@@ -47,11 +47,11 @@ peers-get       bench/procs --op get --peers $most --seconds 0.3 --slice 50
 peers-set       bench/procs --op overwrite --peers $most --seconds 0.3 --slice 50
 peers-fresh     bench/procs --op fresh --keys 200000 --peers $most --seconds 0.1
 procs           bench/procs --op mget,growing,delete,mix --seconds 0.3 --slice 50
-scaling         bench/procs --op get,overwrite,mix --procs 1,2,8,16 --seconds 0.3 --slice 50
+scaling         bench/procs --op get,overwrite,mix --procs 1,2,8,16 --seconds 0.2 --slice 50
 scaling-peers   bench/procs --op mix --keys 200000 --procs 1,2,8,16 --peers $shared --seconds 0.2 --slice 50
 sizes           bench/procs --op get,overwrite --key-size 16 --value-size 100 --seconds 0.3 --slice 50
 large           bench/procs --op get,overwrite --keys 10000000 --key-size 16 --value-size 100 --seconds 0.3 --slice 50
-ycsb            bench/ycsb --keys 200000 --peers $few --seconds 0.1 --slice 50
+ycsb            bench/ycsb --keys 100000 --peers $few --seconds 0.1 --slice 50
 classic         bench/classic --keys 10000000 --peers redis-1,redis-c50p16 --seconds 0.01
 arrivals        bench/arrivals --peers lmdb-1,redis-1 --seconds 0.6 --slice 100
 latency         bench/latency --keys 5000000 --seconds 1
@@ -115,7 +115,7 @@ END
     else
         cat <<END
 compaction      bench/compaction --live 60,80 --writers 1 --dist uniform
-missratio       bench/missratio --keys 1048576 --requests 1000000
+missratio       bench/missratio --keys 524288 --requests 500000
 recover         bench/recover --keys 2000000
 sync            bench/sync
 checkpoint      bench/checkpoint --op get,overwrite --seconds 1
