@@ -41,6 +41,9 @@ promised='engine bench procs op dist keys key_size value_size ops_per_s p50_ns p
     works 'every operation' 12 $bench/procs $few --op all --procs 2
     works 'beside peers, in slices' 2 $bench/procs $few --op get --peers all
     works 'beside peers, in passes' 2 $bench/procs $few --op delete --procs 2 --peers all
+    works 'numbers of processes in turns' 12 $bench/procs $few --op get,fresh --procs 1,3,2 --peers lfht
+    grow=$(grep '"engine": "shmkv"' "$json" | grep -c '"scaling_from": 1, .*"scaling_of_limit": [0-9]')
+    if [ "$grow" = 4 ]; then ok 'how they scale'; else not_ok 'how they scale' "$grow lines, not 4"; fi
     works 'YCSB' 6 $bench/ycsb $few --value-size 100 --workload A,D,F
     works 'fixed rates' 4 $bench/arrivals $few
     works 'a classic test' 2 $bench/classic $few --keys 10000 --peers redis --workload '10K get'
