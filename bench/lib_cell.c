@@ -425,7 +425,7 @@ static void pass_all(struct cell *c, unsigned size, unsigned turn)
     }
 }
 
-/* Until all have had their time. */
+/* Until all have had their time; a turn has a pass of each number of processes. */
 static void measure_in_passes(struct cell *c)
 {
     const struct settings *s = &c->bench->settings;
@@ -441,8 +441,6 @@ static void measure_in_passes(struct cell *c)
             for (unsigned n = 0; n < sizes; n++) {
                 unsigned size = in_turn(turn, n, sizes);
 
-                if (had_its_time(c, size, 0))
-                    continue;
                 pass_all(c, size, turn);
                 open += !had_its_time(c, size, 0);
             }

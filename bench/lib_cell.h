@@ -10,6 +10,7 @@
  * whatever else the machine is doing; a slice of one and the yardstick's beside it are a pair, and
  * the ratio is the median of the pairs.  So do the numbers of processes, each within one turn: how
  * an engine scales is the median of what the turns say, and so is its ratio to the yardstick's.
+ * All processes are attached all the time; those that are not asked sleep.
  */
 #ifndef BENCH_CELL_H
 #define BENCH_CELL_H

@@ -203,8 +203,9 @@ static void print_scaling(const struct report *r)
         if (row->scaling_from == 0)
             continue;
         if (first)
-            printf("\nscaling   the rate over that of fewer processes in the same turn: medians "
-                   "(quartiles)\n");
+            printf(
+                "\nscaling   the rate over that of the first number of processes in the same turn: "
+                "medians (quartiles)\n");
         first = false;
         printf("%-14s %5u %-21s %.2f of %u's", row->engine, row->procs, row->op, row->scaling,
                row->scaling_from);

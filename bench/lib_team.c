@@ -332,14 +332,15 @@ static void members_do(struct team *t, const struct team_order *order)
 
     shared->order = *order;
     atomic_store(&shared->done, 0);
-    for (unsigned i = 0; i < t->members; i++) {
-        if (is_for(t, order, i)) {
-            atomic_fetch_add(&shared->phase[i], 1);
-            word_wake(&shared->phase[i]);
-        } else {
+    for (unsigned i = 0; i < t->members; i++)
+        if (!is_for(t, order, i))
             memset(&shared->results[i], 0, sizeof(shared->results[i]));
-        }
-    }
+    for (unsigned i = 0; i < t->members; i++)
+        if (is_for(t, order, i))
+            atomic_fetch_add(&shared->phase[i], 1);
+    for (unsigned i = 0; i < t->members; i++)
+        if (is_for(t, order, i))
+            word_wake(&shared->phase[i]);
     while ((done = atomic_load(&shared->done)) < asked_of(t, order)) {
         word_wait(&shared->done, done, 100);
         if (interrupted)

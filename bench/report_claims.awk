@@ -10,7 +10,7 @@
     key = member("bench") " " member("op") " " member("procs") " " member("keys") " " \
         member("key_size") "/" member("value_size") " " member("dist")
     rate[key, engine] = member("ops_per_s")
-    if (member("scaling_from") == 1)
+    if (member("scaling_from") == 1 && member("scaling_of_limit") != "")
         scaling[key, engine] = member("scaling_of_limit")
     of_limit = member("ratio_to_limit")
     # Of cells that measure the same: that of the most runs, or the lowest.

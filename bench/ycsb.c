@@ -73,7 +73,7 @@ static bool wanted(const char *name)
     return bench.settings.workload == NULL || strstr(bench.settings.workload, name) != NULL;
 }
 
-/* What each process inserts in D depends on how many there are. */
+/* What each process inserts in D depends on how many there are: a cell for each number. */
 static void measure_all(const struct workload_kind *kind)
 {
     const struct settings *s = &bench.settings;

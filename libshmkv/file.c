@@ -175,18 +175,29 @@ static int system_open(struct file *f, const char *path, unsigned flags, uint32_
     return rc;
 }
 
-static bool is_it(const struct file *f, int fd)
+/* Number and size; filters of system calls that are older than statx() refuse it. */
+static int look(int fd, struct stat *st)
 {
     struct statx s;
-    return fd >= 0 && statx(fd, "", AT_EMPTY_PATH, STATX_INO, &s) == 0 && s.stx_ino == f->inode &&
-           makedev(s.stx_dev_major, s.stx_dev_minor) == f->device;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_SIZE, &s) != 0)
+        return fstat(fd, st);
+    st->st_dev = makedev(s.stx_dev_major, s.stx_dev_minor);
+    st->st_ino = s.stx_ino;
+    st->st_size = (off_t)s.stx_size;
+    return 0;
+}
+
+static bool is_it(const struct file *f, int fd)
+{
+    struct stat st;
+    return fd >= 0 && look(fd, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode;
 }
 
 static int size_of(int fd, uint64_t *bytes)
 {
-    struct statx s = {0};
-    int rc = statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &s);
-    *bytes = s.stx_size;
+    struct stat st = {0};
+    int rc = look(fd, &st);
+    *bytes = (uint64_t)st.st_size;
     return rc;
 }
 

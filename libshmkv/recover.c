@@ -12,7 +12,6 @@
 #include "point.h"
 #include "stats.h"
 
-#define THREADS_MOST 16u
 #define STAMP_MASK ((1ull << CLAIM_EPOCH_BITS) - 1)
 #define BYTES_PER_KEY 96u /* where the image does not say how many keys there are */
 
@@ -29,7 +28,7 @@ static unsigned thread_count(const struct recover_options *opt, uint64_t bytes)
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t n = opt->threads != 0 ? opt->threads : (uint64_t)(processors > 0 ? processors : 1);
     n = min_u64(n, bytes / (1ull << 20) + 1); /* a small store is done before a thread has begun */
-    return (unsigned)min_u64(n, THREADS_MOST);
+    return (unsigned)min_u64(n, RECOVER_THREADS_MOST);
 }
 
 /* The program's signals are for its own threads. */
@@ -57,8 +56,8 @@ static unsigned start_all(pthread_t *threads, struct recover_worker *workers, un
 /* Go through all segments once; @total receives what the threads have counted. */
 static int pass(struct recovery *v, struct recover_worker *total)
 {
-    struct recover_worker *workers = calloc(THREADS_MOST, sizeof(*workers));
-    pthread_t threads[THREADS_MOST];
+    struct recover_worker *workers = calloc(RECOVER_THREADS_MOST, sizeof(*workers));
+    pthread_t threads[RECOVER_THREADS_MOST];
     unsigned n = thread_count(v->opt, v->bytes);
     for (unsigned i = 0; workers != NULL && i < n; i++)
         workers[i].v = v;

@@ -16,8 +16,15 @@
 
 #include "error.h"
 
-#define TICKETS 256u
-#define PART_SHIFT 21     /* pages of a part that a processor knows by heart, and their slots' */
+/*
+ * What a thread takes at once of the slots that may be filled: a 256th, at most.  What others have
+ * left of theirs when there are no more is less than the table has beyond its keys.
+ */
+#define TICKETS_SHIFT 8
+#define TICKETS_MOST 256u
+_Static_assert(RECOVER_THREADS_MOST * 10 < 1u << TICKETS_SHIFT,
+               "an eleventh of the slots is spare");
+#define PART_SHIFT 21     /* bytes of a part: the entries of its pages stay in the caches */
 #define PARTS_BITS_MOST 6 /* places to write to at once: as many as pages */
 #define AHEAD 16u         /* slots that are on their way from memory */
 
@@ -39,7 +46,9 @@ int recover_index_begin(struct recovery *v, uint64_t keys)
     while (v->parts_bits < PARTS_BITS_MOST &&
            slots * sizeof(uint64_t) >> v->parts_bits >> PART_SHIFT > 1)
         v->parts_bits++;
-    store_relaxed(&v->left, rc == 0 ? table_quota(slots) : 0); /* relaxed: before the threads */
+    uint64_t quota = rc == 0 ? table_quota(slots) : 0;
+    v->tickets = min_u64(max_u64(quota >> TICKETS_SHIFT, 1), TICKETS_MOST);
+    store_relaxed(&v->left, quota); /* relaxed: before the threads */
     store_relaxed(&v->full, 0);
     return rc;
 }
@@ -57,7 +66,7 @@ static bool take_ticket(struct recover_worker *w)
         uint64_t left = load_relaxed(&v->left); /* relaxed: a count */
         uint64_t batch;
         do {
-            batch = min_u64(left, TICKETS);
+            batch = min_u64(left, v->tickets);
         } while (batch != 0 && !cas_relaxed(&v->left, &left, left - batch));
         w->tickets = batch;
     }

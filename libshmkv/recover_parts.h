@@ -8,6 +8,7 @@
 #include "segment.h"
 #include "table.h"
 
+#define RECOVER_THREADS_MOST 16u
 #define RECOVER_BATCH 16   /* records that are added together */
 #define RECOVER_PART 1024u /* records that wait for their part of the table */
 
@@ -21,7 +22,8 @@ struct recovery {
     uint64_t bytes;    /* that are listed */
     uint64_t segments; /* ids below may be listed */
     struct table *table;
-    unsigned parts_bits;   /* the table is entered in so many parts, by the hash's highest bits */
+    unsigned parts_bits;   /* of the hash, the highest: they tell the part of the table */
+    uint64_t tickets;      /* that a thread takes at once */
     bool reading;          /* segments are read from the file, not only walked */
     char *scratch;         /* a segment's worth, for what is rewritten */
     uint8_t *dirty;        /* by id: a record of it was dropped; each is one thread's */
