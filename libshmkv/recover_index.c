@@ -25,7 +25,7 @@
 _Static_assert(RECOVER_THREADS_MOST * 10 < 1u << TICKETS_SHIFT,
                "an eleventh of the slots is spare");
 #define PART_SHIFT 21     /* bytes of a part: the entries of its pages stay in the caches */
-#define PARTS_BITS_MOST 6 /* places to write to at once: as many as pages */
+#define PARTS_BITS_MOST 6 /* each part is written to at a place, and a page, of its own */
 #define AHEAD 16u         /* slots that are on their way from memory */
 
 int recover_index_begin(struct recovery *v, uint64_t keys)
@@ -78,7 +78,13 @@ static bool take_ticket(struct recover_worker *w)
     return true;
 }
 
-static bool is_tombstone(const struct recover_record *e)
+/* Anything but a pair: what is no record type was refused. */
+static bool is_tombstone(const struct record *r)
+{
+    return r->type != RECORD_PAIR;
+}
+
+static bool leads_to_tombstone(const struct recover_record *e)
 {
     return (e->where & 1) != 0;
 }
@@ -115,8 +121,8 @@ static bool compete(struct recover_worker *w, _Atomic uint64_t *slot, uint64_t w
     if (!cas_acq_rel(slot, &word, mine)) /* pairs with the load in enter_slot() [X1] */
         return false;
     lose(w, old, slot_offset(word));
-    count(w, old->type != RECORD_PAIR, -1);
-    count(w, r->type != RECORD_PAIR, 1);
+    count(w, is_tombstone(old), -1);
+    count(w, is_tombstone(r), 1);
     return true;
 }
 
@@ -132,7 +138,7 @@ static bool enter_slot(struct recover_worker *w, _Atomic uint64_t *slot,
             if (!take_ticket(w))
                 return true;
             if (cas_acq_rel(slot, &word, mine)) {
-                count(w, is_tombstone(e), 1);
+                count(w, leads_to_tombstone(e), 1);
                 return true;
             }
             w->tickets++;
@@ -216,8 +222,7 @@ void recover_index_add(struct recover_worker *w, const struct record **batch, un
     for (unsigned i = 0; i < n; i++) /* with nothing in between: none waits for another */
         hash[i] = hash_key(record_key(batch[i]), batch[i]->klen, &a->hash_secret);
     for (unsigned i = 0; i < n; i++)
-        add(w, hash[i], (uint64_t)((const char *)batch[i] - a->base),
-            batch[i]->type != RECORD_PAIR);
+        add(w, hash[i], (uint64_t)((const char *)batch[i] - a->base), is_tombstone(batch[i]));
 }
 
 _Atomic uint64_t *recover_index_find(const struct recovery *v, const struct record *r,

@@ -12,6 +12,8 @@
 #include "error.h"
 #include "scratch.h"
 
+uint64_t live_size = LIVE_SIZE;
+
 static void must(int rc)
 {
     if (rc != 0)
@@ -24,7 +26,7 @@ static void make_arena(struct live *l, const struct image_geometry *g)
     static unsigned count;
     char name[64];
     bool created;
-    struct arena_options o = {.create = true, .exclusive = true, .size = LIVE_SIZE};
+    struct arena_options o = {.create = true, .exclusive = true, .size = live_size};
     snprintf(name, sizeof(name), "shm:test-live-%ld-%u", (long)getpid(), ++count);
     must(arena_open(&l->arena, name, &o, &created));
     struct superblock *sb = l->arena.sb;
@@ -58,7 +60,7 @@ void live_create(struct live *l, const char *path)
     struct image_geometry g = {.hash_seed = sb->hash_seed,
                                .segment_bytes = sb->segment_bytes,
                                .segment_count = sb->segment_count,
-                               .size = LIVE_SIZE};
+                               .size = live_size};
     memcpy(g.uuid, sb->uuid, sizeof(g.uuid));
     must(image_create(&l->image, path, &g, 0));
     must(recover_store(&l->image, &l->writer.self, NULL, &l->result));

@@ -11,6 +11,7 @@
 #include "writers.h"
 
 #define LIVE_SIZE (2ull << 20)
+extern uint64_t live_size; /* of stores made and recovered from here on: LIVE_SIZE */
 
 struct live {
     struct arena arena;
@@ -20,7 +21,7 @@ struct live {
     struct recover_result result;
 };
 
-/* Make a store of LIVE_SIZE whose image is the file @path. */
+/* Make a store whose image is the file @path. */
 void live_create(struct live *l, const char *path);
 /* The memory is lost; open the image @path and recover: the code of recovery. */
 int live_recover(struct live *l, const char *path, unsigned threads);
