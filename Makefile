@@ -175,6 +175,11 @@ check-aarch64: ## compile everything for aarch64, warnings are errors, and run t
 	BUILT=$$? OUT=build/aarch64 RUNNER='$(EMULATOR)' PATIENCE=$(or $(PATIENCE),5) tests/run.sh \
 	    $(AARCH64_TESTS:%=build/aarch64/tests/test_%)
 
+.PHONY: check-systemd
+check-systemd: deb ## the package in a bare Debian, booted in a container: shmkvd under a real systemd; as root
+	@scripts/deps.sh systemd
+	@PATIENCE=$(or $(PATIENCE),5) tests/run.sh tests/systemd/boot.sh
+
 .PHONY: demo
 demo: ## load 1,000,000 keys, read them from several processes, print what it cost
 	@scripts/deps.sh build

@@ -33,10 +33,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 static const uint8_t unknown_boot[16];
@@ -113,15 +115,20 @@ static int check_version(const struct arena *a, uint32_t version, uint32_t featu
                      a->name, version, features, LAYOUT_VERSION, ARENA_FEATURES);
 }
 
-/* It cannot change while we run, so it is read once. */
+/*
+ * It cannot change while we run, so it is read once.  A container may have put a file of its own in
+ * the place (systemd-nspawn does), which not all who share the memory see: that says nothing.
+ */
 static uint8_t boot_id[16];
 static pthread_once_t boot_once = PTHREAD_ONCE_INIT;
 
 static void read_boot_id(void)
 {
     char text[64] = "";
+    struct statfs fs;
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+    bool genuine = fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+    ssize_t n = genuine ? read(fd, text, sizeof(text) - 1) : 0;
     unsigned digits = 0;
 
     for (ssize_t i = 0; i < n && digits < 32; i++) {

@@ -3,7 +3,7 @@
 #
 # deps.sh - see what is missing for the named purposes, and install it.
 #
-#   scripts/deps.sh build|check|lint|model|fuzz|coverage|deb|bench|aarch64...
+#   scripts/deps.sh build|check|lint|model|fuzz|coverage|deb|systemd|bench|aarch64...
 #
 # Prints nothing if all is there.  Installs with apt-get as root or through sudo; on other systems,
 # or without the right to, it says what is needed and the exact command, and fails.
@@ -38,6 +38,8 @@ model    gcc                     gcc
 fuzz     clang                   clang
 coverage gcovr                   gcovr
 deb      dpkg-shlibdeps          dpkg-dev
+systemd  debootstrap             debootstrap
+systemd  systemd-nspawn          systemd-container
 bench    lmdb.h                  liblmdb-dev
 bench    tdb.h                   libtdb-dev
 bench    urcu/rculfhash.h        liburcu-dev

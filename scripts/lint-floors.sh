@@ -32,7 +32,7 @@ shopt -s nullglob
 library=(libshmkv/*.[ch])
 others=(cli/*.[ch] bench/*.[ch] bench/peers/*.[ch] daemon/*.[ch] examples/*.[ch])
 tests=(tests/*.[ch] tests/support/*.[ch])
-scripts=(scripts/*.sh bench/*.sh tests/*.sh tests/cli/*.sh tests/daemon/*.sh tests/model/* .ci/run Makefile)
+scripts=(scripts/*.sh bench/*.sh tests/*.sh tests/cli/*.sh tests/daemon/*.sh tests/systemd/*.sh tests/model/* .ci/run Makefile)
 
 findings=0
 # Print the findings on standard input, if any, and the verdict on check $1.

@@ -12,7 +12,7 @@ set -u
 shopt -s nullglob
 c_files=({libshmkv,cli,bench,bench/peers,daemon,examples,tests,tests/support}/*.c)
 h_files=({libshmkv,cli,bench,bench/peers,daemon,examples,tests,tests/support}/*.h)
-shell_files=(scripts/*.sh bench/*.sh tests/*.sh tests/cli/*.sh tests/daemon/*.sh tests/model/*.sh .ci/run)
+shell_files=(scripts/*.sh bench/*.sh tests/*.sh tests/cli/*.sh tests/daemon/*.sh tests/systemd/*.sh tests/model/*.sh .ci/run)
 man_files=(man/*.[1-8])
 jobs=$(nproc)
 flags=(-std=c17 -D_GNU_SOURCE= -Ilibshmkv -Icli -Itests -Itests/support -Idaemon -DSHMKV_POINTS)

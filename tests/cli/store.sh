@@ -34,6 +34,24 @@ expect "compact" 0 "" compact
 holds "compact gives the memory of an emptied store back" test "$(stat memory)" -lt $((full / 8))
 expect "check after compact" 0 "" check
 
+# In a container that shows another boot's number to some of its processes, but not to all.
+in_container() {
+    # shellcheck disable=SC2016 # expanded there
+    unshare --mount --propagation private sh -c '
+        mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"' "$work/boot_id" "$@"
+}
+echo 01234567-89ab-cdef-0123-456789abcdef >"$work/boot_id"
+if is_root && in_container true 2>/dev/null; then
+    "$SHMKV" set where outside
+    holds "a store of outside is used in a container" in_container "$SHMKV" set where inside
+    expect "and is the same" 0 inside get where
+    in_container "$SHMKV" -f "$SHMKV_STORE-c" create --size 1M
+    expect "one of a container is used outside" 0 "" -f "$SHMKV_STORE-c" set where outside
+    expect "and can be destroyed there" 0 "" -f "$SHMKV_STORE-c" destroy
+else
+    skip "a container's number of the boot: needs root and mounts"
+fi
+
 # Somebody is attached.
 "$SHMKV" watch --timeout 20s >/dev/null 2>&1 &
 watcher=$!
