@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # inside.sh - run by systemd in the Debian of boot.sh, with shmkvd enabled since the boot.
 export SHMKV=/usr/bin/shmkv
+# shellcheck disable=SC1091 # which lint sees where it is
 . "$(dirname "$0")/../cli/common.bash"
 
 conf=/etc/shmkv/shmkvd.conf
