@@ -332,8 +332,8 @@ uninstall: ## remove what install has put there
 # Rewritten when the way to compile has changed, which makes everything compile again.
 $(OUT)/obj/flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(subst ','\'',$(COMPILE) $(LIB_FLAGS))' | cmp -s - $@ || \
-	    echo '$(subst ','\'',$(COMPILE) $(LIB_FLAGS))' > $@
+	@echo '$(subst ','\'',$(COMPILE) $(LIB_FLAGS) $(CLI_FLAGS))' | cmp -s - $@ || \
+	    echo '$(subst ','\'',$(COMPILE) $(LIB_FLAGS) $(CLI_FLAGS))' > $@
 .PHONY: FORCE
 FORCE:
 

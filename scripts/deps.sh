@@ -21,6 +21,7 @@ build    stdio.h                 libc6-dev
 build    xxhash.h                libxxhash-dev
 check    cmocka.h                libcmocka-dev
 check    urcu.h                  liburcu-dev
+check    curses.h                libncurses-dev
 check    strace                  strace
 check    mandoc                  mandoc
 check    timeout                 coreutils
