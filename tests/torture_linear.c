@@ -181,12 +181,13 @@ static void note_call(struct worker *w, uint32_t n)
     int rc = do_call(w, c->key, &op);
     uint64_t end = clock_mono_ns();
     op.start = c->op.start;
-    op.end = w->last_end = end > op.start ? end : op.start;
     op.done = rc == 0;
     if (rc == SHMKV_ENOTFOUND && op.kind == LINCHECK_GET)
         w->seen[c->key] = 0;
     child_assert(rc == 0 || rc == SHMKV_ENOTFOUND || rc == SHMKV_EEXISTS || rc == SHMKV_EMISMATCH);
-    c->op = op;
+    c->op = op; /* which has no end yet: who is killed before the last line has not returned */
+    w->last_end = end > op.start ? end : op.start;
+    store_release((_Atomic uint64_t *)&c->op.end, w->last_end);
 }
 
 static int work(void *arg)
