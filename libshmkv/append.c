@@ -5,8 +5,20 @@
 #include "point.h"
 #include "shmkv.h"
 
-/* Memory is taken a quarter of a segment at a time: few system calls, short pauses. */
+/*
+ * Memory is taken a quarter of a segment at a time: few system calls, short pauses.  Who has just
+ * come begins with a page and takes eight times as much each time: many come for one record.
+ */
 #define TAKE_SHIFT 2
+#define TAKE_FIRST PAGE_BYTES
+#define TAKE_GROWTH 8u
+
+static uint64_t next_step(struct append *l, const struct arena *a)
+{
+    uint64_t most = (a->segment_mask + 1) >> TAKE_SHIFT;
+    l->step = min_u64(l->step == 0 ? TAKE_FIRST : l->step * TAKE_GROWTH, most);
+    return l->step;
+}
 
 static int take_memory(struct append *l, const struct participant *p, enum segment_purpose purpose,
                        uint64_t bytes)
@@ -14,8 +26,7 @@ static int take_memory(struct append *l, const struct participant *p, enum segme
     const struct arena *a = p->arena;
     struct segment *s = segment_at(a, l->hold.id);
     uint64_t start = arena_segment_start(a, l->hold.id);
-    uint64_t step = (a->segment_mask + 1) >> TAKE_SHIFT;
-    uint64_t want = min_u64(align_up(l->at + bytes - start, step), a->segment_mask + 1);
+    uint64_t want = min_u64(align_up(l->at + bytes - start, next_step(l, a)), a->segment_mask + 1);
     int rc = purpose == SEGMENT_FOR_PUT ? arena_take_value(a, l->taken, start + want - l->taken)
                                         : arena_take(a, l->taken, start + want - l->taken);
     if (rc == SHMKV_ENOSPC)

@@ -92,18 +92,12 @@ bool lockpage_held(int fd, uint64_t byte)
     return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-/* What to lock: the first free of some bytes. */
-struct wish {
-    uint64_t first, count;
-    short type;
-};
-
 /* Lock, and see that the file is still what others find under the name. */
-static int lock_first(int fd, const struct lockpage_file *file, const struct wish *wish,
-                      uint64_t *byte)
+static int lock_range(int fd, const struct lockpage_file *file, const struct lockpage_range *range,
+                      short type, uint64_t *byte)
 {
-    for (uint64_t b = wish->first; b < wish->first + wish->count; b++) {
-        struct flock lock = lock_of(b, wish->type);
+    for (uint64_t b = range->first; b < range->first + range->count; b++) {
+        struct flock lock = lock_of(b, type);
         struct stat st;
         if (fcntl(fd, F_OFD_SETLK, &lock) == 0) {
             *byte = b;
@@ -119,6 +113,22 @@ static int lock_first(int fd, const struct lockpage_file *file, const struct wis
                                file->path);
     }
     return SHMKV_EBUSY;
+}
+
+/* What to lock: the first byte of some ranges that is free. */
+struct wish {
+    const struct lockpage_range *ranges;
+    unsigned count;
+    short type;
+};
+
+static int lock_first(int fd, const struct lockpage_file *file, const struct wish *wish,
+                      uint64_t *byte)
+{
+    int rc = SHMKV_EBUSY;
+    for (unsigned i = 0; i < wish->count && rc == SHMKV_EBUSY; i++)
+        rc = lock_range(fd, file, &wish->ranges[i], wish->type, byte);
+    return rc;
 }
 
 /* Move the reference to the description from the descriptor to a mapping. */
@@ -155,14 +165,15 @@ static int take(const struct lockpage_file *file, const struct wish *wish, uint6
 
 int lockpage_take(const struct lockpage_file *file, uint64_t byte, bool exclusive, void **page)
 {
-    struct wish wish = {byte, 1, exclusive ? F_WRLCK : F_RDLCK};
+    struct lockpage_range range = {byte, 1};
+    struct wish wish = {&range, 1, exclusive ? F_WRLCK : F_RDLCK};
     return take(file, &wish, &byte, page);
 }
 
-int lockpage_take_first(const struct lockpage_file *file, uint64_t first, uint64_t count,
-                        uint64_t *byte, void **page)
+int lockpage_take_first(const struct lockpage_file *file, const struct lockpage_range *ranges,
+                        unsigned n, uint64_t *byte, void **page)
 {
-    struct wish wish = {first, count, F_WRLCK};
+    struct wish wish = {ranges, n, F_WRLCK};
     return take(file, &wish, byte, page);
 }
 

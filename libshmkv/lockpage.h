@@ -35,9 +35,14 @@ struct lockpage_file {
  *         under that name (looked up again after locking); SHMKV_EACCESS; SHMKV_ESYSTEM.
  */
 int lockpage_take(const struct lockpage_file *file, uint64_t byte, bool exclusive, void **page);
-/* Lock the first byte of [@first, @first + @count) that is free, exclusively; @byte tells which. */
-int lockpage_take_first(const struct lockpage_file *file, uint64_t first, uint64_t count,
-                        uint64_t *byte, void **page);
+/* Bytes from @first on. */
+struct lockpage_range {
+    uint64_t first, count;
+};
+
+/* Lock the first byte of the @n ranges that is free, exclusively; @byte tells which. */
+int lockpage_take_first(const struct lockpage_file *file, const struct lockpage_range *ranges,
+                        unsigned n, uint64_t *byte, void **page);
 /* Give the lock up.  Not in a forked child: the page is not there.  NULL does nothing. */
 void lockpage_release(void *page);
 

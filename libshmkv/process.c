@@ -17,7 +17,8 @@
  * So everything that concerns p is done by the holder of its byte, and there is no other rule:
  * joining over a dead one's entry is reaping it first.
  *
- * Joining:  byte, [reap if used], pid and name, used = 1, high-water mark.
+ * Joining:  byte, [reap if used], pid and name, used = 1, high-water mark.  `used` and the mark
+ *           only tell where a byte may be free.
  * Leaving:  used = 0, byte.  Nothing of ours may be claimed in the store by then.
  *
  * Death while joining before used = 1: a free entry.  After it: an entry in use with nothing
@@ -44,6 +45,14 @@
 #include <unistd.h>
 
 #define ENTRIES_PER_PAGE (PAGE_BYTES / sizeof(struct process_entry))
+#define GUESS_SOME 4u   /* entries that are tried whether they are in use or not */
+#define GUESS_UNUSED 8u /* entries that nobody uses are not more than who joins or has left */
+
+/* Where to look for a free byte, best first. */
+struct guess {
+    struct lockpage_range range[GUESS_SOME + GUESS_UNUSED + 2];
+    unsigned count;
+};
 
 static struct lockpage_file sync_file(const struct arena *a)
 {
@@ -90,12 +99,52 @@ static void reap_entry(struct process_entry *entry, uint32_t index,
     POINT("reap.freed");
 }
 
-/* Take the first free byte from that of *@index on, and memory for its entry. */
+/* Entries that may be in use.  Acquire: their memory was taken before the mark was raised [P1]. */
+static uint32_t entry_count(const struct arena *a)
+{
+    uint32_t high = load_acquire(&a->sync->process_high);
+    return high < PROCESS_MAX ? high : PROCESS_MAX;
+}
+
+static void add_range(struct guess *g, uint32_t first, uint32_t count)
+{
+    if (count != 0)
+        g->range[g->count++] = (struct lockpage_range){LOCK_PROCESS(first), count};
+}
+
+/*
+ * To ask for each byte from the first on would cost as many system calls as there are processes,
+ * and each the longer, the more there are.  A few come first that lie apart, used or not, so that
+ * those of the dead are found and do not become more than a part of all.
+ */
+static void guess(const struct arena *a, struct guess *g)
+{
+    uint32_t high = entry_count(a);
+    uint32_t some = high < GUESS_SOME ? high : GUESS_SOME;
+    uint32_t from = (uint32_t)getpid() * 0x9e3779b1u;
+    g->count = 0;
+    for (uint32_t i = 0; i < some; i++)
+        add_range(g, (from % high + i * (high / some)) % high, 1);
+    for (uint32_t i = 0; i < high && g->count < GUESS_SOME + GUESS_UNUSED; i++) {
+        if (load_acquire(&a->processes[i].used) == 0) /* [P1] */
+            add_range(g, i, 1);
+    }
+    add_range(g, high, PROCESS_MAX - high);
+    add_range(g, 0, high);
+}
+
+/* Take a free byte, and memory for its entry: one from *@index on, or if that is 0 the first that
+ * is found. */
 static int take_entry(const struct arena *a, uint32_t *index, void **page)
 {
     struct lockpage_file file = sync_file(a);
+    struct guess g = {.count = 0};
     uint64_t byte = 0;
-    int rc = lockpage_take_first(&file, LOCK_PROCESS(*index), PROCESS_MAX - *index, &byte, page);
+    if (*index == 0)
+        guess(a, &g);
+    else
+        add_range(&g, *index, PROCESS_MAX - *index);
+    int rc = lockpage_take_first(&file, g.range, g.count, &byte, page);
     if (rc == SHMKV_EBUSY)
         return error_set(SHMKV_ELIMIT,
                          "%s: all %u entries for processes that have it open are in use", a->name,
@@ -146,13 +195,6 @@ void process_leave(struct process *p)
         lockpage_release(p->lock_page);
     }
     p->lock_page = NULL;
-}
-
-/* Entries that may be in use.  Acquire: their memory was taken before the mark was raised [P1]. */
-static uint32_t entry_count(const struct arena *a)
-{
-    uint32_t high = load_acquire(&a->sync->process_high);
-    return high < PROCESS_MAX ? high : PROCESS_MAX;
 }
 
 /* Reap @index if it is dead indeed; whoever else has its byte deals with it. */

@@ -130,16 +130,20 @@ static void adopted_where_the_last_owner_stopped(void **state)
 
 /* ---- memory -------------------------------------------------------------------------------- */
 
-static void memory_is_taken_in_quarters(void **state)
+static const struct shmkv_options large = {.size = 1u << 30, .flags = SHMKV_NO_KEEPER};
+
+static void memory_is_taken_in_steps_that_grow(void **state)
 {
     const struct arena *a = fixture_arena(state);
     struct writer w;
     uint64_t quarter = (a->segment_mask + 1) / 4;
+    const uint64_t steps[] = {PAGE_BYTES, 8 * PAGE_BYTES, quarter};
+    assert_true(quarter >= 64 * PAGE_BYTES);
     writer_begin(&w, a, writers_process(state));
-    for (uint64_t bytes = 64; bytes <= 4 * quarter; bytes += quarter / 2) {
+    for (uint64_t bytes = 64, n = 0; bytes <= 4 * quarter; bytes += w.puts.taken - w.puts.at, n++) {
         assert_int_equal(append_reserve(&w.puts, &w.self, SEGMENT_FOR_PUT, bytes), 0);
         uint64_t taken = load_relaxed(&segment_at(a, w.puts.hold.id)->taken);
-        assert_int_equal(taken, align_up(bytes, quarter));
+        assert_int_equal(taken, align_up(bytes, steps[min_u64(n, 2)]));
         assert_true(w.puts.taken == start_of(&w) + taken);
         memset(arena_at(a, w.puts.at), 0xee, bytes); /* no SIGBUS */
     }
@@ -195,7 +199,7 @@ int main(void)
         FIXTURE(r9_however_it_fails),
         FIXTURE(a_taken_segment_is_reserved_again),
         FIXTURE(adopted_where_the_last_owner_stopped),
-        FIXTURE(memory_is_taken_in_quarters),
+        FIXTURE_WITH(memory_is_taken_in_steps_that_grow, &large),
         FIXTURE(a_full_segment_is_left),
         FIXTURE(no_room_holds_nothing),
     };

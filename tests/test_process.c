@@ -119,6 +119,32 @@ static void join_reaps(void **state)
     assert_int_equal(peer_wait(&p), 0);
 }
 
+#define LIVING 12
+#define DYING 150
+#define DEAD_MOST LIVING /* some of four that lie apart then is of the dead */
+
+static void the_dead_make_room_for_others(void **state)
+{
+    struct peer living[LIVING], p;
+
+    (void)state;
+    for (unsigned i = 0; i < LIVING; i++) {
+        peer_start(&living[i], joins_and_stays, NULL);
+        peer_receive(&living[i]);
+    }
+    for (unsigned i = 0; i < DYING; i++) {
+        peer_start(&p, joins_and_stays, NULL);
+        assert_true(peer_receive(&p) > 0);
+        peer_kill(&p);
+    }
+    assert_in_range(load_relaxed(&attached_arena.sync->process_high), LIVING + 2,
+                    1 + LIVING + DEAD_MOST);
+    for (unsigned i = 0; i < LIVING; i++) {
+        peer_send(&living[i], 0);
+        assert_int_equal(peer_wait(&living[i]), 0);
+    }
+}
+
 static int joins_without_reaping(struct peer *parent, void *arg)
 {
     struct process p;
@@ -264,6 +290,7 @@ int main(void)
         ATTACHED_CASE(joining_and_leaving),
         ATTACHED_CASE(only_the_dead),
         ATTACHED_CASE(join_reaps),
+        ATTACHED_CASE(the_dead_make_room_for_others),
         ATTACHED_CASE(who_cannot_reap_passes_over),
         ATTACHED_CASE(one_reaper),
         ATTACHED_CASE(no_entry_left),

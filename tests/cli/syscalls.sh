@@ -102,4 +102,25 @@ holds "1,000,000 reads: ${calls[1]} system calls" test "${calls[1]}" = 0
 few "new keys" 0
 few "overwrites" 2
 few "deletes" 3
+
+# Who comes does not ask for the lock of each who is there.
+watchers=()
+for i in $(seq 100); do
+    "$SHMKV" watch --timeout 60s >"$work/watched" 2>&1 &
+    watchers+=($!)
+done
+all_there() {
+    local _
+    for _ in $(seq 200); do
+        "$SHMKV" ls | grep -q "^$SHMKV_STORE"$'\t.*\t100\tusable' && return
+        sleep 0.1
+    done
+    return 1
+}
+holds "a hundred processes are there" all_there
+strace -f -e trace=fcntl -o "$work/locks" "$SHMKV" get none 2>"$work/err"
+asked=$(grep -c F_OFD_SETLK "$work/locks")
+holds "one more takes a lock in $asked tries" test "$asked" -gt 0 -a "$asked" -le 25
+kill "${watchers[@]}"
+wait "${watchers[@]}" 2>/dev/null
 finish
