@@ -148,6 +148,7 @@ PARALLEL = $(if $(filter -j%,$(MAKEFLAGS)),,-j$(JOBS)) $(if $(V),,-s)
 .PHONY: check
 check: ## build everything and run every test; ends with 'N passed, N failed'
 	@scripts/deps.sh build check
+	@scripts/deps.sh screen || echo 'check: going on without the screen of shmkv top'
 	@+$(MAKE) --no-print-directory $(PARALLEL) -k all tests; built=$$?; \
 	BUILT=$$built OUT=$(OUT) SANITIZE=$(SANITIZE) TORTURE_SECONDS=10 tests/run.sh \
 	    $(TEST_BIN) $(REPLAY_BIN) $(wildcard tests/cli/*.sh tests/daemon/*.sh) \
@@ -176,8 +177,9 @@ check-aarch64: ## compile everything for aarch64, warnings are errors, and run t
 	    $(AARCH64_TESTS:%=build/aarch64/tests/test_%)
 
 .PHONY: check-systemd
-check-systemd: deb ## the package in a bare Debian, booted in a container: shmkvd under a real systemd; as root
-	@scripts/deps.sh systemd
+check-systemd: ## the package in a bare Debian, booted in a container: shmkvd under a real systemd; as root
+	@scripts/deps.sh build systemd
+	@+$(MAKE) --no-print-directory $(PARALLEL) deb >/dev/null
 	@PATIENCE=$(or $(PATIENCE),5) tests/run.sh tests/systemd/boot.sh
 
 .PHONY: demo

@@ -13,11 +13,10 @@
 #define TAKE_FIRST PAGE_BYTES
 #define TAKE_GROWTH 8u
 
-static uint64_t next_step(struct append *l, const struct arena *a)
+static uint64_t next_step(const struct append *l, const struct arena *a)
 {
     uint64_t most = (a->segment_mask + 1) >> TAKE_SHIFT;
-    l->step = min_u64(l->step == 0 ? TAKE_FIRST : l->step * TAKE_GROWTH, most);
-    return l->step;
+    return min_u64(l->step == 0 ? TAKE_FIRST : l->step * TAKE_GROWTH, most);
 }
 
 static int take_memory(struct append *l, const struct participant *p, enum segment_purpose purpose,
@@ -26,7 +25,8 @@ static int take_memory(struct append *l, const struct participant *p, enum segme
     const struct arena *a = p->arena;
     struct segment *s = segment_at(a, l->hold.id);
     uint64_t start = arena_segment_start(a, l->hold.id);
-    uint64_t want = min_u64(align_up(l->at + bytes - start, next_step(l, a)), a->segment_mask + 1);
+    uint64_t step = next_step(l, a);
+    uint64_t want = min_u64(align_up(l->at + bytes - start, step), a->segment_mask + 1);
     int rc = purpose == SEGMENT_FOR_PUT ? arena_take_value(a, l->taken, start + want - l->taken)
                                         : arena_take(a, l->taken, start + want - l->taken);
     if (rc == SHMKV_ENOSPC)
@@ -34,6 +34,7 @@ static int take_memory(struct append *l, const struct participant *p, enum segme
     if (rc != 0)
         return rc;
     l->taken = start + want;
+    l->step = step;
     POINT("append.memory");
     /* Outside of a write section an idle owner's segment may have got another owner, who has taken
      * more: that figure must stand.  In here the segment stays ours if it still is (R8).  A death

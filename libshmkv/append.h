@@ -25,7 +25,7 @@ struct append {
     uint64_t at;    /* offset in the arena where the next record goes */
     uint64_t end;   /* offset of the end of the segment */
     uint64_t taken; /* offset up to which there is memory */
-    uint64_t step;  /* bytes that are taken next; 0: nothing was yet */
+    uint64_t step;  /* bytes that were taken last; 0: nothing was yet */
     uint64_t seed;  /* record_seed() of the segment's incarnation */
     uint64_t lacks; /* after SHMKV_ENOSPC: memory that tmpfs, cgroup or machine refused; 0: none */
 };

@@ -41,8 +41,8 @@
 #define KEPT_SEGMENTS 8ull
 
 /*
- * A range of one of the two objects, in whole pages of the kernel.  What is taken and released
- * begins on 64 KiB boundaries or is never released, so larger pages than 4 KiB do no harm.
+ * A range of one of the two objects, in whole pages of the kernel: where these are larger than 4 KiB
+ * more is taken than was asked for, or some of it again.  What is released begins on 64 KiB boundaries.
  */
 struct range {
     char *base;

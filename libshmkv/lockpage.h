@@ -28,6 +28,11 @@ struct lockpage_file {
     uint64_t device, inode;
 };
 
+/* @count of its bytes, from @first on. */
+struct lockpage_range {
+    uint64_t first, count;
+};
+
 /*
  * lockpage_take() - lock @byte of @file, shared or exclusive, without waiting.
  * @page:  receives what lockpage_release() wants.
@@ -35,11 +40,6 @@ struct lockpage_file {
  *         under that name (looked up again after locking); SHMKV_EACCESS; SHMKV_ESYSTEM.
  */
 int lockpage_take(const struct lockpage_file *file, uint64_t byte, bool exclusive, void **page);
-/* Bytes from @first on. */
-struct lockpage_range {
-    uint64_t first, count;
-};
-
 /* Lock the first byte of the @n ranges that is free, exclusively; @byte tells which. */
 int lockpage_take_first(const struct lockpage_file *file, const struct lockpage_range *ranges,
                         unsigned n, uint64_t *byte, void **page);

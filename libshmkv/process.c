@@ -22,7 +22,7 @@
  * Leaving:  used = 0, byte.  Nothing of ours may be claimed in the store by then.
  *
  * Death while joining before used = 1: a free entry.  After it: an entry in use with nothing
- * claimed yet, reaped like any other; if the mark was not raised, then the next to join finds it.
+ * claimed yet, reaped like any other; if the mark was not raised, then by who joins beyond it.
  * Death while leaving: nothing, or a free entry.  Death of a reaper: used is still 1, the byte is
  * free, so the next one reaps again from the start; hence @reap must be idempotent.
  *
@@ -45,8 +45,8 @@
 #include <unistd.h>
 
 #define ENTRIES_PER_PAGE (PAGE_BYTES / sizeof(struct process_entry))
-#define GUESS_SOME 4u   /* entries that are tried whether they are in use or not */
-#define GUESS_UNUSED 8u /* entries that nobody uses are not more than who joins or has left */
+#define GUESS_SOME 4u   /* entries that are tried, whether they are in use or not */
+#define GUESS_UNUSED 8u /* that nobody uses: others who join at this moment try the same */
 
 /* Where to look for a free byte, best first. */
 struct guess {
@@ -112,19 +112,24 @@ static void add_range(struct guess *g, uint32_t first, uint32_t count)
         g->range[g->count++] = (struct lockpage_range){LOCK_PROCESS(first), count};
 }
 
-/*
- * To ask for each byte from the first on would cost as many system calls as there are processes,
- * and each the longer, the more there are.  A few come first that lie apart, used or not, so that
- * those of the dead are found and do not become more than a part of all.
- */
-static void guess(const struct arena *a, struct guess *g)
+/* A few that lie apart, used or not, so that those of the dead are found, and do not become more
+ * than a part of all. */
+static void guess_some(struct guess *g, uint32_t high)
 {
-    uint32_t high = entry_count(a);
     uint32_t some = high < GUESS_SOME ? high : GUESS_SOME;
     uint32_t from = (uint32_t)getpid() * 0x9e3779b1u;
-    g->count = 0;
     for (uint32_t i = 0; i < some; i++)
         add_range(g, (from % high + i * (high / some)) % high, 1);
+}
+
+/* To ask for each byte from the first on would cost as many system calls as there are processes,
+ * and each the longer, the more there are. */
+static void guess(const struct arena *a, bool reaps, struct guess *g)
+{
+    uint32_t high = entry_count(a);
+    g->count = 0;
+    if (reaps)
+        guess_some(g, high);
     for (uint32_t i = 0; i < high && g->count < GUESS_SOME + GUESS_UNUSED; i++) {
         if (load_acquire(&a->processes[i].used) == 0) /* [P1] */
             add_range(g, i, 1);
@@ -133,44 +138,74 @@ static void guess(const struct arena *a, struct guess *g)
     add_range(g, 0, high);
 }
 
-/* Take a free byte, and memory for its entry: one from *@index on, or if that is 0 the first that
- * is found. */
-static int take_entry(const struct arena *a, uint32_t *index, void **page)
+/* Lock one of the bytes; SHMKV_EBUSY, without a text: none is free. */
+static int lock_entry(const struct arena *a, const struct guess *g, uint32_t *index, void **page)
 {
     struct lockpage_file file = sync_file(a);
-    struct guess g = {.count = 0};
     uint64_t byte = 0;
-    if (*index == 0)
-        guess(a, &g);
-    else
-        add_range(&g, *index, PROCESS_MAX - *index);
-    int rc = lockpage_take_first(&file, g.range, g.count, &byte, page);
+    int rc = lockpage_take_first(&file, g->range, g->count, &byte, page);
+    *index = (uint32_t)(byte - LOCK_PROCESS(0));
+    return rc;
+}
+
+static int take_entry_memory(const struct arena *a, uint32_t index, void *page)
+{
+    uint64_t offset = SYNC_PROCESS_OFFSET + index / ENTRIES_PER_PAGE * PAGE_BYTES;
+    int rc = arena_take_sync(a, offset, PAGE_BYTES);
+    if (rc != 0)
+        lockpage_release(page);
+    return rc;
+}
+
+/* A free byte, and memory for its entry. */
+static int take_entry(const struct arena *a, const struct guess *g, uint32_t *index, void **page)
+{
+    int rc = lock_entry(a, g, index, page);
     if (rc == SHMKV_EBUSY)
         return error_set(SHMKV_ELIMIT,
                          "%s: all %u entries for processes that have it open are in use", a->name,
                          PROCESS_MAX);
-    if (rc != 0)
+    if (rc == 0)
+        rc = take_entry_memory(a, *index, *page);
+    if (rc != SHMKV_ENOSPC)
         return rc;
-    *index = (uint32_t)(byte - LOCK_PROCESS(0));
-    uint64_t offset = SYNC_PROCESS_OFFSET + *index / ENTRIES_PER_PAGE * PAGE_BYTES;
-    rc = arena_take_sync(a, offset, PAGE_BYTES);
-    if (rc != 0)
+    /* there is no page for further entries: one of the dead has its own */
+    struct guess there = {.count = 0};
+    add_range(&there, 0, entry_count(a));
+    return lock_entry(a, &there, index, page) == 0 ? take_entry_memory(a, *index, *page) : rc;
+}
+
+/* Who cannot reap passes over the entries of the dead. */
+static int take_next_unused(const struct arena *a, uint32_t *index, void **page)
+{
+    int rc;
+    for (uint32_t first = 0;; first = *index + 1) {
+        struct guess g = {.count = 0};
+        add_range(&g, first, PROCESS_MAX - first);
+        rc = take_entry(a, &g, index, page);
+        if (rc != 0 || load_acquire(&a->processes[*index].used) == 0) /* [P1] */
+            return rc;
         lockpage_release(*page);
-    return rc;
+    }
+}
+
+static int take_likely(const struct arena *a, bool reaps, uint32_t *index, void **page)
+{
+    struct guess g;
+    guess(a, reaps, &g);
+    int rc = take_entry(a, &g, index, page);
+    if (rc != 0 || reaps || load_acquire(&a->processes[*index].used) == 0) /* [P1] */
+        return rc;
+    lockpage_release(*page);
+    return take_next_unused(a, index, page);
 }
 
 int process_join(struct process *p, const struct arena *a,
                  void (*reap)(void *arg, uint32_t process), void *arg)
 {
-    uint32_t index = 0;
+    uint32_t index;
     void *page;
-    int rc = take_entry(a, &index, &page);
-    /* Who cannot reap passes over the entries of the dead. */
-    while (rc == 0 && !reap && load_acquire(&a->processes[index].used)) { /* [P1] */
-        lockpage_release(page);
-        index++;
-        rc = take_entry(a, &index, &page);
-    }
+    int rc = take_likely(a, reap != NULL, &index, &page);
     if (rc != 0)
         return rc;
     POINT("process.locked");

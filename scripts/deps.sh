@@ -3,7 +3,7 @@
 #
 # deps.sh - see what is missing for the named purposes, and install it.
 #
-#   scripts/deps.sh build|check|lint|model|fuzz|coverage|deb|systemd|bench|aarch64...
+#   scripts/deps.sh build|check|screen|lint|model|fuzz|coverage|deb|systemd|bench|aarch64...
 #
 # Prints nothing if all is there.  Installs with apt-get as root or through sudo; on other systems,
 # or without the right to, it says what is needed and the exact command, and fails.
@@ -21,7 +21,7 @@ build    stdio.h                 libc6-dev
 build    xxhash.h                libxxhash-dev
 check    cmocka.h                libcmocka-dev
 check    urcu.h                  liburcu-dev
-check    curses.h                libncurses-dev
+screen   curses.h                libncurses-dev
 check    strace                  strace
 check    mandoc                  mandoc
 check    timeout                 coreutils

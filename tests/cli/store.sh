@@ -43,11 +43,15 @@ in_container() {
 echo 01234567-89ab-cdef-0123-456789abcdef >"$work/boot_id"
 if is_root && in_container true 2>/dev/null; then
     "$SHMKV" set where outside
-    holds "a store of outside is used in a container" in_container "$SHMKV" set where inside
-    expect "and is the same" 0 inside get where
-    in_container "$SHMKV" -f "$SHMKV_STORE-c" create --size 1M
-    expect "one of a container is used outside" 0 "" -f "$SHMKV_STORE-c" set where outside
-    expect "and can be destroyed there" 0 "" -f "$SHMKV_STORE-c" destroy
+    holds "a store of outside is seen in a container" \
+        test "$(in_container "$SHMKV" get where)" = outside
+    in_container "$SHMKV" set where inside
+    expect "and written to" 0 inside get where
+    holds "one is made in a container" \
+        in_container "$SHMKV" -f "$SHMKV_STORE-c" create --size 1M
+    in_container "$SHMKV" -f "$SHMKV_STORE-c" set where inside
+    expect "and seen outside" 0 inside -f "$SHMKV_STORE-c" get where
+    expect "where it can be destroyed" 0 "" -f "$SHMKV_STORE-c" destroy
 else
     skip "a container's number of the boot: needs root and mounts"
 fi
