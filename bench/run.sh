@@ -20,14 +20,14 @@ dir=build/bench/$level
 # Peers that stand for the others where all would take too long.
 some=lmdb-1,tdb-mutex,lfht,tkrzw-tiny,redis-p16,memcached-c50p16
 few=lmdb-1,lfht,redis-p16
-most=lmdb,tdb-mutex,lfht,tkrzw-tiny,rocksdb,redis-c50p16,memcached-c50p16
+most=lmdb,tdb-mutex,lfht,tkrzw-tiny,redis-c50p16,memcached-c50p16
 shared=lmdb-1,tdb-mutex,lfht,tkrzw-tiny
 sizes='8/8 16/100 36/35 20/1000'
 
 # The cells of a level: a name, then the command.  Ten minutes hold what is claimed and one row of
 # everything else; left to "full" are the other settings of each peer, servers beside many processes, 3,
 # 4, 6 and 12 processes, mixes and batches beside peers or by many processes, skewed keys, readers beside
-# writers, killed processes of peers, two processes at fixed rates, costs of peers, cleaning at 90 %
+# writers, RocksDB but for new keys and memory, killed processes of peers, two processes at fixed rates, costs of peers, cleaning at 90 %
 # live, ten million keys from a file, and the long forms of what has one.
 quick() {
     cat <<END
@@ -45,13 +45,13 @@ usual() {
 get             bench/procs --op get --runs 9 --seconds 0.2 --slice 25
 peers-get       bench/procs --op get --peers $most --seconds 0.3 --slice 50
 peers-set       bench/procs --op overwrite --peers $most --seconds 0.3 --slice 50
-peers-fresh     bench/procs --op fresh --keys 200000 --peers $most --seconds 0.1
+peers-fresh     bench/procs --op fresh --keys 200000 --peers $most,rocksdb --seconds 0.1
 procs           bench/procs --op mget,growing,delete,mix --seconds 0.3 --slice 50
 scaling         bench/procs --op get,overwrite,mix --procs 1,2,8,16 --seconds 0.2 --slice 50
-scaling-peers   bench/procs --op mix --keys 200000 --procs 1,2,8,16 --peers $shared --seconds 0.2 --slice 50
+scaling-peers   bench/procs --op mix --keys 200000 --procs 1,2,8,16 --peers $shared --seconds 0.1 --slice 50
 sizes           bench/procs --op get,overwrite --key-size 16 --value-size 100 --seconds 0.3 --slice 50
 large           bench/procs --op get,overwrite --keys 10000000 --key-size 16 --value-size 100 --seconds 0.3 --slice 50
-ycsb            bench/ycsb --keys 100000 --peers $few --seconds 0.1 --slice 50
+ycsb            bench/ycsb --keys 50000 --peers $few --seconds 0.1 --slice 50
 classic         bench/classic --keys 10000000 --peers redis-1,redis-c50p16 --seconds 0.01
 arrivals        bench/arrivals --peers lmdb-1,redis-1 --seconds 0.6 --slice 100
 latency         bench/latency --keys 5000000 --seconds 1

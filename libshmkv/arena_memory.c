@@ -41,8 +41,9 @@
 #define KEPT_SEGMENTS 8ull
 
 /*
- * A range of one of the two objects, in whole pages of the kernel: where these are larger than 4 KiB
- * more is taken than was asked for, or some of it again.  What is released begins on 64 KiB boundaries.
+ * A range of one of the two objects, in whole pages of the kernel: where these are larger than
+ * 4 KiB more is taken than was asked for, or some of it again.  What is released begins on 64 KiB
+ * boundaries.
  */
 struct range {
     char *base;

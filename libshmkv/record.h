@@ -276,6 +276,9 @@ void record_copy(struct record *to, const struct record *from, uint64_t from_see
 void record_peek(void *to, const void *from, uint64_t bytes);
 /* Are the @room bytes at @r a record that belongs there?  Never reads behind @room. */
 bool record_valid(const struct record *r, uint64_t room, uint64_t seed);
+/* How many of the @n records @r, from the first on, belong there?  The bytes that they say they
+ * take must be there. */
+unsigned record_valid_some(const struct record *const *r, unsigned n, uint64_t seed);
 /* The same in the memory of @a: in a cache a record may also be marked UNREAD. */
 bool record_valid_live(const struct arena *a, const struct record *r, uint64_t room, uint64_t seed);
 

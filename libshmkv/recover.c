@@ -65,6 +65,7 @@ static int pass(struct recovery *v, struct recover_worker *total)
         free(workers);
         return error_set(SHMKV_ESYSTEM, "%s: no memory for its recovery", v->im->file.path);
     }
+    v->alone = n == 1;
     store_relaxed(&v->next, 0); /* relaxed: before the threads */
     unsigned started = start_all(threads, workers, n);
     recover_load(&workers[0]);

@@ -2,8 +2,9 @@
 /*
  * recover_index.c - the index of a store that nobody else sees yet, made by several threads.
  *
- * A slot goes from EMPTY to a record, and from a record to a newer one of the same key, by CAS; it
- * keeps its key, and two threads that enter one key come to the same slot, as in R11.
+ * A slot goes from EMPTY to a record, and from a record to a newer one of the same key, by CAS (by a
+ * store if there is one thread only); it keeps its key, and two threads that enter one key come to
+ * the same slot, as in R11.
  *
  * The records of a segment belong all over the table, and a look at a random page of it costs a
  * walk through page tables that are not in the cache either.  So each thread sorts them by parts of
@@ -107,6 +108,20 @@ static void lose(struct recover_worker *w, const struct record *r, uint64_t offs
     segment_add_dead(w->v->a, offset, record_size(r));
 }
 
+/*
+ * @from -> @to; false: another thread was first, and @from is what it has put there.  Shows the
+ * record, pairs with enter_slot() [X1].  Who is alone only stores: a CAS waits for all that the
+ * processor has under way, the next slots among it.
+ */
+static bool change_slot(const struct recover_worker *w, _Atomic uint64_t *slot, uint64_t *from,
+                        uint64_t to)
+{
+    if (!w->v->alone)
+        return cas_acq_rel(slot, from, to);
+    store_release(slot, to);
+    return true;
+}
+
 /* Two records of one key meet in a slot; false: the slot has changed, look again. */
 static bool compete(struct recover_worker *w, _Atomic uint64_t *slot, uint64_t word,
                     const struct record *r, uint64_t mine)
@@ -118,7 +133,7 @@ static bool compete(struct recover_worker *w, _Atomic uint64_t *slot, uint64_t w
         lose(w, r, slot_offset(mine));
         return true;
     }
-    if (!cas_acq_rel(slot, &word, mine)) /* pairs with the load in enter_slot() [X1] */
+    if (!change_slot(w, slot, &word, mine))
         return false;
     lose(w, old, slot_offset(word));
     count(w, is_tombstone(old), -1);
@@ -126,18 +141,18 @@ static bool compete(struct recover_worker *w, _Atomic uint64_t *slot, uint64_t w
     return true;
 }
 
-/* True: the record has found its place, or there is none in the whole table.  After a failed CAS
- * another thread has filled or improved the slot: look again. */
+/* True: the record has found its place, or there is none in the whole table.  If another thread has
+ * filled or improved the slot meanwhile: look again. */
 static bool enter_slot(struct recover_worker *w, _Atomic uint64_t *slot,
                        const struct recover_record *e, uint64_t mine)
 {
     const struct record *r = arena_at(w->v->a, offset_of(e)); /* far away: only if it must be */
     for (;;) {
-        uint64_t word = load_acquire(slot); /* shows the record; pairs with both CAS [X1] */
+        uint64_t word = load_acquire(slot); /* shows the record; pairs with change_slot() [X1] */
         if (word == SLOT_EMPTY) {
             if (!take_ticket(w))
                 return true;
-            if (cas_acq_rel(slot, &word, mine)) {
+            if (change_slot(w, slot, &word, mine)) {
                 count(w, leads_to_tombstone(e), 1);
                 return true;
             }

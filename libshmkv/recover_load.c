@@ -60,7 +60,7 @@ static int bad_record(const struct recovery *v, const struct load *l, uint64_t a
 }
 
 /* Is it of the cut? */
-static bool take_record(struct recover_worker *w, const struct load *l, struct record *r)
+static bool take_record(struct recover_worker *w, const struct load *l, const struct record *r)
 {
     struct recovery *v = w->v;
     w->records++;
@@ -74,28 +74,42 @@ static bool take_record(struct recover_worker *w, const struct load *l, struct r
     return true;
 }
 
-/*
- * The next records from *@at on that are whole before @end, at most RECOVER_BATCH into @batch;
- * returns how many of these are to be entered, or an error.
- */
+/* The next records from @at on that are whole before @end, at most RECOVER_BATCH; returns how many,
+ * or an error if what begins at @at is none. */
+static int find_some(const struct recovery *v, const struct load *l, uint64_t at, uint64_t end,
+                     const struct record **found)
+{
+    int n = 0;
+    while (n < RECOVER_BATCH && at + sizeof(struct record) <= end) {
+        const struct record *r = (const void *)(l->base + at);
+        if (r->klen == 0 || record_size(r) > l->bytes - at)
+            return n != 0 ? n : bad_record(v, l, at);
+        if (record_size(r) > end - at)
+            break;
+        found[n++] = r;
+        at += record_size(r);
+    }
+    return n;
+}
+
+/* The same, verified: *@at is behind them; returns how many of them, in @batch, are to be entered,
+ * or an error. */
 static int walk_some(struct recover_worker *w, const struct load *l, uint64_t *at, uint64_t end,
                      const struct record **batch)
 {
-    int n = 0;
-    while (n < RECOVER_BATCH && *at + sizeof(struct record) <= end) {
-        struct record *r = (void *)(l->base + *at);
-        uint64_t room = l->bytes - *at;
-        if (r->klen == 0 || record_size(r) > room)
-            return bad_record(w->v, l, *at);
-        if (record_size(r) > end - *at)
-            break;
-        if (w->v->reading && !record_valid(r, room, l->seed))
-            return bad_record(w->v, l, *at);
-        batch[n] = r;
-        n += take_record(w, l, r);
-        *at += record_size(r);
+    const struct record *found[RECOVER_BATCH];
+    int n = find_some(w->v, l, *at, end, found), taken = 0;
+    if (n < 0)
+        return n;
+    unsigned valid = w->v->reading ? record_valid_some(found, (unsigned)n, l->seed) : (unsigned)n;
+    if (valid != (unsigned)n)
+        return bad_record(w->v, l, (uint64_t)((const char *)found[valid] - l->base));
+    for (int i = 0; i < n; i++) {
+        batch[taken] = found[i];
+        taken += take_record(w, l, found[i]);
+        *at += record_size(found[i]);
     }
-    return n;
+    return taken;
 }
 
 /* The records from *@at on that are whole before @end. */

@@ -24,6 +24,7 @@ struct recovery {
     struct table *table;
     unsigned parts_bits;   /* of the hash, the highest: they tell the part of the table */
     uint64_t tickets;      /* that a thread takes at once */
+    bool alone;            /* one thread does it all */
     bool reading;          /* segments are read from the file, not only walked */
     char *scratch;         /* a segment's worth, for what is rewritten */
     uint8_t *dirty;        /* by id: a record of it was dropped; each is one thread's */

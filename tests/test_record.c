@@ -114,6 +114,39 @@ static void every_bit_but_published_counts(void **state)
     assert_true(record_valid(r, ROOM, SEED));
 }
 
+#define SEVERAL 11u
+
+/* Of all sizes, so that some of the four that are summed together end before others. */
+static void several_are_as_valid_as_one(void **state)
+{
+    (void)state;
+    static _Alignas(8) char places[SEVERAL][ROOM];
+    static const char text[] = "0123456789012345678901234567890123456789";
+    const struct record *r[SEVERAL];
+    for (uint32_t i = 0; i < SEVERAL; i++) {
+        struct record_spec spec = {.key = text,
+                                   .value = text,
+                                   .klen = 1 + i * 7 % 40,
+                                   .vlen = i * 13 % 40,
+                                   .expiry = i % 3,
+                                   .type = RECORD_PAIR};
+        r[i] = make(places[i], &spec);
+    }
+    for (unsigned n = 0; n <= SEVERAL; n++)
+        assert_int_equal(record_valid_some(r, n, SEED), n);
+    assert_int_equal(record_valid_some(r, SEVERAL, SEED + 1), 0);
+    for (unsigned i = 0; i < SEVERAL; i++) {
+        for (uint64_t at = 0; at < record_size(r[i]); at++) {
+            if (at >= offsetof(struct record, vlen) && at < sizeof(struct record))
+                continue; /* what tells the size was looked at before */
+            places[i][at] = (char)(places[i][at] ^ 0x40);
+            assert_int_equal(record_valid_some(r, SEVERAL, SEED), i);
+            assert_int_equal(record_valid_some(r, i, SEED), i);
+            places[i][at] = (char)(places[i][at] ^ 0x40);
+        }
+    }
+}
+
 static void it_validates_in_its_place_and_time_only(void **state)
 {
     (void)state;
@@ -289,6 +322,7 @@ int main(void)
         cmocka_unit_test(a_record_has_one_form),
         cmocka_unit_test(a_value_filled_in_place_gives_the_same_record),
         cmocka_unit_test(every_bit_but_published_counts),
+        cmocka_unit_test(several_are_as_valid_as_one),
         cmocka_unit_test(it_validates_in_its_place_and_time_only),
         cmocka_unit_test(reseeding_moves_a_record_and_blesses_nothing),
         cmocka_unit_test(nothing_is_read_behind_the_room),
