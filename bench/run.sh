@@ -27,8 +27,8 @@ sizes='8/8 16/100 36/35 20/1000'
 # The cells of a level: a name, then the command.  Ten minutes hold what is claimed and one row of
 # everything else; left to "full" are the other settings of each peer, servers beside many processes, 3,
 # 4, 6 and 12 processes, mixes and batches beside peers or by many processes, skewed keys, readers beside
-# writers, RocksDB but for new keys and memory, killed processes of peers, two processes at fixed rates, costs of peers, cleaning at 90 %
-# live, ten million keys from a file, and the long forms of what has one.
+# writers, RocksDB but for new keys and memory, killed processes of peers, two processes at fixed rates,
+# costs of peers, cleaning at 90 % live, ten million keys from a file, and the long forms of what has one.
 quick() {
     cat <<END
 peers-get       bench/procs --op get --keys 200000 --peers $some --seconds 0.2 --slice 50

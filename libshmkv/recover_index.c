@@ -2,9 +2,9 @@
 /*
  * recover_index.c - the index of a store that nobody else sees yet, made by several threads.
  *
- * A slot goes from EMPTY to a record, and from a record to a newer one of the same key, by CAS (by a
- * store if there is one thread only); it keeps its key, and two threads that enter one key come to
- * the same slot, as in R11.
+ * A slot goes from EMPTY to a record, and from a record to a newer one of the same key, by CAS, or
+ * by a store if there is one thread only; it keeps its key, and two threads that enter one key come
+ * to the same slot, as in R11.
  *
  * The records of a segment belong all over the table, and a look at a random page of it costs a
  * walk through page tables that are not in the cache either.  So each thread sorts them by parts of
