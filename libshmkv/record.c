@@ -204,10 +204,9 @@ static inline struct sum begin_sum(const struct record *r)
 
 static inline uint32_t end_sum(const struct sum *s)
 {
-    uint64_t crc = s->crc;
-    for (const record_word *w = s->at; w < s->end; w++)
-        crc = crc32c_step64(crc, *w);
-    return ~(uint32_t)crc;
+    uint32_t crc = ~(uint32_t)s->crc;
+    size_t rest = (size_t)(s->end - s->at) * sizeof(*s->at);
+    return rest == 0 ? crc : crc32c(crc, s->at, rest);
 }
 
 static inline int64_t least(int64_t a, int64_t b)
