@@ -9,6 +9,7 @@
 #define BODY_OFFSET 16u /* behind crc, state and version */
 
 #define INLINE_MAX 256u
+#define LARGE 3072u
 
 const struct record_origin record_no_origin = {SEGMENT_NONE, 0};
 
@@ -204,9 +205,13 @@ static inline struct sum begin_sum(const struct record *r)
 
 static inline uint32_t end_sum(const struct sum *s)
 {
-    uint32_t crc = ~(uint32_t)s->crc;
+    uint64_t crc = s->crc;
     size_t rest = (size_t)(s->end - s->at) * sizeof(*s->at);
-    return rest == 0 ? crc : crc32c(crc, s->at, rest);
+    if (unlikely(rest >= LARGE)) /* it has lanes of its own */
+        return crc32c(~(uint32_t)crc, s->at, rest);
+    for (const record_word *w = s->at; w < s->end; w++)
+        crc = crc32c_step64(crc, *w);
+    return ~(uint32_t)crc;
 }
 
 static inline int64_t least(int64_t a, int64_t b)

@@ -116,18 +116,20 @@ static void every_bit_but_published_counts(void **state)
 
 #define SEVERAL 11u
 
-/* Of all sizes, so that some of the four that are summed together end before others. */
+/* Of all sizes, one of them large, so that some of the four that are summed together end before
+ * others. */
 static void several_are_as_valid_as_one(void **state)
 {
     (void)state;
-    static _Alignas(8) char places[SEVERAL][ROOM];
-    static const char text[] = "0123456789012345678901234567890123456789";
+    static _Alignas(8) char places[SEVERAL][4096];
+    static char text[4000];
     const struct record *r[SEVERAL];
+    memset(text, 't', sizeof(text));
     for (uint32_t i = 0; i < SEVERAL; i++) {
         struct record_spec spec = {.key = text,
                                    .value = text,
                                    .klen = 1 + i * 7 % 40,
-                                   .vlen = i * 13 % 40,
+                                   .vlen = i == 5 ? sizeof(text) : i * 13 % 40,
                                    .expiry = i % 3,
                                    .type = RECORD_PAIR};
         r[i] = make(places[i], &spec);
