@@ -97,6 +97,7 @@ static pid_t kill_waker_at(void **state, const char *point)
     struct shmkv *db = fixture_db(state);
     struct actor waiter = {.fixture = *state, .key = "k", .seen = version_of(db, "k")};
     struct actor writer = {.fixture = *state, .key = "k", .point = point, .action = POINT_KILL};
+    reap(db); /* the last waiter; else the writer might, and would wake this one before its put */
     pid_t asleep = start_waiter(db, &waiter);
     assert_int_equal(child_wait(child_start(put, &writer), 5000), CHILD_SIGNAL + SIGKILL);
     return asleep;
