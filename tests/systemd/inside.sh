@@ -59,7 +59,7 @@ holds "and how many stores it keeps" within 10 keeps 1
 holds "the store was made" "$SHMKV" -f $data info
 expect "and is written to" 0 "" -f $data set key value
 expect "and synced" 0 "" -f $data sync
-holds "lines go to the journal" journal_has --grep 'keeps house'
+holds "lines go to the journal" within 10 journal_has --grep 'keeps house'
 holds "with priorities: nothing is wrong" test -z "$(journalctl -q -u shmkvd -p warning -o cat |
     grep '^shmkvd')"
 
@@ -105,7 +105,7 @@ holds "it ends when it is asked to" systemctl stop shmkvd
 holds "with final checkpoints" test "$(property Result)" = success
 rm -f /dev/shm/shmkv.*
 holds "the memory gone as after a power loss, it starts" systemctl start shmkvd
-holds "and tells what it recovered" journal_has --grep 'recovered 1 records'
+holds "and tells what it recovered" within 10 journal_has --grep 'recovered 1 records'
 expect "which is what there was" 0 value -f $data get key
 
 with WatchdogSec=2
@@ -113,7 +113,7 @@ systemctl restart shmkvd
 before=$(main)
 kill -STOP "$before"
 holds "stopped by somebody, it is killed and comes back" within 30 restarted 1
-holds "by the watchdog" journal_has --grep '[Ww]atchdog'
+holds "by the watchdog" within 10 journal_has --grep '[Ww]atchdog'
 expect "and the store goes on" 0 value -f $data get key
 
 # ---- without root's rights, and where it may not write -------------------------------------------
