@@ -203,10 +203,15 @@ static inline struct sum begin_sum(const struct record *r)
                         (const record_word *)end};
 }
 
+static inline uint64_t words_left(const struct sum *s)
+{
+    return (uint64_t)(s->end - s->at);
+}
+
 static inline uint32_t end_sum(const struct sum *s)
 {
     uint64_t crc = s->crc;
-    size_t rest = (size_t)(s->end - s->at) * sizeof(*s->at);
+    uint64_t rest = words_left(s) * sizeof(*s->at);
     if (unlikely(rest >= LARGE)) /* it has lanes of its own */
         return crc32c(~(uint32_t)crc, s->at, rest);
     for (const record_word *w = s->at; w < s->end; w++)
@@ -214,17 +219,13 @@ static inline uint32_t end_sum(const struct sum *s)
     return ~(uint32_t)crc;
 }
 
-static inline int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 /* The sums of four, side by side: the instruction takes a word each cycle, and three for a sum. */
 static void sum_four(const struct record *const *r, uint32_t *body)
 {
     struct sum a = begin_sum(r[0]), b = begin_sum(r[1]), c = begin_sum(r[2]), d = begin_sum(r[3]);
-    int64_t all = least(least(a.end - a.at, b.end - b.at), least(c.end - c.at, d.end - d.at));
-    for (int64_t i = 0; i < all; i++) {
+    uint64_t all =
+        min_u64(min_u64(words_left(&a), words_left(&b)), min_u64(words_left(&c), words_left(&d)));
+    for (uint64_t i = 0; i < all; i++) {
         a.crc = crc32c_step64(a.crc, *a.at++);
         b.crc = crc32c_step64(b.crc, *b.at++);
         c.crc = crc32c_step64(c.crc, *c.at++);
