@@ -30,7 +30,9 @@ static void run_server(const struct memcached *m, uint64_t mib)
     snprintf(memory, sizeof(memory), "%llu", (unsigned long long)mib);
     dup2(null, STDOUT_FILENO);
     dup2(null, STDERR_FILENO);
-    execl(PROGRAM, PROGRAM, "-s", m->path, "-m", memory, "-t", "1", "-u", "root", (char *)NULL);
+    /* The largest item, of which it wants two to fit: its own default is 1 MiB. */
+    execl(PROGRAM, PROGRAM, "-s", m->path, "-m", memory, "-I", mib < 2 ? "512k" : "1m", "-t", "1",
+          "-u", "root", (char *)NULL);
     _exit(127);
 }
 
