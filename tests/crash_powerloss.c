@@ -40,6 +40,7 @@
 #define LARGE_LEAST 66000u
 #define LARGE_MOST 140000u
 #define SIZE (2u << 20)
+#define LEAST_OPERATIONS 1000u /* in a round */
 #define NEVER UINT64_MAX
 
 /* What stands under a key: which operation put it, 0: none. */
@@ -221,6 +222,16 @@ static void jostle(void *arg, const char *name)
         sched_yield();
 }
 
+static uint64_t acked(void)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < WRITERS; i++)
+        sum += load_relaxed(&t.rows[i].acked); /* relaxed: soon is enough */
+    return sum;
+}
+
+/* Until so much was written to the disk; where syncs fail and the writers have no processor that is
+ * soon, so these have some operations at least. */
 static void run_writers(struct shmkv *db, size_t log)
 {
     pthread_t threads[WRITERS];
@@ -231,7 +242,7 @@ static void run_writers(struct shmkv *db, size_t log)
         assert_int_equal(pthread_create(&threads[i], NULL, write_row, &t.rows[i]), 0);
     }
     unsigned calls = disk_calls();
-    while (disk_calls() - calls < log) {
+    while (disk_calls() - calls < log || acked() < LEAST_OPERATIONS) {
         if (t.fails && lot(16) == 0)
             disk_fail((unsigned)lot(14) + 1, lot(2) == 0 ? SHMKV_EIO : SHMKV_ENOSPC,
                       (unsigned)lot(3));
