@@ -6,16 +6,17 @@
 #include "shmkv.h"
 
 /*
- * Memory is taken a quarter of a segment at a time: few system calls, short pauses.  Who has just
+ * Memory is taken half a segment at a time, or 2 MiB: few system calls, short pauses.  Who has just
  * come begins with a page and takes eight times as much each time: many come for one record.
  */
-#define TAKE_SHIFT 2
+#define TAKE_SHIFT 1
+#define TAKE_MOST (2ull << 20)
 #define TAKE_FIRST PAGE_BYTES
 #define TAKE_GROWTH 8u
 
 static uint64_t next_step(const struct append *l, const struct arena *a)
 {
-    uint64_t most = (a->segment_mask + 1) >> TAKE_SHIFT;
+    uint64_t most = min_u64(segment_size(a) >> TAKE_SHIFT, TAKE_MOST);
     return min_u64(l->step == 0 ? TAKE_FIRST : l->step * TAKE_GROWTH, most);
 }
 
@@ -27,6 +28,8 @@ static int take_memory(struct append *l, const struct participant *p, enum segme
     uint64_t start = arena_segment_start(a, l->hold.id);
     uint64_t step = next_step(l, a);
     uint64_t want = min_u64(align_up(l->at + bytes - start, step), a->segment_mask + 1);
+    if (start + want <= l->taken) /* it was a spare, and has a new owner: R8 */
+        return 0;
     int rc = purpose == SEGMENT_FOR_PUT ? arena_take_value(a, l->taken, start + want - l->taken)
                                         : arena_take(a, l->taken, start + want - l->taken);
     if (rc == SHMKV_ENOSPC)
@@ -53,7 +56,7 @@ static void begin(struct append *l, const struct arena *a)
     uint64_t start = arena_segment_start(a, l->hold.id);
     l->at = start + load_acquire(&s->used);
     l->end = start + a->segment_mask + 1;
-    l->taken = start + load_relaxed(&s->taken);
+    l->taken = l->stop = start + load_relaxed(&s->taken);
     l->seed = record_seed(l->hold.id, load_relaxed(&s->incarnation));
 }
 
@@ -64,17 +67,21 @@ int append_refill(struct append *l, const struct participant *p, enum segment_pu
     l->lacks = 0;
     if (l->hold.id == SEGMENT_NONE || l->at + bytes > l->end) {
         segment_close_owner(a, &l->hold);
-        int rc = segment_open(p, purpose, bytes, &l->hold);
+        int rc = segment_open(p, purpose, bytes, &l->hold, &l->spares);
         if (rc != 0) {
             l->hold.id = SEGMENT_NONE;
             return rc;
         }
         begin(l, a);
     }
-    return l->at + bytes <= l->taken ? 0 : take_memory(l, p, purpose, bytes);
+    int rc = l->at + bytes <= l->taken ? 0 : take_memory(l, p, purpose, bytes);
+    if (rc == 0)
+        l->stop = l->pace == 0 ? l->taken : min_u64(l->taken, l->at + max_u64(l->pace, bytes));
+    return rc;
 }
 
 void append_close(struct append *l, const struct arena *a)
 {
     segment_close_owner(a, &l->hold);
+    segment_close_spares(a, &l->spares);
 }

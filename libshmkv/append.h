@@ -2,9 +2,12 @@
 /*
  * append.h - an owner's end of the log: reserve room, write there, commit or take back.
  *
- *   start of segment          used            at               taken           end of segment
- *   | decided records ........ | = at between  | record being   | has memory    |
- *   |                          |   writes      | written        |               |
+ *   start of segment          used            at               stop    taken   end of segment
+ *   | decided records ........ | = at between  | record being   |       | has memory
+ *   |                          |   writes      | written        |       |
+ *
+ * `stop` is `taken`, or nearer if the owner wants to be asked more often: who helps the cleaner
+ * does so in pieces, one each time he is stopped (cleaner.h).
  *
  * R8: reserving happens outside of a write section (it may have to find a segment); inside it the
  *     owner first checks append_held(), since an idle owner's segment may have been taken.
@@ -22,9 +25,12 @@
 
 struct append {
     struct segment_hold hold;
-    uint64_t at;    /* offset in the arena where the next record goes */
-    uint64_t end;   /* offset of the end of the segment */
-    uint64_t taken; /* offset up to which there is memory */
+    struct segment_spares spares; /* what comes after it */
+    uint64_t at;                  /* offset in the arena where the next record goes */
+    uint64_t end;                 /* offset of the end of the segment */
+    uint64_t taken;               /* offset up to which there is memory */
+    uint64_t stop;  /* offset up to which may be written without asking: @taken, or a pace ahead */
+    uint64_t pace;  /* bytes after which the owner wants to be stopped; 0: never, but for memory */
     uint64_t step;  /* bytes that were taken last; 0: nothing was yet */
     uint64_t seed;  /* record_seed() of the segment's incarnation */
     uint64_t lacks; /* after SHMKV_ENOSPC: memory that tmpfs, cgroup or machine refused; 0: none */
@@ -35,10 +41,10 @@ struct append {
         .hold = {.id = SEGMENT_NONE }                                                              \
     }
 
-/* Is there room without asking for more? */
+/* Is there room without asking for more, or for leave to go on? */
 static inline bool append_has_room(const struct append *l, uint64_t bytes)
 {
-    return l->hold.id != SEGMENT_NONE && l->at + bytes <= l->taken;
+    return l->hold.id != SEGMENT_NONE && l->at + bytes <= l->stop;
 }
 
 /* The slow half of append_reserve(). */

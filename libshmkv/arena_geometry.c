@@ -75,7 +75,7 @@ uint64_t arena_geometry_made_for(const struct superblock *sb)
 void arena_geometry_choose(struct superblock *sb, uint64_t size, uint64_t reserve)
 {
     bool given = sb->segment_bytes != 0; /* what an image was made with */
-    uint64_t chosen = clamp(pow2_down(size >> 10), SEGMENT_LEAST, SEGMENT_MOST);
+    uint64_t chosen = clamp(pow2_down(size >> 11), SEGMENT_LEAST, SEGMENT_MOST);
     uint64_t segment = given ? sb->segment_bytes : chosen;
     uint64_t wanted = given ? sb->segment_count : 4 * size / segment + SEGMENTS_MORE;
 

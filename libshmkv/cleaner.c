@@ -30,6 +30,9 @@
 #define SWEEP_BUCKETS 4096u /* of expiry, by a writer that finds no room */
 #define MOVE_SLOTS 16384u   /* of a resize that runs, with each round; some milliseconds */
 #define BATCH 16u
+/* A writer that helps does so after so many bytes, and goes through so many batches at most. */
+#define PACE 256u
+#define PIECE_BATCHES 1u
 
 /* ---- one victim ---------------------------------------------------------------------------- */
 
@@ -71,6 +74,7 @@ static bool is_spent(const struct arena *a, const struct record *r)
            load_relaxed(&a->sb->horizon) == UINT64_MAX; /* relaxed: final in a store without */
 }
 
+/* 0: the record takes up no room any more.  INDEX_RELOCATED: it takes up room elsewhere. */
 static int relocate(struct writer *w, uint64_t at, uint64_t word)
 {
     const struct arena *a = w->self.arena;
@@ -90,7 +94,7 @@ static int relocate(struct writer *w, uint64_t at, uint64_t word)
         if (rc == 0)
             rc = index_relocate(w, at, word);
         if (rc != INDEX_AGAIN)
-            return rc < 0 ? rc : 0;
+            return rc;
     }
 }
 
@@ -106,15 +110,36 @@ static int keep_or_evict(struct writer *w, struct evict_walk *e, uint64_t at, ui
     return rc < 0 ? rc : 0;
 }
 
-/* Walk all of it; 0 if nothing alive is left.  @e: of a cache, else NULL. */
-static int walk(struct writer *w, uint64_t id, struct evict_walk *e)
+/* How far a walk is to go, and how far it came. */
+struct piece {
+    uint64_t wanted;  /* bytes to be gained */
+    uint64_t gained;  /* bytes that were passed and take up no room any more */
+    uint64_t from;    /* walked before */
+    uint64_t walked;  /* bytes from the segment's start in which nothing alive is left */
+    uint64_t used;    /* of the segment */
+    unsigned batches; /* that may be gone through */
+};
+
+/* Where the last walk ended.  Of a word that cannot be right nothing is believed. */
+static void resume(const struct segment *s, struct piece *piece)
+{
+    piece->used = load_acquire(&s->used);     /* pairs with append_commit [L1] */
+    piece->walked = load_acquire(&s->walked); /* pairs with segment_unclaim_owner [E2] */
+    if (piece->walked > piece->used || piece->walked % 8 != 0)
+        piece->walked = 0;
+    piece->from = piece->walked;
+}
+
+/* Walk on; 0 if nothing alive is left in what was walked.  @e: of a cache, else NULL. */
+static int walk(struct writer *w, uint64_t id, struct evict_walk *e, struct piece *piece)
 {
     const struct arena *a = w->self.arena;
     uint64_t word = claim_word(SEGMENT_CLEANING, w->self.index, 0);
-    uint64_t at = arena_segment_start(a, id);
-    uint64_t end = at + load_acquire(&segment_at(a, id)->used); /* pairs with append_commit [L1] */
+    uint64_t start = arena_segment_start(a, id);
+    uint64_t end = start + piece->used;
+    uint64_t at = start + piece->walked;
     uint64_t batch[BATCH];
-    while (at < end) {
+    while (at < end && piece->gained < piece->wanted && piece->batches-- != 0) {
         unsigned n = next_batch(a, &at, end, batch);
         if (n == 0)
             return SHMKV_ECORRUPT;
@@ -126,19 +151,27 @@ static int walk(struct writer *w, uint64_t id, struct evict_walk *e)
         epoch_exit(&w->self, outer);
         for (unsigned i = 0; i < n; i++) {
             int rc = e != NULL ? keep_or_evict(w, e, batch[i], word) : relocate(w, batch[i], word);
-            if (rc != 0)
+            if (rc < 0)
                 return rc;
+            uint64_t next = i + 1 < n ? batch[i + 1] : at;
+            piece->walked = next - start;
+            piece->gained += rc == INDEX_RELOCATED ? 0 : next - batch[i];
         }
         POINT("clean.batch");
     }
     return 0;
 }
 
-static int clean(struct writer *w, uint64_t id, struct evict_walk *e)
+/* 1: it is clean, 0: it is not, or a negative code. */
+static int clean(struct writer *w, uint64_t id, struct evict_walk *e, struct piece *piece)
 {
+    bool whole = piece->wanted == UINT64_MAX;
+    uint64_t begin = whole ? clock_cpu_ns() : clock_mono_ns();
     POINT("clean.claimed");
-    int rc = walk(w, id, e);
-    if (rc == 0) {
+    resume(segment_at(w->self.arena, id), piece);
+    int rc = walk(w, id, e, piece);
+    stat_add(&w->self, STAT_cleaning_ns, (whole ? clock_cpu_ns() : clock_mono_ns()) - begin);
+    if (rc == 0 && piece->walked == piece->used) {
         if (e != NULL)
             evict_walked(w->self.arena, e);
         segment_retire_owner(&w->self, id);
@@ -147,7 +180,7 @@ static int clean(struct writer *w, uint64_t id, struct evict_walk *e)
     }
     if (rc == SHMKV_ECORRUPT) /* leave it alone: `check` reports it */
         store_relaxed(&w->self.arena->dead[id], 0);
-    segment_unclaim_owner(&w->self, id);
+    segment_unclaim_owner(&w->self, id, piece->walked);
     return rc == SHMKV_ECORRUPT ? 0 : rc;
 }
 
@@ -179,10 +212,46 @@ int cleaner_step(struct writer *w)
         return gained > 0;
     if (!segment_claim_victim(&w->self, id, word))
         return 1;
-    uint64_t begin = clock_cpu_ns();
-    int rc = clean(w, id, a->cache ? &e : NULL);
-    stat_add(&w->self, STAT_cleaning_ns, clock_cpu_ns() - begin);
-    return rc;
+    struct piece all = {.wanted = UINT64_MAX, .batches = UINT32_MAX};
+    return clean(w, id, a->cache ? &e : NULL, &all);
+}
+
+/* Choosing is a piece of work, too: the next one begins with what was chosen. */
+static void choose_to_help(struct writer *w)
+{
+    const struct arena *a = w->self.arena;
+    uint64_t word;
+    w->cleaning.id = victim_choose(a, &word);
+    w->cleaning.life = w->cleaning.id == SEGMENT_NONE
+                           ? 0
+                           : load_relaxed(&segment_at(a, w->cleaning.id)->incarnation);
+}
+
+/* Go on with the victim until @bytes more are gained, or enough is done for once. */
+static void clean_piece(struct writer *w, uint64_t bytes)
+{
+    const struct arena *a = w->self.arena;
+    struct cleaning *c = &w->cleaning;
+    if (c->owed < (int64_t)segment_size(a))
+        c->owed += (int64_t)bytes;
+    if (c->owed <= 0) /* the last piece gained more than was asked for */
+        return;
+    const struct segment *s = segment_at(a, c->life != 0 ? c->id : 0);
+    uint64_t word = load_acquire(&s->state);
+    /* relaxed: a life that has just ended makes a bad victim, not a wrong one */
+    if (c->life == 0 || load_relaxed(&s->incarnation) != c->life || !victim_may_be(word)) {
+        choose_to_help(w);
+        return;
+    }
+    struct piece piece = {.wanted = (uint64_t)c->owed, .batches = PIECE_BATCHES};
+    if (!segment_claim_victim(&w->self, c->id, word))
+        return;
+    int rc = clean(w, c->id, NULL, &piece);
+    if (rc == 1)
+        piece.gained += a->segment_mask + 1 - piece.used;
+    if (rc != 0 || piece.walked == piece.from)
+        c->life = 0; /* clean, or damaged there: another one next time */
+    c->owed -= (int64_t)piece.gained;
 }
 
 /* ---- room ---------------------------------------------------------------------------------- */
@@ -406,17 +475,35 @@ bool cleaner_wanted(const struct arena *a)
     return a->cache ? !evict_enough(a, 0, 0) : victim_need(a) != VICTIM_NONE;
 }
 
-void cleaner_help(struct writer *w)
+/* What is evicted need not be moved: a whole segment at a time. */
+static void help_to_evict(struct writer *w)
+{
+    const struct arena *a = w->self.arena;
+    if (evict_enough(a, 0, 0))
+        return;
+    epoch_tick(a);
+    segment_reclaim(a);
+    table_reclaim(&w->self); /* better the memory of the table before than of what is in use */
+    cleaner_step(w);
+}
+
+void cleaner_help(struct writer *w, struct append *l, uint64_t bytes)
 {
     const struct arena *a = w->self.arena;
     /* in our own section nothing comes back: a tombstone's segment, all dead, would be lost */
     if (load_relaxed(&w->self.entry->reading) != 0) /* own word */
         return;
-    if (a->cache ? evict_enough(a, 0, 0) : victim_need(a) != VICTIM_SOON)
+    if (a->cache) {
+        help_to_evict(w);
         return;
-    epoch_tick(a);
-    segment_reclaim(a);
-    if (a->cache) /* better the memory of the table before than of what is in use */
-        table_reclaim(&w->self);
-    cleaner_step(w);
+    }
+    if (l->hold.id == SEGMENT_NONE || l->at + bytes > l->end) {
+        bool soon = victim_need(a) == VICTIM_SOON;
+        l->pace = soon ? PACE : 0;
+        w->cleaning.owed = soon ? w->cleaning.owed : 0;
+        if (soon && l->hold.id == SEGMENT_NONE) /* it may be one for this write alone */
+            clean_piece(w, max_u64(bytes, PACE));
+    } else if (l->pace != 0) {
+        clean_piece(w, max_u64(bytes, l->pace));
+    }
 }

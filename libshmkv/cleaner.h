@@ -5,16 +5,24 @@
  *
  *   SEALED or PARTIAL -> CLEANING(p) -> walk: relocate what is live -> LIMBO(e) -> FREE
  *
- * A walk covers [0, used) completely or the segment goes back to SEALED.  It trusts no counter: a
- * record is live if the index points to it, which index_relocate() asks in a section of its own.
+ * A walk goes from `walked` to `used`, or the segment goes back to SEALED with `walked` telling how
+ * far it came: who claims it next goes on there.  It trusts no counter: a record is live if the
+ * index points to it, which index_relocate() asks in a section of its own.
  *
- *   INV-C1  A segment goes to LIMBO only after a complete walk by its claimer left no slot pointing
- *           into it; nobody can make a slot point into it later, since only an owner's appended
- *           record is ever published and `used` is final.
- *                        relocate.pml, torture_kv, test_cleaner: nothing_leads_*, an_incomplete_*
+ * Who keeps house walks whole segments.  A writer that would find no room soon walks pieces, one
+ * each time it has put 256 bytes: for as many bytes as it appends it passes as many that are dead,
+ * whatever part of the victim they are.  So no put waits for more than a few dozen records.
+ *
+ *   INV-C1  A segment goes to LIMBO only after walks, one after another, have covered [0, used) and
+ *           left no slot pointing into it; nobody can make a slot point into it later, since only
+ *           an owner's appended record is ever published, and of what is SEALED or CLEANING, which
+ *           never is appended to again, `used` is final.  `walked` is stored (release) by the
+ *           claimer when all before it is unlinked, and loaded (acquire) by the next: the epoch in
+ *           which he retires the segment is loaded after all that was unlinked in it.
+ *           relocate.pml, torture_kv, test_cleaner: nothing_leads_*, an_incomplete_*, pieces_*
  *
  * Death: while walking: CLEANING(p) -> SEALED by the reaper; copies made so far are current, the
- * rest is where it was.
+ * rest is where it was, and `walked` is what it was, or says how far the dead one came.
  */
 #ifndef SHMKV_CLEANER_H
 #define SHMKV_CLEANER_H
@@ -51,7 +59,10 @@ int cleaner_make_room(struct writer *w, uint32_t process, struct cleaner_need *n
 
 /* True if the keeper should clean ahead of need. */
 bool cleaner_wanted(const struct arena *a);
-/* A writer that is about to begin with another segment cleans one, if the keeper falls behind. */
-void cleaner_help(struct writer *w);
+/*
+ * cleaner_help() - the part of a writer that wants @bytes more at the end of @l, if the keeper
+ * falls behind.  Asked whenever @l stops: it sets the pace of these stops.
+ */
+void cleaner_help(struct writer *w, struct append *l, uint64_t bytes);
 
 #endif

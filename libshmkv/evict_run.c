@@ -8,7 +8,7 @@
 /* Its place in the kept queue is the last, and that it was read is forgotten: as a copy would. */
 static void keep(const struct arena *a, uint64_t id, const struct record *r)
 {
-    store_relaxed(&segment_at(a, id)->kept, segment_stamp(a)); /* relaxed: policy */
+    store_relaxed(&segment_at(a, id)->kept, segment_stamp(a, 1)); /* relaxed: policy */
     record_mark_unread(r);
     POINT("evict.run_kept");
 }

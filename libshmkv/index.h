@@ -38,12 +38,20 @@
 #include "resize.h"
 #include "run.h"
 
+/* What a writer that helps the cleaner is at, see cleaner_help(). */
+struct cleaning {
+    uint64_t id;   /* the victim of its last piece, if it still is in */
+    uint64_t life; /* this incarnation; 0: none */
+    int64_t owed;  /* bytes that it is yet to gain */
+};
+
 /* A participant with all it needs to write. */
 struct writer {
     struct participant self;
     struct append puts;  /* what users write */
     struct append moves; /* what the cleaner copies: long-lived, so it lies apart */
     struct resizer resizer;
+    struct cleaning cleaning;
     bool busy; /* a write of this participant is under way, maybe below a signal handler */
 };
 

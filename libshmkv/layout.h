@@ -29,7 +29,7 @@
 
 #define LAYOUT_MAGIC 0x31564b4d48533a01ull
 #define LAYOUT_SYNC_MAGIC 0x31564b4d48533a02ull
-#define LAYOUT_VERSION 2u
+#define LAYOUT_VERSION 3u
 
 #define TABLE_AREAS 16u
 #define SEGMENT_NONE UINT64_MAX
@@ -85,6 +85,7 @@ struct superblock {
     _Atomic uint64_t ghost_ways;  /* of a cache: keys that each of its ghosts has; 0: all it can */
     _Atomic uint64_t interval_ms; /* between checkpoints; 0: none was set, durable.h */
     _Atomic uint64_t young; /* of a cache: bytes that what was put last may have; 0: as it begins */
+    _Atomic uint64_t noted; /* what was live at a count, and when; see segment_census.c; 0: not */
 
     /* Path of the image, NUL behind it, by who opened the store last; information, may be a mixture
      * of two.  All 0: none, or too long.  See arena_image.c. */
@@ -124,11 +125,12 @@ _Static_assert(offsetof(struct table, tickets) == 64 && offsetof(struct table, c
 struct segment {
     _Alignas(64) _Atomic uint64_t state; /* kind, participant, epoch */
     _Atomic uint64_t incarnation;
-    _Atomic uint64_t used;  /* bytes holding records whose fate is decided */
-    _Atomic uint64_t birth; /* epoch when opened */
-    _Atomic uint64_t taken; /* bytes that have memory */
-    _Atomic uint64_t kept;  /* not 0: holds what the cleaner found worth keeping; of a run: when */
-    _Atomic uint64_t run;   /* head of a run: its segments, 2 or more; 0: of none, see segment.h */
+    _Atomic uint64_t used;   /* bytes holding records whose fate is decided */
+    _Atomic uint64_t birth;  /* epoch when opened */
+    _Atomic uint64_t taken;  /* bytes that have memory */
+    _Atomic uint64_t kept;   /* not 0: holds what the cleaner found worth keeping; of a run: when */
+    _Atomic uint64_t run;    /* head of a run: its segments, 2 or more; 0: of none, see segment.h */
+    _Atomic uint64_t walked; /* bytes from the start in which the cleaner has left nothing alive */
 };
 _Static_assert(sizeof(struct segment) == 64, "one cache line");
 

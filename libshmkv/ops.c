@@ -60,7 +60,7 @@ static int make_room(struct context *c, struct cleaner_need *need)
 static int reserve(struct context *c, struct append *l, struct cleaner_need *need, uint64_t bytes)
 {
     if (unlikely(!append_has_room(l, bytes)))
-        cleaner_help(&c->writer);
+        cleaner_help(&c->writer, l, bytes);
     for (;;) { /* cleaner_make_room() ends it */
         int rc = append_reserve(l, &c->writer.self, need->purpose, bytes);
         if (likely(rc != SHMKV_ENOSPC))

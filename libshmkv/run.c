@@ -146,7 +146,7 @@ static void begin_life(const struct run *r, struct append *l)
     POINT("run.opened");
     l->hold = (struct segment_hold){.id = r->id, .word = word};
     l->at = arena_segment_start(a, r->id);
-    l->end = l->taken = l->at + (r->count << a->segment_shift);
+    l->end = l->taken = l->stop = l->at + (r->count << a->segment_shift);
     l->seed = record_seed(r->id, r->incarnation);
 }
 
@@ -162,10 +162,14 @@ int run_open(struct append *l, const struct participant *p, enum segment_purpose
         segment_reclaim(a);
         segment_count(a, &c);
     }
-    struct run r = {.p = p, .count = run_length(a, bytes), .stamp = segment_stamp(a)};
-    r.incarnation = a->sb->generation << CLAIM_EPOCH_BITS | r.stamp;
-    if (!segment_allowed_run(a, &c, purpose, r.count) || !claim(&r))
+    struct run r = {.p = p, .count = run_length(a, bytes)};
+    if (!segment_allowed_run(a, &c, purpose, r.count))
         return SHMKV_ENOSPC;
+    r.stamp = segment_stamp(a, 1);
+    r.incarnation = a->sb->generation << CLAIM_EPOCH_BITS | r.stamp;
+    if (!claim(&r))
+        return SHMKV_ENOSPC;
+    segment_stamp(a, r.count); /* for glances: one for each, after they can be seen */
     POINT("run.claimed");
     bool allowed = within_limit(&r) && !segment_overdrawn(a, purpose);
     int rc = allowed ? take_memory(&r, purpose, bytes, &l->lacks) : SHMKV_ENOSPC;

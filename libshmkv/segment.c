@@ -8,24 +8,8 @@
 
 /* Less room than this is not worth an owner's while: 1/32 of a segment. */
 #define PARTIAL_SHIFT 5
-#define RESERVE_MIN 4u
-#define TOMBSTONE_RESERVE 2u
-#define TABLE_MARGIN 3u /* for puts while the slots are moved, beside the memory of a table */
-#define RESERVE_SHIFT 8 /* a 256th of the segments is kept for the cleaner */
-/* Of what the limit leaves for records; a little more than the nine tenths that are promised. */
-#define ADMITTED_PERCENT 92u
 #define PREFILL_STEP (256ull << 10)
 #define CROWDED_SHIFT 3 /* at most an eighth of the segments is owned for longer than a write */
-
-static uint64_t segment_bytes(const struct arena *a)
-{
-    return a->segment_mask + 1;
-}
-
-static uint64_t high(const struct arena *a)
-{
-    return load_acquire(&a->sb->segment_high);
-}
 
 static bool change(struct segment *s, uint64_t from, uint64_t to)
 {
@@ -33,113 +17,23 @@ static bool change(struct segment *s, uint64_t from, uint64_t to)
     return cas_seq_cst(&s->state, &from, to);
 }
 
-static uint64_t index_memory(const struct arena *a)
-{
-    uint64_t bytes = 0;
-    for (unsigned i = 0; i < TABLE_AREAS; i++)
-        bytes += load_acquire(&a->tables[i].taken);
-    return bytes;
-}
-
-static uint64_t largest_table(const struct arena *a)
-{
-    uint64_t largest = 0;
-    for (unsigned i = 0; i < TABLE_AREAS; i++)
-        largest = max_u64(largest, load_relaxed(&a->tables[i].taken));
-    return largest;
-}
-
-/* What a table as large as the largest needs, so that tombstones and lost tickets come back. */
-static uint64_t index_headroom(const struct arena *a)
-{
-    uint64_t largest = largest_table(a), all = index_memory(a);
-    return all < 2 * largest ? 2 * largest - all : 0;
-}
-
-/* How much of that puts leave alone already, see resize_prepare(). */
-static uint64_t index_wanted(const struct arena *a)
-{
-    uint64_t root = load_relaxed(&a->sb->root); /* relaxed, both: policy */
-    return min_u64(load_relaxed(&a->tables[root % TABLE_AREAS].wanted), index_headroom(a));
-}
-
-/*
- * What is admitted leaves room for one more table as large as the present one; it is the same
- * whether that is there or not, or a resize would stop the puts that move its slots.
- */
-static uint64_t admitted_bytes(const struct arena *a, const struct segment_census *c)
-{
-    uint64_t size = load_relaxed(&a->sb->size);
-    uint64_t rest = arena_fixed_bytes(a) + largest_table(a);
-    uint64_t table = (index_headroom(a) + a->segment_mask) >> a->segment_shift;
-    uint64_t spare = c->reserve + c->removals + 1 + table;
-    uint64_t most = c->capacity > spare ? c->capacity - spare : 0;
-    uint64_t log = size > rest ? size - rest : 0;
-    return min_u64(most << a->segment_shift, log / 100 * ADMITTED_PERCENT);
-}
-
-static uint64_t run_bytes(const struct arena *a, uint64_t id)
-{
-    return segment_span(a, id) << a->segment_shift;
-}
-
-void segment_count(const struct arena *a, struct segment_census *c)
-{
-    *c = (struct segment_census){0};
-    for (uint64_t id = 0, n = high(a); id < n; id++) {
-        const struct segment *s = segment_at(a, id);
-        unsigned kind = claim_kind(load_acquire(&s->state));
-        c->kinds[kind]++;
-        c->limbo += kind == SEGMENT_LIMBO ? segment_span(a, id) : 0;
-        c->taken += load_relaxed(&s->taken);
-        if (kind >= SEGMENT_OPEN && kind < SEGMENT_LIMBO) {
-            uint64_t used = load_relaxed(&s->used);
-            c->used += used;
-            c->live += used - min_u64(used, load_relaxed(&a->dead[id]));
-            if (kind == SEGMENT_OPEN)
-                c->room += segment_bytes(a) - min_u64(used, segment_bytes(a));
-            if (kind == SEGMENT_RUN_HEAD)
-                c->waste += run_bytes(a, id) - min_u64(used, run_bytes(a, id));
-        }
-    }
-    uint64_t backed = high(a) - c->kinds[SEGMENT_HOLE];
-    uint64_t other = arena_fixed_bytes(a) + index_memory(a);
-    uint64_t size = load_relaxed(&a->sb->size);
-    c->capacity = size > other ? (size - other) >> a->segment_shift : 0;
-    uint64_t holes = c->capacity > backed ? c->capacity - backed : 0;
-    c->available = c->kinds[SEGMENT_FREE] + min_u64(holes, a->sb->segment_count - backed);
-    /* a cache evicts what the cleaner finds no room for */
-    c->removals = a->cache ? 0 : TOMBSTONE_RESERVE;
-    c->reserve = a->cache ? 1 : max_u64(RESERVE_MIN, c->capacity >> RESERVE_SHIFT);
-    uint64_t wanted = index_wanted(a);
-    c->table = wanted == 0 ? 0 : (wanted >> a->segment_shift) + (a->cache ? 1 : TABLE_MARGIN);
-    c->admitted = a->cache ? UINT64_MAX : admitted_bytes(a, c);
-}
-
-uint64_t segment_memory(const struct arena *a)
-{
-    uint64_t backed = 0;
-    for (uint64_t id = 0, n = high(a); id < n; id++)
-        backed += claim_kind(load_acquire(&segment_at(a, id)->state)) != SEGMENT_HOLE;
-    return arena_fixed_bytes(a) + index_memory(a) + (backed << a->segment_shift);
-}
-
 /* ---- open and close ------------------------------------------------------------------------ */
 
 static bool has_room(const struct arena *a, const struct segment *s, uint64_t need)
 {
-    return load_acquire(&s->used) + need <= segment_bytes(a);
+    return load_acquire(&s->used) + need <= segment_size(a);
 }
 
-/* 40 bits last for years of opening a segment every 10 us. */
-uint64_t segment_stamp(const struct arena *a)
+/* 40 bits last for seven years if a segment is opened each 200 us. */
+uint64_t segment_stamp(const struct arena *a, uint64_t segments)
 {
-    return add_relaxed(&a->sb->incarnations, 1) + 1; /* relaxed: only its being new matters */
+    /* after what it counts can be seen; pairs with last_stamp [L5] */
+    return add_seq_cst(&a->sb->incarnations, segments) + segments;
 }
 
 static uint64_t fresh_word(const struct participant *p)
 {
-    return claim_word(SEGMENT_OPEN, p->index, segment_stamp(p->arena));
+    return claim_word(SEGMENT_OPEN, p->index, segment_stamp(p->arena, 1));
 }
 
 /* A cache does not mix what was put with what the cleaner kept. */
@@ -152,7 +46,7 @@ static bool adopt_partial(const struct participant *p, bool kept, uint64_t need,
                           struct segment_hold *hold)
 {
     const struct arena *a = p->arena;
-    uint64_t n = high(a);
+    uint64_t n = segment_high(a);
     uint64_t start = n == 0 ? 0 : p->index % n; /* adopters begin apart */
     for (uint64_t k = 0; k < n; k++) {
         uint64_t i = start + k < n ? start + k : start + k - n;
@@ -165,6 +59,7 @@ static bool adopt_partial(const struct participant *p, bool kept, uint64_t need,
             continue;
         hold->id = i;
         hold->word = mine;
+        segment_stamp(a, 1); /* again: who counted before he saw the CAS has a glance know of it */
         POINT("segment.adopted");
         if (has_room(a, s, need)) /* it may have been filled between look and CAS */
             return true;
@@ -212,13 +107,13 @@ static bool fill_hole(const struct participant *p, uint64_t *id)
 static bool claim_single(const struct participant *p, uint64_t *id)
 {
     const struct arena *a = p->arena;
-    uint64_t line = min_u64(high(a), load_relaxed(&a->sb->size) >> a->segment_shift);
+    uint64_t line = min_u64(segment_high(a), load_relaxed(&a->sb->size) >> a->segment_shift);
     if (claim_unused(p, SEGMENT_FREE, line, id) || fill_hole(p, id))
         return true;
     /* what is free above the line gives its memory to a hole below it */
-    if (segment_punch(p, segment_bytes(a)) != 0 && fill_hole(p, id))
+    if (segment_punch(p, segment_size(a)) != 0 && fill_hole(p, id))
         return true;
-    return claim_unused(p, SEGMENT_FREE, high(a), id);
+    return claim_unused(p, SEGMENT_FREE, segment_high(a), id);
 }
 
 /* In steps, so that the process' memory map is never locked for long. */
@@ -228,7 +123,7 @@ int segment_take_memory(const struct arena *a, enum segment_purpose purpose, uin
     struct segment *s = segment_at(a, id);
     for (uint64_t at = load_relaxed(&s->taken), step; at < bytes; at += step) {
         uint64_t offset = arena_segment_start(a, id) + at;
-        step = min_u64(PREFILL_STEP, segment_bytes(a) - at);
+        step = min_u64(PREFILL_STEP, segment_size(a) - at);
         int rc = purpose == SEGMENT_FOR_PUT ? arena_take_value(a, offset, step)
                                             : arena_take(a, offset, step);
         if (rc != 0)
@@ -243,7 +138,7 @@ bool segment_prefill(const struct participant *p)
     uint64_t id;
     if (!fill_hole(p, &id))
         return false;
-    bool taken = segment_take_memory(p->arena, SEGMENT_FOR_PUT, id, segment_bytes(p->arena)) == 0;
+    bool taken = segment_take_memory(p->arena, SEGMENT_FOR_PUT, id, segment_size(p->arena)) == 0;
     change(segment_at(p->arena, id), claim_word(SEGMENT_OPENING, p->index, 0), SEGMENT_FREE);
     return taken;
 }
@@ -256,6 +151,7 @@ static void begin_life(const struct participant *p, bool kept, struct segment_ho
     POINT("segment.opening");
     hold->word = fresh_word(p);
     store_relaxed(&s->used, 0); /* relaxed: shown by the CAS below */
+    store_relaxed(&s->walked, 0);
     store_relaxed(&a->dead[hold->id], 0);
     store_relaxed(&s->kept, kept);
     store_relaxed(&s->birth, epoch_now(a));
@@ -264,30 +160,6 @@ static void begin_life(const struct participant *p, bool kept, struct segment_ho
     store_release(&s->incarnation, a->sb->generation << CLAIM_EPOCH_BITS | claim_epoch(hold->word));
     change(s, claim_word(SEGMENT_OPENING, p->index, 0), hold->word); /* [S3] */
     POINT("segment.opened");
-}
-
-uint64_t segment_kept(const struct segment_census *c, enum segment_purpose purpose)
-{
-    if (purpose == SEGMENT_FOR_CLEANING)
-        return 0;
-    uint64_t kept = c->reserve + c->kinds[SEGMENT_CLEANING];
-    return purpose == SEGMENT_FOR_PUT ? kept + c->removals + c->table : kept;
-}
-
-bool segment_allowed(const struct segment_census *c, enum segment_purpose purpose)
-{
-    if (purpose == SEGMENT_FOR_PUT && segment_committed(c))
-        return false;
-    return c->available > segment_kept(c, purpose);
-}
-
-bool segment_allowed_run(const struct arena *a, const struct segment_census *c,
-                         enum segment_purpose purpose, uint64_t count)
-{
-    struct segment_census rest = *c; /* with all but one of them gone */
-    rest.available -= min_u64(rest.available, count - 1);
-    rest.live += (count - 1) << a->segment_shift;
-    return segment_allowed(&rest, purpose);
 }
 
 /*
@@ -304,13 +176,6 @@ static bool may_adopt(const struct arena *a, const struct segment_census *c,
     return purpose == SEGMENT_FOR_TOMBSTONE || c->available <= c->reserve + c->removals;
 }
 
-bool segment_overdrawn(const struct arena *a, enum segment_purpose purpose)
-{
-    struct segment_census c;
-    segment_count(a, &c);
-    return c.available < segment_kept(&c, purpose);
-}
-
 static void step_back(const struct participant *p, uint64_t id)
 {
     struct segment *s = segment_at(p->arena, id);
@@ -318,18 +183,71 @@ static void step_back(const struct participant *p, uint64_t id)
     change(s, claim_word(SEGMENT_OPENING, p->index, 0), bare ? SEGMENT_HOLE : SEGMENT_FREE);
 }
 
-int segment_open(const struct participant *p, enum segment_purpose purpose, uint64_t need,
-                 struct segment_hold *hold)
+/* How many more may he have?  Half of what the others leave, so that each finds some. */
+static uint64_t spares_allowed(const struct arena *a, const struct segment_census *c,
+                               const struct segment_spares *spares)
+{
+    uint64_t left = c->available - min_u64(c->available, segment_kept(c, SEGMENT_FOR_PUT) + 1);
+    uint64_t bytes = segment_bound(c) + c->room;
+    uint64_t rest = (c->admitted - min_u64(c->admitted, bytes)) >> a->segment_shift;
+    uint64_t owned = (c->capacity >> CROWDED_SHIFT) -
+                     min_u64(c->capacity >> CROWDED_SHIFT, c->kinds[SEGMENT_OPEN]);
+    return min_u64(spares->busy, min_u64(left, min_u64(rest, owned)) / 2);
+}
+
+/* Free ones behind @id, without a look at limits. */
+static void claim_spares(const struct participant *p, uint64_t id, uint64_t wanted,
+                         struct segment_spares *spares)
 {
     const struct arena *a = p->arena;
+    uint64_t mine = claim_word(SEGMENT_OPENING, p->index, 0);
+    uint64_t line = load_relaxed(&a->sb->size) >> a->segment_shift; /* as for single ones */
+    uint64_t n = min_u64(segment_high(a), line);
+    for (uint64_t i = id + 1; i < n && spares->count < wanted; i++) {
+        struct segment *s = segment_at(a, i);
+        uint64_t word = load_acquire(&s->state);
+        if (claim_kind(word) == SEGMENT_FREE && change(s, word, mine))
+            spares->hold[spares->count++] = (struct segment_hold){.id = i};
+    }
+}
+
+static void give_up_spares(const struct participant *p, struct segment_spares *spares)
+{
+    while (spares->count != 0)
+        step_back(p, spares->hold[--spares->count].id);
+}
+
+static void begin_spares(const struct participant *p, struct segment_spares *spares)
+{
+    for (uint32_t i = 0; i < spares->count; i++)
+        begin_life(p, false, &spares->hold[i]);
+    spares->busy = (uint32_t)min_u64(2 * spares->busy + 1, SEGMENT_SPARES);
+}
+
+void segment_close_spares(const struct arena *a, struct segment_spares *spares)
+{
+    while (spares->count != 0)
+        segment_close_owner(a, &spares->hold[--spares->count]);
+    spares->busy = 0;
+}
+
+int segment_open(const struct participant *p, enum segment_purpose purpose, uint64_t need,
+                 struct segment_hold *hold, struct segment_spares *spares)
+{
+    const struct arena *a = p->arena;
+    while (spares != NULL && spares->count != 0) {
+        *hold = spares->hold[--spares->count];
+        if (segment_held(a, hold)) /* and if it is taken later, its owner finds out as always */
+            return 0;
+    }
     struct segment_census c;
-    segment_count(a, &c);
+    segment_glance(a, &c);
     if (c.kinds[SEGMENT_LIMBO] != 0)
         epoch_tick(a); /* so that sections that begin now do not hold it back */
-    if (c.kinds[SEGMENT_LIMBO] != 0 && c.available <= segment_kept(&c, purpose)) {
+    if (c.kinds[SEGMENT_LIMBO] != 0 && !segment_allowed(&c, purpose)) {
         epoch_poll(a); /* not sooner: the membarrier in it interrupts all who read */
         segment_reclaim(a);
-        segment_count(a, &c);
+        segment_glance(a, &c);
     }
     /* INV-S5; after a removal, too, puts would go on in the rest of the segment */
     hold->crowded =
@@ -343,20 +261,34 @@ int segment_open(const struct participant *p, enum segment_purpose purpose, uint
     POINT("segment.counted");
     if (!claim_single(p, &hold->id))
         return SHMKV_ENOSPC;
-    if (segment_overdrawn(a, purpose)) {
+    bool more = spares != NULL && purpose == SEGMENT_FOR_PUT && !hold->crowded && !a->cache;
+    if (more)
+        claim_spares(p, hold->id, spares_allowed(a, &c, spares), spares);
+    POINT("segment.claimed");
+    bool overdrawn = segment_overdrawn(a, purpose);
+    if (overdrawn && more && spares->count != 0) {
+        give_up_spares(p, spares);
+        overdrawn = segment_overdrawn(a, purpose);
+    }
+    if (overdrawn) {
         step_back(p, hold->id);
         hold->id = SEGMENT_NONE;
         return SHMKV_ENOSPC;
     }
     begin_life(p, kept, hold);
+    if (more)
+        begin_spares(p, spares);
     return 0;
 }
 
-/* Where a segment goes that nobody appends to any more. */
+/* Where a segment goes that nobody appends to any more: one in which nothing ever was published
+ * nobody has seen, so it needs no grace period. */
 static uint64_t resting_state(const struct arena *a, const struct segment *s)
 {
-    uint64_t room = segment_bytes(a) - load_acquire(&s->used);
-    bool worth = room >= segment_bytes(a) >> PARTIAL_SHIFT;
+    uint64_t used = load_acquire(&s->used), room = segment_size(a) - used;
+    if (used == 0)
+        return load_relaxed(&s->taken) == 0 ? SEGMENT_HOLE : SEGMENT_FREE;
+    bool worth = room >= segment_size(a) >> PARTIAL_SHIFT;
     return claim_word(worth ? SEGMENT_PARTIAL : SEGMENT_SEALED, 0, 0);
 }
 
@@ -456,7 +388,7 @@ unsigned segment_reclaim(const struct arena *a)
 {
     unsigned reclaimed = 0;
     uint64_t safe = load_acquire(&a->sb->safe); /* pairs with epoch_poll [E5] */
-    for (uint64_t id = 0, n = high(a); id < n; id++) {
+    for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
         struct segment *s = segment_at(a, id);
         uint64_t word = load_acquire(&s->state);
         if (claim_kind(word) == SEGMENT_LIMBO && claim_epoch(word) <= safe)
@@ -485,7 +417,7 @@ static bool finish_sealing(const struct arena *a, struct segment *s, uint64_t wo
 unsigned segment_take_idle(const struct arena *a)
 {
     unsigned taken = 0;
-    for (uint64_t id = 0, n = high(a); id < n; id++) {
+    for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
         struct segment *s = segment_at(a, id);
         uint64_t word = load_acquire(&s->state);
         if (claim_kind(word) == SEGMENT_OPEN) {
@@ -517,8 +449,11 @@ void segment_retire_owner(const struct participant *p, uint64_t id)
            claim_word(SEGMENT_LIMBO, 0, e));
 }
 
-void segment_unclaim_owner(const struct participant *p, uint64_t id)
+void segment_unclaim_owner(const struct participant *p, uint64_t id, uint64_t walked)
 {
+    /* release: who goes on there retires what was unlinked before; pairs with cleaner walks [E2] */
+    store_release(&segment_at(p->arena, id)->walked, walked);
+    POINT("clean.paused");
     change(segment_at(p->arena, id), claim_word(SEGMENT_CLEANING, p->index, 0), SEGMENT_SEALED);
 }
 
@@ -526,7 +461,7 @@ void segment_unclaim_owner(const struct participant *p, uint64_t id)
 static bool punch(const struct arena *a, uint64_t id, uint64_t word)
 {
     struct segment *s = segment_at(a, id);
-    if (arena_release(a, arena_segment_start(a, id), segment_bytes(a)) != 0)
+    if (arena_release(a, arena_segment_start(a, id), segment_size(a)) != 0)
         return false;
     store_relaxed(&s->taken, 0); /* relaxed: shown by the CAS */
     POINT("punch.released");
@@ -537,7 +472,7 @@ uint64_t segment_punch(const struct participant *p, uint64_t bytes)
 {
     const struct arena *a = p->arena;
     uint64_t given = 0;
-    for (uint64_t id = high(a); id-- > 0 && given < bytes;) {
+    for (uint64_t id = segment_high(a); id-- > 0 && given < bytes;) {
         struct segment *s = segment_at(a, id);
         uint64_t word = load_acquire(&s->state);
         uint64_t mine = claim_word(SEGMENT_PUNCHING, p->index, 0);
@@ -545,7 +480,7 @@ uint64_t segment_punch(const struct participant *p, uint64_t bytes)
             continue;
         POINT("punch.claimed");
         if (punch(a, id, mine))
-            given += segment_bytes(a);
+            given += segment_size(a);
         else
             change(s, mine, SEGMENT_FREE); /* refused: better in use than nobody's */
     }
@@ -554,7 +489,7 @@ uint64_t segment_punch(const struct participant *p, uint64_t bytes)
 
 void segment_reap(const struct arena *a, uint32_t dead)
 {
-    for (uint64_t id = 0, n = high(a); id < n; id++) {
+    for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
         struct segment *s = segment_at(a, id);
         uint64_t word = load_acquire(&s->state);
         unsigned kind = claim_kind(word);

@@ -15,16 +15,19 @@
  * Every arrow is one CAS on segment.state (claim.h).  Who may take it:
  *
  *   HOLE, FREE -> OPENING(p)   any p, for itself; then sets used = 0, dead, birth, incarnation
- *   OPENING(p) -> FREE         p, which only took memory for it ahead of need
+ *   OPENING(p) -> FREE, HOLE   p, which only took memory for it ahead of need, or steps back
  *   OPENING(p) -> OPEN(p, x)   p; the word's epoch field holds a stamp x that is given once, so
  *                              that p never takes a segment that it lost and got again for
  *                              the old one
- *   OPEN(p) -> PARTIAL/SEALED  p outside of a write section; or SEALING first, by anyone
+ *   OPEN(p) -> PARTIAL/SEALED  p outside of a write section; or SEALING first, by anyone; FREE or
+ *                              HOLE instead, here and below, if nothing was ever put into it:
+ *                              then nobody can have read there
  *   OPEN(p, x) -> SEALING(p, x)    anyone who needs it; finished by anyone      [S1]
  *   OPEN(p) <-> PINNED(p)      p
  *   PARTIAL -> OPEN(p)         any p, for itself
  *   SEALED, PARTIAL -> CLEANING(p)      any p; -> LIMBO(e) when a complete walk found no live
- *                                       record, back to SEALED otherwise
+ *                                       record, back to SEALED otherwise, with `walked` telling
+ *                                       how far it went
  *   LIMBO(e) -> FREE           anyone, e <= safe                                [E5]
  *   FREE -> PUNCHING(p) -> HOLE         any p; gives the memory back
  *
@@ -42,7 +45,9 @@
  *                              is LIMBO(e), e <= safe; to HOLE if it has no memory.  The head goes
  *                              last.  x is given once, so who stalls frees nobody else's  [S2]
  *
- * HOLE and FREE are never read.  Only the owner appends, `used` only passes decided records.
+ * HOLE and FREE are never read.  Only the owner appends, `used` only passes decided records.  A
+ * participant may own several: one that it puts into, with spares for when it is full, one that it
+ * moves records to, one for a reservation.
  *
  *   INV-S1  A live process' segment is never taken while it writes: it stores `writing`, then
  *           checks OPEN(p, x); the taker CASes SEALING(p, x), fences all, and only then looks at
@@ -62,7 +67,8 @@
  *           opens a segment or run counts again afterwards and steps back.  And what may be put
  *           without asking, the rests of segments that are owned, is within what is admitted: near
  *           that an owner keeps its segment for one write only.  So beyond what is admitted there
- *           is at most a record per writer, and a full store can be emptied.
+ *           is at most a record per writer, but for what is opened at the same moment, and a full
+ *           store can be emptied.
  *                                       test_segment: what_owners_*, the_rest_*,
  *                                       crash_segment: *_overtaken_*, torture_kv
  *
@@ -103,6 +109,7 @@ struct segment_census {
     uint64_t live;      /* of them current */
     uint64_t waste;     /* behind the records of runs: cleaning does not gain it */
     uint64_t room;      /* left in segments that are OPEN: their owners need not ask to fill it */
+    uint64_t begun;     /* segments, in runs or not, that somebody opens or reserves right now */
     uint64_t taken;     /* bytes that have memory */
     uint64_t capacity;  /* segments that the limit allows, beside the index as it is */
     uint64_t available; /* free, or holes that may be filled */
@@ -115,6 +122,12 @@ struct segment_census {
 };
 
 void segment_count(const struct arena *a, struct segment_census *census);
+/*
+ * segment_glance() - the same for who opens a segment, a fraction of the work: the states alone,
+ * and what is live by the last count, with all that can have been put since.  That is used, with
+ * taken and waste, for what it may at most be; where so much would not be admitted all is counted.
+ */
+void segment_glance(const struct arena *a, struct segment_census *census);
 /* How many free segments are not for @purpose: the reserve, and one for each that is cleaning. */
 uint64_t segment_kept(const struct segment_census *census, enum segment_purpose purpose);
 /* Bytes that cleaning does not gain. */
@@ -160,12 +173,26 @@ struct segment_hold {
 };
 
 /*
+ * Empty segments that a busy owner has besides: he who opens one counts all, which takes longer
+ * than a put may, so where there are enough he opens some at once.
+ */
+#define SEGMENT_SPARES 3u
+struct segment_spares {
+    struct segment_hold hold[SEGMENT_SPARES];
+    uint32_t count; /* of hold[] */
+    uint32_t busy;  /* how many he may have: none at first, more each time they are used up */
+};
+
+/*
  * segment_open() - get a segment with @need bytes of room for @p to append to.
- * @hold:  receives it.
+ * @hold:    receives it.
+ * @spares:  it is one of these, if there are some; if not they are filled, for puts; NULL: no such.
  * SHMKV_ENOSPC (internal, without a text): nothing is free for that purpose.
  */
 int segment_open(const struct participant *p, enum segment_purpose purpose, uint64_t need,
-                 struct segment_hold *hold);
+                 struct segment_hold *hold, struct segment_spares *spares);
+/* As segment_close_owner(), all of them. */
+void segment_close_spares(const struct arena *a, struct segment_spares *spares);
 /* Give it back; not inside a write section.  Harmless if it was taken away.  The head of a run
  * becomes RUN_HEAD if its record was published, else all of the run is free. */
 void segment_close_owner(const struct arena *a, struct segment_hold *hold);
@@ -184,12 +211,13 @@ unsigned segment_take_idle(const struct arena *a);
 bool segment_claim_victim(const struct participant *p, uint64_t id, uint64_t expected);
 /* After a complete walk that found nothing alive. */
 void segment_retire_owner(const struct participant *p, uint64_t id);
-/* The walk was not completed. */
-void segment_unclaim_owner(const struct participant *p, uint64_t id);
+/* The walk was not completed: it has left nothing alive in the first @walked bytes. */
+void segment_unclaim_owner(const struct participant *p, uint64_t id, uint64_t walked);
 /* HOLE -> FREE with all its memory, ahead of need; false: there is none, or no room for it. */
 bool segment_prefill(const struct participant *p);
-/* A number that nobody had before, for an incarnation or a state word. */
-uint64_t segment_stamp(const struct arena *a);
+/* A number that nobody had before, for an incarnation or a state word, of who is about to fill so
+ * many segments: segment_glance() knows by these how much there may be more. */
+uint64_t segment_stamp(const struct arena *a, uint64_t segments);
 /* Have memory for the first @bytes of a segment that the caller is OPENING, or that is part of a
  * run that it is opening.  0, or as arena_take(). */
 int segment_take_memory(const struct arena *a, enum segment_purpose purpose, uint64_t id,
@@ -202,6 +230,17 @@ void segment_reap(const struct arena *a, uint32_t dead_participant);
 static inline struct segment *segment_at(const struct arena *a, uint64_t id)
 {
     return &a->segments[id];
+}
+
+static inline uint64_t segment_size(const struct arena *a)
+{
+    return a->segment_mask + 1;
+}
+
+/* Ids below it were used at some time; what is claimed is below it before it is claimed. */
+static inline uint64_t segment_high(const struct arena *a)
+{
+    return load_acquire(&a->sb->segment_high);
 }
 
 /* How many segments make up what begins at @id: 1, or the length of a run; inside the log (R3). */

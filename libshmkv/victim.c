@@ -4,13 +4,16 @@
 
 /* A victim must give back at least 1/64 of a segment, or cleaning only turns in circles. */
 #define WORTH_SHIFT 6
-/* Kept free beyond the reserve: 1/256 of what is not live, or one for two that are being filled. */
-#define AHEAD_SHIFT 8
+/* Kept free beyond the reserve: 1/384 of the store, 1/128 of what is not live, 1/2560 for each byte
+ * that is moved for one that is gained, or one for two that are being filled. */
+#define AHEAD_PART 384u
+#define AHEAD_DEAD_SHIFT 7
+#define AHEAD_MOVED_PART 2560u
 #define AHEAD_OWNED_SHIFT 1
 #define AHEAD_MIN 1u
 #define AHEAD_MOST_SHIFT 6 /* of the store */
 
-static bool is_candidate(uint64_t word)
+bool victim_may_be(uint64_t word)
 {
     return claim_kind(word) == SEGMENT_SEALED || claim_kind(word) == SEGMENT_PARTIAL;
 }
@@ -40,7 +43,7 @@ uint64_t victim_choose(const struct arena *a, uint64_t *word)
     double best_score = 0;
     for (uint64_t id = 0, n = load_acquire(&a->sb->segment_high); id < n; id++) {
         uint64_t seen = load_acquire(&segment_at(a, id)->state);
-        double gain = is_candidate(seen) ? score(a, id, seen, now) : 0;
+        double gain = victim_may_be(seen) ? score(a, id, seen, now) : 0;
         if (gain > best_score) {
             best = id;
             best_score = gain;
@@ -50,14 +53,23 @@ uint64_t victim_choose(const struct arena *a, uint64_t *word)
     return best;
 }
 
+/* Segments to be kept free beyond what is kept anyway, with @live segments' worth of records. */
+static uint64_t ahead_of(const struct segment_census *c, uint64_t live)
+{
+    uint64_t dead = c->capacity - live;
+    uint64_t part = c->capacity / AHEAD_PART;
+    uint64_t moved = live / max_u64(dead * AHEAD_MOVED_PART / max_u64(c->capacity, 1), 1);
+    uint64_t most = max_u64(c->capacity >> AHEAD_MOST_SHIFT, AHEAD_MIN);
+    part = max_u64(part, max_u64(moved, dead >> AHEAD_DEAD_SHIFT));
+    part = max_u64(part, c->kinds[SEGMENT_OPEN] >> AHEAD_OWNED_SHIFT);
+    return min_u64(max_u64(part, AHEAD_MIN), most);
+}
+
 enum victim_need victim_need(const struct arena *a)
 {
     struct segment_census c;
-    segment_count(a, &c);
-    uint64_t live = segment_bound(&c) >> a->segment_shift;
-    uint64_t ahead = (c.capacity - min_u64(live, c.capacity)) >> AHEAD_SHIFT;
-    ahead = max_u64(ahead, c.kinds[SEGMENT_OPEN] >> AHEAD_OWNED_SHIFT);
-    ahead = min_u64(max_u64(ahead, AHEAD_MIN), max_u64(c.capacity >> AHEAD_MOST_SHIFT, AHEAD_MIN));
+    segment_glance(a, &c);
+    uint64_t ahead = ahead_of(&c, min_u64(segment_bound(&c) >> a->segment_shift, c.capacity));
     uint64_t soon = c.available + c.limbo;
     uint64_t kept = segment_kept(&c, SEGMENT_FOR_PUT);
     if (soon > kept + ahead)

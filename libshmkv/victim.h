@@ -18,9 +18,10 @@
  * Zipf distribution, and cost an open segment each.
  *
  * When.  A segment that is free before it is needed is one whose dead had no time to become more;
- * at 90 % live each hundredth of the store that is kept free costs a tenth of the write rate.  So
- * what is kept free beyond the reserve is a small part of what is not live, and segments in limbo
- * count: they are free as soon as the sections of now have ended.
+ * at 90 % live each hundredth of the store that is kept free costs a tenth of the write rate.  But
+ * what was cleaned is in limbo for a millisecond, and puts wait where nothing else is left.  So
+ * what is kept free beyond the reserve, what is in limbo included, is a little of what is not live,
+ * and more the more has to be moved for what is gained.
  */
 #ifndef SHMKV_VICTIM_H
 #define SHMKV_VICTIM_H
@@ -34,11 +35,14 @@
  */
 uint64_t victim_choose(const struct arena *a, uint64_t *word);
 
+/* May a segment in that state be one? */
+bool victim_may_be(uint64_t word);
+
 /* How urgent more room is. */
 enum victim_need {
     VICTIM_NONE,  /* there is enough */
     VICTIM_AHEAD, /* who keeps house should clean */
-    VICTIM_SOON,  /* so should writers, before they begin with their next segment */
+    VICTIM_SOON,  /* so should writers, while they fill their next segment */
 };
 enum victim_need victim_need(const struct arena *a);
 

@@ -299,7 +299,7 @@ static int relocate(struct scene *s)
     const struct segment *segment = segment_at(s->a, id);
     assert_true(segment_claim_victim(&w->self, id, load_acquire(&segment->state)));
     int rc = index_relocate(w, from, load_acquire(&segment->state));
-    segment_unclaim_owner(&w->self, id);
+    segment_unclaim_owner(&w->self, id, 0);
     return rc;
 }
 

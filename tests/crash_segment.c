@@ -102,12 +102,13 @@ static void the_last_hole_is_filled_once(void **state)
     begin(&s, state);
     uint64_t bytes = s.a->segment_mask + 1;
     while (segment_memory(s.a) + 2 * bytes <= SMALL)
-        assert_int_equal(segment_open(&s.owner.self, SEGMENT_FOR_CLEANING, bytes, &hold), 0);
+        assert_int_equal(segment_open(&s.owner.self, SEGMENT_FOR_CLEANING, bytes, &hold, NULL), 0);
     assert_in_range(segment_memory(s.a) + bytes, 1, SMALL); /* one is left */
     point_arm("segment.hole", 1, POINT_CALL, prefill_too, &s);
-    assert_int_equal(segment_open(&s.owner.self, SEGMENT_FOR_CLEANING, bytes, &hold), 0);
+    assert_int_equal(segment_open(&s.owner.self, SEGMENT_FOR_CLEANING, bytes, &hold, NULL), 0);
     assert_int_equal(s.passed, 1);
-    assert_int_equal(segment_open(&s.owner.self, SEGMENT_FOR_CLEANING, bytes, &hold), SHMKV_ENOSPC);
+    assert_int_equal(segment_open(&s.owner.self, SEGMENT_FOR_CLEANING, bytes, &hold, NULL),
+                     SHMKV_ENOSPC);
     assert_in_range(segment_memory(s.a) + bytes, SMALL + 1, SMALL + bytes);
     end(&s);
 }
@@ -120,7 +121,7 @@ static void open_all(void *arg)
     struct scene *s = arg;
     struct segment_hold hold;
     uint64_t bytes = s->a->segment_mask + 1;
-    while (segment_open(&s->other.self, SEGMENT_FOR_PUT, bytes, &hold) == 0) {
+    while (segment_open(&s->other.self, SEGMENT_FOR_PUT, bytes, &hold, NULL) == 0) {
         store_relaxed(&segment_at(s->a, hold.id)->used, bytes);
         store_relaxed(&s->a->dead[hold.id], bytes);
         s->passed++;
@@ -143,7 +144,7 @@ static void who_is_overtaken_steps_back(void **state)
     struct segment_hold hold;
     begin(&s, state);
     point_arm("segment.counted", 1, POINT_CALL, open_all, &s);
-    assert_int_equal(segment_open(&s.owner.self, SEGMENT_FOR_PUT, 8, &hold), SHMKV_ENOSPC);
+    assert_int_equal(segment_open(&s.owner.self, SEGMENT_FOR_PUT, 8, &hold, NULL), SHMKV_ENOSPC);
     assert_true(hold.id == SEGMENT_NONE);
     assert_stepped_back(&s, 0);
     end(&s);

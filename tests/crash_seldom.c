@@ -248,9 +248,9 @@ static void prepare_crowd(struct shmkv *db)
     segment_count(&c->store->arena, &census);
     for (uint64_t i = 0; i <= census.capacity / 8 + 1; i++) {
         struct segment_hold hold;
-        assert_int_equal(
-            segment_open(&c->writer.self, SEGMENT_FOR_PUT, c->store->arena.segment_mask + 1, &hold),
-            0);
+        assert_int_equal(segment_open(&c->writer.self, SEGMENT_FOR_PUT,
+                                      c->store->arena.segment_mask + 1, &hold, NULL),
+                         0);
     }
     append_close(&c->writer.puts, &c->store->arena); /* what it has is one that others may use */
 }

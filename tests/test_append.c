@@ -136,19 +136,19 @@ static void memory_is_taken_in_steps_that_grow(void **state)
 {
     const struct arena *a = fixture_arena(state);
     struct writer w;
-    uint64_t quarter = (a->segment_mask + 1) / 4;
-    const uint64_t steps[] = {PAGE_BYTES, 8 * PAGE_BYTES, quarter};
-    assert_true(quarter > 8 * PAGE_BYTES);
+    uint64_t half = (a->segment_mask + 1) / 2;
+    const uint64_t steps[] = {PAGE_BYTES, 8 * PAGE_BYTES, half};
+    assert_true(half > 8 * PAGE_BYTES);
     writer_begin(&w, a, writers_process(state));
-    for (uint64_t bytes = 64, n = 0; bytes <= 4 * quarter; bytes += w.puts.taken - w.puts.at, n++) {
+    for (uint64_t bytes = 64, n = 0; bytes <= 2 * half; bytes += w.puts.taken - w.puts.at, n++) {
         assert_int_equal(append_reserve(&w.puts, &w.self, SEGMENT_FOR_PUT, bytes), 0);
         uint64_t taken = load_relaxed(&segment_at(a, w.puts.hold.id)->taken);
         assert_int_equal(taken, align_up(bytes, steps[min_u64(n, 2)]));
         assert_true(w.puts.taken == start_of(&w) + taken);
         memset(arena_at(a, w.puts.at), 0xee, bytes); /* no SIGBUS */
     }
-    assert_true(append_has_room(&w.puts, 4 * quarter));
-    assert_false(append_has_room(&w.puts, 4 * quarter + 8));
+    assert_true(append_has_room(&w.puts, 2 * half));
+    assert_false(append_has_room(&w.puts, 2 * half + 8));
     writer_end(&w);
 }
 

@@ -130,6 +130,115 @@ static void an_incomplete_walk_frees_nothing(void **state)
     writer_end(&w);
 }
 
+/* ---- pieces -------------------------------------------------------------------------------- */
+
+static uint64_t walked(const struct arena *a, uint64_t id)
+{
+    return load_relaxed(&segment_at(a, id)->walked);
+}
+
+/* As a put does that was stopped by the pace; the segment that it is at, SEGMENT_NONE: of none. */
+static uint64_t clean_some(struct writer *w)
+{
+    w->puts.pace = 256;
+    cleaner_help(w, &w->puts, 8);
+    return w->cleaning.life != 0 ? w->cleaning.id : SEGMENT_NONE;
+}
+
+/* A writer that has a segment, and some others which are half dead. */
+static void begin_pieces(struct writer *w, void **state)
+{
+    writer_begin(w, fixture_arena(state), writers_process(state));
+    make_sparse(w);
+    writer_put(w, "more", "value");
+}
+
+static void pieces_make_a_walk(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    begin_pieces(&w, state);
+    uint64_t id = clean_some(&w), last = 0;
+    unsigned pieces = 0;
+    assert_true(id != SEGMENT_NONE);
+    for (unsigned i = 0; clean_some(&w) == id; i++) {
+        assert_in_range(i, 0, 1000);
+        assert_int_equal(kind_of(a, id), SEGMENT_SEALED); /* nobody's between two of them */
+        assert_in_range(walked(a, id) - last, 0, 16 * (VALUE_BYTES + 64));
+        pieces += walked(a, id) != last;
+        last = walked(a, id);
+        assert_sparse_is_whole(&w);
+    }
+    assert_in_range(pieces, 2, 100); /* and the last one */
+    assert_int_equal(kind_of(a, id), SEGMENT_LIMBO);
+    assert_int_equal(slots_into(a, id), 0);
+    assert_sparse_is_whole(&w);
+    grace_pass(a);
+    assert_int_equal(segment_reclaim(a), 1);
+    for (unsigned i = 0; kind_of(a, id) != SEGMENT_OPEN; i++)
+        put_round(&w, i % KEYS, 2);
+    assert_int_equal(walked(a, id), 0);
+    writer_end(&w);
+}
+
+/* What one has left another goes on with: what is behind is not looked at again. */
+static void pieces_are_gone_on_with(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w, other;
+    begin_pieces(&w, state);
+    writer_begin(&other, a, writers_process(state));
+    uint64_t id = clean_some(&w);
+    for (unsigned i = 0; walked(a, id) < 20 * VALUE_BYTES; i++)
+        assert_true(clean_some(&w) == id && i < 100);
+    struct record *first = arena_at(a, arena_segment_start(a, id));
+    uint16_t klen = first->klen;
+    first->klen = 0; /* who began anew would take the segment for a damaged one */
+    assert_true(segment_claim_victim(&w.self, id, claim_word(SEGMENT_SEALED, 0, 0)));
+    segment_reap(a, w.self.index); /* as if it had died there */
+    for (unsigned i = 0; kind_of(a, id) != SEGMENT_LIMBO; i++) {
+        assert_int_equal(cleaner_step(&other), 1);
+        assert_in_range(i, 0, 20);
+    }
+    assert_int_equal(slots_into(a, id), 0);
+    assert_sparse_is_whole(&w);
+    first->klen = klen;
+    writer_end(&other);
+    writer_end(&w);
+}
+
+static void pieces_do_not_rest_on_a_wrong_word(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    for (unsigned i = 0; i < 2; i++) {
+        struct writer w;
+        begin_pieces(&w, state);
+        uint64_t id = clean_some(&w);
+        uint64_t used = load_relaxed(&segment_at(a, id)->used);
+        store_relaxed(&segment_at(a, id)->walked, i == 0 ? used + 8 : used - 4);
+        for (unsigned k = 0; k < 20 && kind_of(a, id) == SEGMENT_SEALED; k++)
+            cleaner_step(&w);
+        assert_int_equal(kind_of(a, id), SEGMENT_LIMBO);
+        assert_int_equal(slots_into(a, id), 0);
+        assert_sparse_is_whole(&w);
+        writer_end(&w);
+    }
+}
+
+/* A piece that gained more than was asked for is followed by a pause. */
+static void pieces_gain_what_is_owed(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    begin_pieces(&w, state);
+    uint64_t id = clean_some(&w), calls = 1;
+    while (clean_some(&w) == id)
+        calls++;
+    uint64_t gained = load_relaxed(&segment_at(a, id)->used) / 2; /* each second one is dead */
+    assert_in_range(calls * 256, gained - gained / 4, gained + gained / 2);
+    writer_end(&w);
+}
+
 /* Whoever looks at a record that is moved away from under him sees it whole. */
 static void a_reader_keeps_what_it_sees(void **state)
 {
@@ -232,9 +341,9 @@ static void the_dead_make_room_without_a_free_segment(void **state)
     for (unsigned i = 0; i < 200; i++) /* three segments, all but the last record dead */
         put_round(&w, 1, i % 20);
     append_close(&w.puts, a);
-    while (segment_open(&w.self, SEGMENT_FOR_CLEANING, a->segment_mask + 1, &hold) == 0) {
+    while (segment_open(&w.self, SEGMENT_FOR_CLEANING, a->segment_mask + 1, &hold, NULL) == 0) {
     }
-    while (segment_open(&w.self, SEGMENT_FOR_CLEANING, 2 * VALUE_BYTES, &hold) == 0) {
+    while (segment_open(&w.self, SEGMENT_FOR_CLEANING, 2 * VALUE_BYTES, &hold, NULL) == 0) {
     } /* nor the rest of one */
     assert_int_equal(cleaner_step(&w), 1);
     grace_pass(a);
@@ -290,7 +399,7 @@ static void no_room_says_why(void **state)
     int rc = 0;
     writer_begin(&w, a, writers_process(state));
     writer_begin(&reader, a, writers_process(state));
-    while (segment_open(&w.self, SEGMENT_FOR_PUT, a->segment_mask + 1, &hold) == 0)
+    while (segment_open(&w.self, SEGMENT_FOR_PUT, a->segment_mask + 1, &hold, NULL) == 0)
         assert_true(segment_pin_owner(a, &hold));
     struct cleaner_need need = {.purpose = SEGMENT_FOR_PUT};
     uint64_t start = clock_mono_ns();
@@ -318,6 +427,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FIXTURE(nothing_leads_into_limbo),
         FIXTURE(an_incomplete_walk_frees_nothing),
+        FIXTURE(pieces_make_a_walk),
+        FIXTURE(pieces_are_gone_on_with),
+        FIXTURE(pieces_do_not_rest_on_a_wrong_word),
+        FIXTURE(pieces_gain_what_is_owed),
         FIXTURE(a_reader_keeps_what_it_sees),
         FIXTURE(nothing_is_moved_in_vain),
         FIXTURE(the_sparsest_goes_first),

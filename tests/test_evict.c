@@ -448,7 +448,7 @@ static int evict(struct writer *w, const char *key)
     assert_true(segment_claim_victim(&w->self, id, word));
     int rc = index_evict(w, at, claim_word(SEGMENT_CLEANING, w->self.index, 0));
     assert_int_equal(index_evict(w, at, claim_word(SEGMENT_CLEANING, w->self.index, 0)), 0);
-    segment_unclaim_owner(&w->self, id);
+    segment_unclaim_owner(&w->self, id, 0);
     return rc;
 }
 
@@ -499,7 +499,7 @@ static void only_the_current_record_goes(void **state)
     writer_put(&w, "k", "new");
     assert_int_equal(index_evict(&w, at, claim_word(SEGMENT_CLEANING, w.self.index, 0)), 0);
     assert_memory_equal(record_value(record_found(&w, "k")), "new", 3);
-    segment_unclaim_owner(&w.self, id);
+    segment_unclaim_owner(&w.self, id, 0);
     writer_end(&w);
 }
 

@@ -105,7 +105,7 @@ static void decide_whoever_took_it_from_its_slot(void **state)
             assert_int_equal(append_reserve(&w.moves, &w.self, SEGMENT_FOR_CLEANING, 64), 0);
             uint64_t claimed = load_acquire(&segment_at(a, id)->state);
             assert_int_equal(index_relocate(&w, at, claimed), INDEX_RELOCATED);
-            segment_unclaim_owner(&w.self, id);
+            segment_unclaim_owner(&w.self, id, 0);
         } else {
             epoch_raise_above(a, epoch_now(a));
             resize_grow(&w.self, &w.resizer, table_root(a));

@@ -142,7 +142,8 @@ static unsigned crowd_in(struct context *c, struct segment_hold *holds)
     for (; n <= census.capacity / 8 + 1; n++) {
         assert_true(n < CROWD_MOST);
         assert_int_equal(
-            segment_open(&c->writer.self, SEGMENT_FOR_PUT, a->segment_mask + 1, &holds[n]), 0);
+            segment_open(&c->writer.self, SEGMENT_FOR_PUT, a->segment_mask + 1, &holds[n], NULL),
+            0);
     }
     return n;
 }

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_segment.c - who owns a segment, what is free, and how one changes hands; see segment.h. */
+#include "blob.h"
+#include "run.h"
 #include "writers.h"
 
 #include <stdlib.h>
@@ -41,7 +43,7 @@ static void set_used(const struct arena *a, uint64_t id, uint64_t used)
 static int open_fresh(const struct writer *w, enum segment_purpose purpose,
                       struct segment_hold *hold)
 {
-    return segment_open(&w->self, purpose, bytes_of(w->self.arena), hold);
+    return segment_open(&w->self, purpose, bytes_of(w->self.arena), hold, NULL);
 }
 
 /* ---- INV-S1 -------------------------------------------------------------------------------- */
@@ -110,7 +112,7 @@ static void handover_words_are_given_once(void **state)
     writer_begin(&w, a, writers_process(state));
     for (unsigned i = 0; i < 100; i++) {
         struct segment_hold hold;
-        assert_int_equal(segment_open(&w.self, SEGMENT_FOR_PUT, 8, &hold), 0);
+        assert_int_equal(segment_open(&w.self, SEGMENT_FOR_PUT, 8, &hold, NULL), 0);
         assert_true(i == 0 || hold.id == id); /* the same one, again and again */
         id = hold.id;
         words[i] = hold.word;
@@ -137,10 +139,11 @@ static void handover_of_a_pinned_one_is_refused(void **state)
     assert_true(segment_held(a, &hold));
     epoch_exit_write(&w.self);
     uint64_t id = hold.id;
+    set_used(a, id, 64);
     segment_close_owner(a, &hold);
     assert_int_equal(kind_of(a, id), SEGMENT_PARTIAL);
     assert_true(hold.id == SEGMENT_NONE);
-    assert_int_equal(segment_open(&w.self, SEGMENT_FOR_PUT, 8, &hold), 0);
+    assert_int_equal(segment_open(&w.self, SEGMENT_FOR_PUT, 8, &hold, NULL), 0);
     assert_int_equal(segment_take_idle(a), 1); /* before it was pinned */
     assert_false(segment_pin_owner(a, &hold));
     assert_true(hold.id == SEGMENT_NONE);
@@ -160,6 +163,196 @@ static void handover_of_a_full_one_seals_it(void **state)
         assert_int_equal(segment_take_idle(a), 1);
         assert_int_equal(kind_of(a, id), i == 0 ? SEGMENT_PARTIAL : SEGMENT_SEALED);
     }
+    writer_end(&w);
+}
+
+/* ---- spares -------------------------------------------------------------------------------- */
+
+/* As for a busy owner: @n segments filled, one after another, with records that are dead. */
+static void fill_some(struct writer *w, struct segment_hold *hold, struct segment_spares *spares,
+                      unsigned n)
+{
+    const struct arena *a = w->self.arena;
+    for (unsigned i = 0; i < n; i++) {
+        assert_int_equal(segment_open(&w->self, SEGMENT_FOR_PUT, 8, hold, spares), 0);
+        assert_true(segment_held(a, hold) && !segment_overdrawn(a, SEGMENT_FOR_PUT));
+        set_used(a, hold->id, bytes_of(a));
+        store_relaxed(&a->dead[hold->id], bytes_of(a));
+        segment_close_owner(a, hold);
+    }
+}
+
+/* Some segments that are free, and have memory. */
+static void make_free(struct writer *w, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        assert_true(segment_prefill(&w->self));
+}
+
+static void spares_come_to_the_busy(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    struct segment_hold hold;
+    struct segment_spares spares = {.count = 0};
+    unsigned most = 0;
+    writer_begin(&w, a, writers_process(state));
+    make_free(&w, 12);
+    for (unsigned i = 0; i < 8; i++) {
+        fill_some(&w, &hold, &spares, 1);
+        assert_true(i > 0 || spares.count == 0); /* many come for one record */
+        assert_int_equal(kinds(a, SEGMENT_OPEN), spares.count);
+        for (unsigned k = 0; k < spares.count; k++)
+            assert_true(segment_held(a, &spares.hold[k]));
+        most = spares.count > most ? spares.count : most;
+    }
+    assert_int_equal(most, SEGMENT_SPARES);
+    unsigned unused = kinds(a, SEGMENT_FREE), had = spares.count;
+    segment_close_spares(a, &spares);
+    assert_int_equal(kinds(a, SEGMENT_OPEN), 0);
+    assert_int_equal(kinds(a, SEGMENT_FREE), unused + had);
+    writer_end(&w);
+}
+
+/* From an idle owner they are taken as the one that he fills; and he finds out. */
+static void spares_are_taken_from_the_idle(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    struct segment_hold hold;
+    struct segment_spares spares = {.count = 0};
+    writer_begin(&w, a, writers_process(state));
+    make_free(&w, 12);
+    fill_some(&w, &hold, &spares, 2);
+    assert_in_range(spares.count, 1, SEGMENT_SPARES);
+    unsigned unused = kinds(a, SEGMENT_FREE);
+    assert_int_equal(segment_take_idle(a), spares.count);
+    assert_int_equal(kinds(a, SEGMENT_FREE), unused + spares.count); /* for all, runs too */
+    for (unsigned k = 0; k < spares.count; k++)
+        assert_false(segment_held(a, &spares.hold[k]));
+    struct segment_spares none = {.count = 0};
+    uint64_t id = spares.hold[spares.count - 1].id;
+    do
+        assert_int_equal(segment_open(&w.self, SEGMENT_FOR_PUT, bytes_of(a), &hold, &none), 0);
+    while (hold.id != id);
+    spares.busy = 0; /* no new ones */
+    assert_int_equal(segment_open(&w.self, SEGMENT_FOR_PUT, 8, &hold, &spares), 0);
+    assert_int_equal(spares.count, 0); /* those that were taken were passed over ... */
+    assert_true(segment_held(a, &hold) && hold.id != id);
+    assert_int_equal(kind_of(a, id), SEGMENT_OPEN); /* ... and left to whom they belong */
+    writer_end(&w);
+}
+
+/* Where few are left, or much is live, nobody has two. */
+static void spares_are_for_plenty(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    struct segment_hold hold;
+    struct segment_census c;
+    struct segment_spares spares = {.busy = SEGMENT_SPARES};
+    writer_begin(&w, a, writers_process(state));
+    for (;;) {
+        segment_count(a, &c);
+        uint64_t left = c.available - min_u64(c.available, c.reserve + c.removals);
+        uint64_t enough = min_u64(left, 1 + SEGMENT_SPARES);
+        make_free(&w, (unsigned)(enough - min_u64(enough, c.kinds[SEGMENT_FREE])));
+        int rc = segment_open(&w.self, SEGMENT_FOR_PUT, 8, &hold, &spares);
+        if (rc != 0)
+            break;
+        assert_false(segment_overdrawn(a, SEGMENT_FOR_PUT));
+        assert_true(c.available > 2 * SEGMENT_SPARES + c.reserve + c.removals ||
+                    2 * spares.count <= c.available - c.reserve - c.removals);
+        set_used(a, hold.id, bytes_of(a));
+        store_relaxed(&a->dead[hold.id], bytes_of(a));
+        segment_close_owner(a, &hold);
+    }
+    segment_count(a, &c);
+    assert_int_equal(spares.count, 0);
+    assert_int_equal(c.available, c.reserve + c.removals);
+    writer_end(&w);
+}
+
+/* Above it is room for runs, which need neighbours. */
+static void spares_stay_below_the_line(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    struct segment_hold hold;
+    struct segment_spares spares = {.busy = SEGMENT_SPARES};
+    uint64_t line = load_relaxed(&a->sb->size) >> a->segment_shift;
+    writer_begin(&w, a, writers_process(state));
+    for (uint64_t i = 0; i < 2 * SEGMENT_SPARES; i++) { /* as a run leaves them */
+        set_state(a, line + i, SEGMENT_FREE, 0);
+        store_relaxed(&segment_at(a, line + i)->taken, bytes_of(a));
+    }
+    assert_int_equal(segment_open(&w.self, SEGMENT_FOR_PUT, 8, &hold, &spares), 0);
+    assert_int_equal(spares.count, 0);
+    set_state(a, line - 2, SEGMENT_FREE, 0);
+    set_state(a, line - 1, SEGMENT_FREE, 0);
+    assert_int_equal(segment_open(&w.self, SEGMENT_FOR_PUT, bytes_of(a), &hold, &spares), 0);
+    assert_int_equal(spares.count, 1);
+    assert_true(hold.id == line - 2 && spares.hold[0].id == line - 1);
+    writer_end(&w);
+}
+
+/* ---- a glance ------------------------------------------------------------------------------ */
+
+/* It knows of each segment what it is, and never takes too little for live. */
+static void a_glance_is_a_count_or_more(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    struct segment_hold holds[8] = {{0}};
+    struct segment_census c, seen;
+    uint64_t random = 5;
+    unsigned held = 0, more = 0;
+    writer_begin(&w, a, writers_process(state));
+    for (unsigned i = 0; i < 2000; i++) {
+        if (held < 8 && segment_open(&w.self, SEGMENT_FOR_PUT, 8, &holds[held], NULL) == 0)
+            held++;
+        uint64_t k = blob_random(&random) % 8;
+        if (k < held) {
+            uint64_t used = load_relaxed(&segment_at(a, holds[k].id)->used);
+            used += (blob_random(&random) % (bytes_of(a) - used + 8)) & ~7ull;
+            set_used(a, holds[k].id, used);
+            if (blob_random(&random) % 3 == 0) {
+                if (blob_random(&random) % 2 == 0)
+                    store_relaxed(&a->dead[holds[k].id], used);
+                segment_close_owner(a, &holds[k]);
+                holds[k] = holds[--held];
+            }
+        }
+        segment_glance(a, &seen);
+        uint64_t noted = load_relaxed(&a->sb->noted);
+        segment_count(a, &c);
+        if (blob_random(&random) % 4 != 0) /* else the next one begins with this */
+            store_relaxed(&a->sb->noted, noted);
+        assert_memory_equal(seen.kinds, c.kinds, sizeof(c.kinds));
+        assert_true(seen.available == c.available && seen.limbo == c.limbo);
+        assert_true(seen.live >= c.live + (seen.live != c.live ? c.room : 0));
+        more += seen.live > c.live;
+    }
+    assert_true(more > 10);
+    writer_end(&w);
+}
+
+/* Somebody counts while a large value is reserved, which is put only then. */
+static void a_glance_knows_of_runs(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    struct segment_census c, seen;
+    struct append l = APPEND_INIT;
+    uint64_t bytes = 14 * bytes_of(a);
+    writer_begin(&w, a, writers_process(state));
+    assert_int_equal(run_open(&l, &w.self, SEGMENT_FOR_PUT, bytes), 0);
+    segment_count(a, &c);
+    set_used(a, l.hold.id, bytes);
+    append_close(&l, a);
+    segment_glance(a, &seen);
+    segment_count(a, &c);
+    assert_true(c.live == bytes && seen.live >= bytes);
     writer_end(&w);
 }
 
@@ -341,7 +534,7 @@ static void an_unfinished_walk_leaves_it_sealed(void **state)
     uint64_t id = hold.id;
     segment_close_owner(a, &hold);
     assert_true(segment_claim_victim(&w.self, id, load_acquire(&segment_at(a, id)->state)));
-    segment_unclaim_owner(&w.self, id);
+    segment_unclaim_owner(&w.self, id, 0);
     assert_int_equal(kind_of(a, id), SEGMENT_SEALED);
     writer_end(&w);
 }
@@ -438,6 +631,7 @@ static void what_the_dead_had_is_usable_again(void **state)
     };
     const struct arena *a = fixture_arena(state);
     for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+        set_used(a, 2 * i, 64);
         set_state(a, 2 * i, cases[i].before, 99);
         set_state(a, 2 * i + 1, cases[i].before, 98);
     }
@@ -475,6 +669,12 @@ int main(void)
         FIXTURE(handover_words_are_given_once),
         FIXTURE(handover_of_a_pinned_one_is_refused),
         FIXTURE(handover_of_a_full_one_seals_it),
+        FIXTURE(spares_come_to_the_busy),
+        FIXTURE(spares_are_taken_from_the_idle),
+        FIXTURE_WITH(spares_are_for_plenty, &small),
+        FIXTURE_WITH(spares_stay_below_the_line, &small),
+        FIXTURE(a_glance_is_a_count_or_more),
+        FIXTURE(a_glance_knows_of_runs),
         FIXTURE_WITH(limit, &small),
         FIXTURE_WITH(what_owners_may_fill_is_admitted_already, &small),
         FIXTURE_WITH(the_rest_of_a_run_is_admitted_already, &small),

@@ -266,7 +266,7 @@ static void a_copy_is_not_the_first(void **state)
     uint64_t word = load_acquire(&segment_at(a, id)->state);
     assert_true(segment_claim_victim(&s.second.self, id, word));
     move(&s.second, at, claim_word(SEGMENT_CLEANING, s.second.self.index, 0));
-    segment_unclaim_owner(&s.second.self, id);
+    segment_unclaim_owner(&s.second.self, id, 0);
     writer_delete(&s.third, "k");
     id = s.second.moves.hold.id;
     append_close(&s.second.moves, a);
