@@ -4,12 +4,12 @@
 
 /* A victim must give back at least 1/64 of a segment, or cleaning only turns in circles. */
 #define WORTH_SHIFT 6
-/* Kept free beyond the reserve: 1/384 of the store, 1/128 of what is not live, 1/2560 for each byte
- * that is moved for one that is gained, or one for two that are being filled. */
-#define AHEAD_PART 384u
-#define AHEAD_DEAD_SHIFT 7
-#define AHEAD_MOVED_PART 2560u
-#define AHEAD_OWNED_SHIFT 1
+/* Kept free beyond the reserve: 1/160 of what is not live; where that is less than a quarter of the
+ * store, and much is moved for what is gained, 1/256 of the store; one for eight that are owned. */
+#define AHEAD_DEAD_PART 160u
+#define AHEAD_FULL 4u
+#define AHEAD_FULL_SHIFT 8
+#define AHEAD_OWNED_SHIFT 3
 #define AHEAD_MIN 1u
 #define AHEAD_MOST_SHIFT 6 /* of the store */
 
@@ -57,10 +57,9 @@ uint64_t victim_choose(const struct arena *a, uint64_t *word)
 static uint64_t ahead_of(const struct segment_census *c, uint64_t live)
 {
     uint64_t dead = c->capacity - live;
-    uint64_t part = c->capacity / AHEAD_PART;
-    uint64_t moved = live / max_u64(dead * AHEAD_MOVED_PART / max_u64(c->capacity, 1), 1);
+    uint64_t part =
+        dead * AHEAD_FULL < c->capacity ? c->capacity >> AHEAD_FULL_SHIFT : dead / AHEAD_DEAD_PART;
     uint64_t most = max_u64(c->capacity >> AHEAD_MOST_SHIFT, AHEAD_MIN);
-    part = max_u64(part, max_u64(moved, dead >> AHEAD_DEAD_SHIFT));
     part = max_u64(part, c->kinds[SEGMENT_OPEN] >> AHEAD_OWNED_SHIFT);
     return min_u64(max_u64(part, AHEAD_MIN), most);
 }

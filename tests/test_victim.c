@@ -147,10 +147,8 @@ static enum victim_need need_of(const struct segment_census *c, double segment, 
     double capacity = (double)c->capacity;
     double live = fmin(floor((double)c->live / segment), capacity);
     double dead = capacity - live;
-    double ahead = floor(capacity / 384);
-    ahead = fmax(ahead, floor(live / fmax(floor(dead * 2560 / capacity), 1)));
-    ahead = fmax(ahead, floor(dead / 128));
-    ahead = fmax(ahead, floor((double)c->kinds[SEGMENT_OPEN] / 2));
+    double ahead = floor(dead * 4 < capacity ? capacity / 256 : dead / 160);
+    ahead = fmax(ahead, floor((double)c->kinds[SEGMENT_OPEN] / 8));
     double most = fmax(floor(capacity / 64), 1);
     *capped = ahead > most;
     ahead = fmin(fmax(ahead, 1), most);
@@ -169,14 +167,15 @@ static void the_need_follows_what_is_free(void **state)
     uint64_t random = 2;
     segment_count(a, &c);
     for (unsigned round = 0; round < ROUNDS; round++) {
-        uint64_t unused = blob_random(&random) % 128, open = blob_random(&random) % 240;
-        double most = share(&random); /* dead, of any segment */
+        uint64_t unused = blob_random(&random) % 320, open = blob_random(&random) % 640;
+        double most = share(&random);                                  /* dead, of any segment */
+        unsigned cleaning = 2 + (unsigned)(blob_random(&random) % 16); /* one of so many owned */
         for (uint64_t id = 0; id < c.capacity; id++) {
             struct drawn d = {.kind = SEGMENT_SEALED, .used = 1, .dead = most * share(&random)};
             if (id < unused) /* some of it is to become free */
                 d.kind = blob_random(&random) % 2 == 0 ? SEGMENT_FREE : SEGMENT_LIMBO;
             else if (id < unused + open)
-                d.kind = blob_random(&random) % 4 == 0 ? SEGMENT_CLEANING : SEGMENT_OPEN;
+                d.kind = blob_random(&random) % cleaning == 0 ? SEGMENT_CLEANING : SEGMENT_OPEN;
             set(a, id, &d, 1000);
         }
         struct segment_census now;
@@ -189,7 +188,7 @@ static void the_need_follows_what_is_free(void **state)
         assert_int_equal(need, need_of(&now, (double)(a->segment_mask + 1), &capped));
         seen[need]++;
         uint64_t soon = now.available + now.limbo - now.reserve - now.removals;
-        matters += capped && soon <= now.kinds[SEGMENT_OPEN] / 2 + now.kinds[SEGMENT_CLEANING] &&
+        matters += capped && soon <= now.kinds[SEGMENT_OPEN] / 8 + now.kinds[SEGMENT_CLEANING] &&
                    need == VICTIM_NONE;
     }
     assert_true(matters > 10); /* more would have been wanted, but for the most */
