@@ -281,13 +281,16 @@ int segment_open(const struct participant *p, enum segment_purpose purpose, uint
     return 0;
 }
 
-/* Where a segment goes that nobody appends to any more: one in which nothing ever was published
- * nobody has seen, so it needs no grace period. */
+/*
+ * Where a segment goes that nobody appends to any more.  One in which nothing ever was published
+ * nobody has seen, so it needs no grace period; it counts as having memory, for an owner that died
+ * may have taken some before it could say so.
+ */
 static uint64_t resting_state(const struct arena *a, const struct segment *s)
 {
     uint64_t used = load_acquire(&s->used), room = segment_size(a) - used;
     if (used == 0)
-        return load_relaxed(&s->taken) == 0 ? SEGMENT_HOLE : SEGMENT_FREE;
+        return SEGMENT_FREE;
     bool worth = room >= segment_size(a) >> PARTIAL_SHIFT;
     return claim_word(worth ? SEGMENT_PARTIAL : SEGMENT_SEALED, 0, 0);
 }

@@ -19,9 +19,9 @@
  *   OPENING(p) -> OPEN(p, x)   p; the word's epoch field holds a stamp x that is given once, so
  *                              that p never takes a segment that it lost and got again for
  *                              the old one
- *   OPEN(p) -> PARTIAL/SEALED  p outside of a write section; or SEALING first, by anyone; FREE or
- *                              HOLE instead, here and below, if nothing was ever put into it:
- *                              then nobody can have read there
+ *   OPEN(p) -> PARTIAL/SEALED  p outside of a write section; or SEALING first, by anyone; FREE
+ *                              instead, here and below, if nothing was ever put into it: then
+ *                              nobody can have read there
  *   OPEN(p, x) -> SEALING(p, x)    anyone who needs it; finished by anyone      [S1]
  *   OPEN(p) <-> PINNED(p)      p
  *   PARTIAL -> OPEN(p)         any p, for itself
