@@ -4,9 +4,10 @@
  *
  * Processes overwrite keys at random, as fast as they can, in a store of fixed size of which a
  * given part is live.  After enough writes for the steady state these are measured: writes per
- * second, how long they take, the processor time of the cleaner, and the write amplification, that
- * is, what users and the cleaner append, divided by what users append.  A row of 30 % live stands
- * before the others: there the cleaner finds nearly empty segments.
+ * second, how long they take, how many had to wait for room, the processor time of the cleaner, and
+ * the write amplification, that is, what users and the cleaner append, divided by what users
+ * append.  A row of 30 % live stands before the others: there the cleaner finds nearly empty
+ * segments.
  *
  * "Live" is the part that current records have of what the limit leaves for records, that is the
  * size without the index.
@@ -82,6 +83,7 @@ struct result {
     unsigned percent, writers;
     enum distribution dist;
     double rate, amplification, cleaner, of_size;
+    double waited; /* share of the puts, for room */
     struct quantiles put, get;
     struct pause_list longest;
     uint64_t held;
@@ -409,6 +411,7 @@ static void sum_up(struct result *r, double seconds, const struct shmkv_stats *b
     quantiles_of(&shared->member[WRITERS_MAX].get, &r->get);
     r->rate = (double)(after->puts - before->puts) / seconds;
     r->amplification = (bytes + moved) / bytes;
+    r->waited = (double)(after->stalls - before->stalls) / (double)(after->puts - before->puts);
     r->cleaner = (double)(after->cleaning_ns - before->cleaning_ns) / 1e9 / seconds;
     r->of_size = (double)after->live_bytes / (double)after->size;
 }
@@ -447,8 +450,8 @@ static const char *const dist_names[] = {"uniform", "zipf", "hotcold"};
 
 static void print_columns(void)
 {
-    printf("%-8s %5s %8s %7s %9s %7s %8s %8s %8s %8s %9s  %s\n", "keys", "live", "of size",
-           "writers", "puts/s", "of 30 %", "amplif.", "cleaner", "p50", "p99.9", "max",
+    printf("%-8s %5s %8s %7s %9s %7s %8s %8s %7s %8s %8s %9s  %s\n", "keys", "live", "of size",
+           "writers", "puts/s", "of 30 %", "amplif.", "cleaner", "waited", "p50", "p99.9", "max",
            options.reader ? "get p50, p99.9, max; times the p99.9 without cleaning: put, get" : "");
 }
 
@@ -457,9 +460,9 @@ static void print_result(const struct result *r, double base, const struct resul
     char t[7][24], live[8];
 
     snprintf(live, sizeof(live), r->roomy ? "-" : "%u%%", r->percent);
-    printf("%-8s %5s %7.1f%% %7u %9s %7.2f %8.2f %6.0f %% %8s %8s %9s", dist_names[r->dist], live,
-           r->of_size * 100, r->writers, report_count(r->rate, t[0], sizeof(t[0])),
-           base > 0 ? r->rate / base : 1, r->amplification, r->cleaner * 100,
+    printf("%-8s %5s %7.1f%% %7u %9s %7.2f %8.2f %6.0f %% %6.3f%% %8s %8s %9s", dist_names[r->dist],
+           live, r->of_size * 100, r->writers, report_count(r->rate, t[0], sizeof(t[0])),
+           base > 0 ? r->rate / base : 1, r->amplification, r->cleaner * 100, r->waited * 100,
            report_time((double)r->put.p50, t[1], sizeof(t[1])),
            report_time((double)r->put.p999, t[2], sizeof(t[2])),
            report_time((double)r->put.max, t[3], sizeof(t[3])));
@@ -481,13 +484,14 @@ static void write_json(const struct result *r, double base)
         "{\"engine\":\"shmkv\",\"bench\":\"compaction\",\"op\":\"overwrite\",\"dist\":\"%s\","
         "\"procs\":%u,\"cleaned\":%s,\"live_percent\":%u,\"live_of_size\":%.4f,\"key_size\":%zu,"
         "\"value_size\":%zu,\"size\":%llu,\"ops_per_s\":%.0f,\"of_base\":%.3f,"
-        "\"write_amplification\":%.3f,\"cleaner_cpus\":%.3f,\"p50_ns\":%llu,\"p99_ns\":%llu,"
-        "\"p999_ns\":%llu,\"max_ns\":%llu,\"held\":%llu",
+        "\"write_amplification\":%.3f,\"cleaner_cpus\":%.3f,\"waited\":%.6f,\"p50_ns\":%llu,"
+        "\"p99_ns\":%llu,\"p999_ns\":%llu,\"max_ns\":%llu,\"held\":%llu",
         dist_names[r->dist], r->writers, r->roomy ? "false" : "true", r->percent, r->of_size,
         options.key_size, options.value_size, (unsigned long long)options.size, r->rate,
-        base > 0 ? r->rate / base : 1, r->amplification, r->cleaner, (unsigned long long)r->put.p50,
-        (unsigned long long)r->put.p99, (unsigned long long)r->put.p999,
-        (unsigned long long)r->put.max, (unsigned long long)r->held);
+        base > 0 ? r->rate / base : 1, r->amplification, r->cleaner, r->waited,
+        (unsigned long long)r->put.p50, (unsigned long long)r->put.p99,
+        (unsigned long long)r->put.p999, (unsigned long long)r->put.max,
+        (unsigned long long)r->held);
     if (options.reader)
         fprintf(json, ",\"get_p50_ns\":%llu,\"get_p999_ns\":%llu,\"get_max_ns\":%llu",
                 (unsigned long long)r->get.p50, (unsigned long long)r->get.p999,

@@ -165,7 +165,8 @@ static int walk(struct writer *w, uint64_t id, struct evict_walk *e, struct piec
 /* 1: it is clean, 0: it is not, or a negative code. */
 static int clean(struct writer *w, uint64_t id, struct evict_walk *e, struct piece *piece)
 {
-    bool whole = piece->wanted == UINT64_MAX;
+    bool whole = piece->wanted == UINT64_MAX; /* to ask for processor time is a system call, which
+                                                 would be a part of what a put waits for */
     uint64_t begin = whole ? clock_cpu_ns() : clock_mono_ns();
     POINT("clean.claimed");
     resume(segment_at(w->self.arena, id), piece);
@@ -248,7 +249,7 @@ static void clean_piece(struct writer *w, uint64_t bytes)
         return;
     int rc = clean(w, c->id, NULL, &piece);
     if (rc == 1)
-        piece.gained += a->segment_mask + 1 - piece.used;
+        piece.gained += segment_size(a) - piece.used;
     if (rc != 0 || piece.walked == piece.from)
         c->life = 0; /* clean, or damaged there: another one next time */
     c->owed -= (int64_t)piece.gained;

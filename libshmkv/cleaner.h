@@ -11,7 +11,8 @@
  *
  * Who keeps house walks whole segments.  A writer that would find no room soon walks pieces, one
  * each time it has put 256 bytes: for as many bytes as it appends it passes as many that are dead,
- * whatever part of the victim they are.  So no put waits for more than a few dozen records.
+ * whatever part of the victim they are.  So a put that helps ahead of need waits for a dozen
+ * records; one for which no segment is left cleans whole victims, see cleaner_make_room().
  *
  *   INV-C1  A segment goes to LIMBO only after walks, one after another, have covered [0, used) and
  *           left no slot pointing into it; nobody can make a slot point into it later, since only

@@ -59,13 +59,17 @@ static uint64_t run_bytes(const struct arena *a, uint64_t id)
     return segment_span(a, id) << a->segment_shift;
 }
 
-/* What few are. */
-static void count_other(const struct arena *a, struct segment_census *c, uint64_t id)
+static void count_kind(const struct arena *a, struct segment_census *c, uint64_t id, unsigned kind)
 {
-    const struct segment *s = segment_at(a, id);
-    unsigned kind = claim_kind(load_acquire(&s->state));
     c->kinds[kind]++;
     c->limbo += kind == SEGMENT_LIMBO ? segment_span(a, id) : 0;
+}
+
+/* What few are. */
+static void count_other(const struct arena *a, struct segment_census *c, uint64_t id, unsigned kind)
+{
+    const struct segment *s = segment_at(a, id);
+    count_kind(a, c, id, kind);
     c->taken += load_relaxed(&s->taken);
     if (kind == SEGMENT_OPENING || kind == SEGMENT_PINNED)
         c->begun += segment_span(a, id);
@@ -86,8 +90,9 @@ static void count_all(const struct arena *a, struct segment_census *c)
     uint64_t sealed = 0, used = 0, live = 0, taken = 0;
     for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
         const struct segment *s = segment_at(a, id);
-        if (unlikely(claim_kind(load_acquire(&s->state)) != SEGMENT_SEALED)) {
-            count_other(a, c, id);
+        unsigned kind = claim_kind(load_acquire(&s->state));
+        if (unlikely(kind != SEGMENT_SEALED)) {
+            count_other(a, c, id, kind);
             continue;
         }
         uint64_t bytes = load_relaxed(&s->used);
@@ -96,7 +101,7 @@ static void count_all(const struct arena *a, struct segment_census *c)
         live += bytes - min_u64(bytes, load_relaxed(&a->dead[id]));
         taken += load_relaxed(&s->taken);
     }
-    c->kinds[SEGMENT_SEALED] += sealed; /* others may have become so since they were looked at */
+    c->kinds[SEGMENT_SEALED] = sealed;
     c->used += used;
     c->live += live;
     c->taken += taken;
@@ -107,12 +112,10 @@ static void count_kinds(const struct arena *a, struct segment_census *c)
     uint64_t sealed = 0;
     for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
         unsigned kind = claim_kind(load_acquire(&segment_at(a, id)->state));
-        if (likely(kind == SEGMENT_SEALED)) {
+        if (likely(kind == SEGMENT_SEALED))
             sealed++;
-            continue;
-        }
-        c->kinds[kind]++;
-        c->limbo += kind == SEGMENT_LIMBO ? segment_span(a, id) : 0;
+        else
+            count_kind(a, c, id, kind);
     }
     c->kinds[SEGMENT_SEALED] = sealed;
 }
@@ -131,6 +134,7 @@ static void divide(const struct arena *a, struct segment_census *c)
     c->reserve = a->cache ? 1 : max_u64(RESERVE_MIN, c->capacity >> RESERVE_SHIFT);
     uint64_t wanted = index_wanted(a);
     c->table = wanted == 0 ? 0 : (wanted >> a->segment_shift) + (a->cache ? 1 : TABLE_MARGIN);
+    c->admitted = a->cache ? UINT64_MAX : admitted_bytes(a, c);
 }
 
 /*
@@ -153,7 +157,7 @@ static uint64_t last_stamp(const struct arena *a)
 static void note(const struct arena *a, const struct segment_census *c, uint64_t stamp)
 {
     uint64_t most = ((segment_bound(c) + c->room) >> a->segment_shift) + c->begun + 1;
-    if (!a->readonly)
+    if (!a->readonly) /* relaxed, as its load: one word says it all, and an old one is as true */
         store_relaxed(&a->sb->noted, most << NOTED_SHIFT | stamp);
 }
 
@@ -171,7 +175,6 @@ void segment_count(const struct arena *a, struct segment_census *c)
     *c = (struct segment_census){0};
     count_all(a, c);
     divide(a, c);
-    c->admitted = a->cache ? UINT64_MAX : admitted_bytes(a, c);
     note(a, c, stamp);
 }
 
@@ -180,7 +183,6 @@ void segment_glance(const struct arena *a, struct segment_census *c)
     *c = (struct segment_census){0};
     count_kinds(a, c);
     divide(a, c);
-    c->admitted = a->cache ? UINT64_MAX : admitted_bytes(a, c);
     c->live = c->used = c->taken = live_at_most(a);
     if (segment_nearly_committed(a, c))
         segment_count(a, c);

@@ -129,16 +129,21 @@ static void check_participant(struct verify *v, uint32_t i)
                        i, max_u64(reading, writing), g);
 }
 
+/* Entries to be looked at: none if their number cannot be right. */
+static uint32_t participants(const struct arena *a)
+{
+    uint32_t high = load_acquire(&a->sync->participant_high);
+    return high <= PARTICIPANT_MAX ? high : 0;
+}
+
 static void check_people(struct verify *v, uint32_t self)
 {
     const struct arena *a = v->a;
     uint32_t high = load_acquire(&a->sync->participant_high);
-    if (high > PARTICIPANT_MAX) {
+    if (high > PARTICIPANT_MAX)
         verify_finding(v, "sync object: %u participants, at most %u are possible", high,
                        PARTICIPANT_MAX);
-        high = 0;
-    }
-    for (uint32_t i = 0; i < high; i++)
+    for (uint32_t i = 0, n = participants(a); i < n; i++)
         check_participant(v, i);
     uint32_t processes = (uint32_t)min_u64(load_acquire(&a->sync->process_high), PROCESS_MAX);
     for (uint32_t i = 0; i < processes; i++) {
@@ -150,8 +155,7 @@ static void check_people(struct verify *v, uint32_t self)
 
 /* ---- at rest ------------------------------------------------------------------------------- */
 
-/* Changes with every write, relocation, eviction and resize; what is counted here only grows, but
- * for the dead bytes of a segment that is opened anew, which others then are put into. */
+/* Changes with every write, relocation, eviction and resize. */
 static uint64_t activity(const struct arena *a)
 {
     uint64_t sums[STAT_COUNT], dead = 0;
@@ -160,13 +164,6 @@ static uint64_t activity(const struct arena *a)
         dead += load_relaxed(&a->dead[id]);
     return notify_ticket(a) + sums[STAT_relocations] + sums[STAT_tombstones_dropped] +
            sums[STAT_slots_moved] + load_relaxed(&a->sb->root) + dead;
-}
-
-/* 0 where there are more than is possible, which check_people() reports. */
-static uint32_t participants(const struct arena *a)
-{
-    uint32_t high = load_acquire(&a->sync->participant_high);
-    return high <= PARTICIPANT_MAX ? high : 0;
 }
 
 /* Is somebody in the middle of a write, or of moving or evicting a record?  Then slots and counters
