@@ -33,6 +33,7 @@
 /* A writer that helps does so after so many bytes, and goes through so many batches at most. */
 #define PACE 256u
 #define PIECE_BATCHES 1u
+#define PIECE_SEGMENTS 256u /* that are looked at for a victim, instead */
 
 /* ---- one victim ---------------------------------------------------------------------------- */
 
@@ -217,15 +218,16 @@ int cleaner_step(struct writer *w)
     return clean(w, id, a->cache ? &e : NULL, &all);
 }
 
-/* Choosing is a piece of work, too: the next one begins with what was chosen. */
+/* Looking for a victim is work, too: some each time, and what was found is begun with the next. */
 static void choose_to_help(struct writer *w)
 {
-    const struct arena *a = w->self.arena;
-    uint64_t word;
-    w->cleaning.id = victim_choose(a, &word);
-    w->cleaning.life = w->cleaning.id == SEGMENT_NONE
-                           ? 0
-                           : load_relaxed(&segment_at(a, w->cleaning.id)->incarnation);
+    struct cleaning *c = &w->cleaning;
+    c->life = 0;
+    if (victim_search(w->self.arena, &c->search, PIECE_SEGMENTS) &&
+        c->search.best != SEGMENT_NONE) {
+        c->id = c->search.best;
+        c->life = c->search.life;
+    }
 }
 
 /* Go on with the victim until @bytes more are gained, or enough is done for once. */
@@ -501,7 +503,8 @@ void cleaner_help(struct writer *w, struct append *l, uint64_t bytes)
     if (l->hold.id == SEGMENT_NONE || l->at + bytes > l->end) {
         bool soon = victim_need(a) == VICTIM_SOON;
         l->pace = soon ? PACE : 0;
-        w->cleaning.owed = soon ? w->cleaning.owed : 0;
+        if (!soon)
+            w->cleaning.owed = 0;
         if (soon && l->hold.id == SEGMENT_NONE) /* it may be one for this write alone */
             clean_piece(w, max_u64(bytes, PACE));
     } else if (l->pace != 0) {

@@ -38,11 +38,22 @@
 #include "resize.h"
 #include "run.h"
 
+/* How far a search for a victim has come, see victim_search(); all zero: it has not begun. */
+struct victim_search {
+    uint64_t next; /* segments before it were looked at */
+    uint64_t now;  /* when it began, in stamps of segments */
+    uint64_t best; /* of those; SEGMENT_NONE: none */
+    uint64_t word; /* its state ... */
+    uint64_t life; /* ... and incarnation when it was judged */
+    double score;
+};
+
 /* What a writer that helps the cleaner is at, see cleaner_help(). */
 struct cleaning {
-    uint64_t id;   /* the victim of its last piece, if it still is in */
-    uint64_t life; /* this incarnation; 0: none */
-    int64_t owed;  /* bytes that it is yet to gain */
+    struct victim_search search; /* for the next victim, if it has none */
+    uint64_t id;                 /* the victim of its last piece, if it still is in */
+    uint64_t life;               /* this incarnation; 0: none */
+    int64_t owed;                /* bytes that it is yet to gain */
 };
 
 /* A participant with all it needs to write. */

@@ -225,6 +225,8 @@ bool segment_allowed_run(const struct arena *a, const struct segment_census *c,
 bool segment_overdrawn(const struct arena *a, enum segment_purpose purpose)
 {
     struct segment_census c = {0};
+    if (purpose == SEGMENT_FOR_CLEANING) /* nothing is kept from it */
+        return false;
     count_kinds(a, &c);
     divide(a, &c);
     return c.available < segment_kept(&c, purpose);

@@ -35,6 +35,13 @@
  */
 uint64_t victim_choose(const struct arena *a, uint64_t *word);
 
+/*
+ * victim_search() - the same in steps of @most segments, for those who must not take long: true if
+ * all were looked at, and s->best, of incarnation s->life, is to be cleaned next; the search after
+ * that begins anew.  What has changed meanwhile the caller finds out: nothing was claimed.
+ */
+bool victim_search(const struct arena *a, struct victim_search *s, uint64_t most);
+
 /* May a segment in that state be one? */
 bool victim_may_be(uint64_t word);
 

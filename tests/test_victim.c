@@ -104,6 +104,36 @@ static void the_victim_is_the_one_worth_most(void **state)
     assert_true(chosen > ROUNDS / 2);
 }
 
+/* In steps, and again, as who helps does it; with more segments meanwhile. */
+static void a_search_in_steps_finds_the_same(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct victim_search s = {0};
+    uint64_t random = 3, word, n = 0;
+    store_relaxed(&a->sb->incarnations, 1000);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        uint64_t most = 1 + blob_random(&random) % 10, more = blob_random(&random) % 3, steps = 1;
+        n = round % 100 == 0 ? 0 : n;
+        store_seq_cst(&a->sb->segment_high, n);
+        while (!victim_search(a, &s, most)) {
+            assert_int_equal(s.next, steps++ * most);
+            for (uint64_t end = n + more; n < end && n < SEGMENTS; n++) {
+                struct drawn d = draw(&random);
+                set(a, n, &d, 1000);
+            }
+        }
+        assert_true((steps - 1) * most <= n && n <= steps * most);
+        assert_int_equal(s.best, victim_choose(a, &word));
+        if (s.best != SEGMENT_NONE) {
+            assert_int_equal(s.word, word);
+            assert_int_equal(s.life, load_relaxed(&segment_at(a, s.best)->incarnation));
+        }
+        struct drawn d = draw(&random);
+        set(a, n < SEGMENTS ? n : blob_random(&random) % SEGMENTS, &d, 1000);
+        n += n < SEGMENTS;
+    }
+}
+
 static uint64_t choose(const struct arena *a)
 {
     uint64_t word;
@@ -147,8 +177,9 @@ static enum victim_need need_of(const struct segment_census *c, double segment, 
     double capacity = (double)c->capacity;
     double live = fmin(floor((double)c->live / segment), capacity);
     double dead = capacity - live;
-    double ahead = floor(dead * 4 < capacity ? capacity / 256 : dead / 160);
-    ahead = fmax(ahead, floor((double)c->kinds[SEGMENT_OPEN] / 8));
+    double ahead = floor(dead * 4 < capacity ? capacity / 232 : dead / 128);
+    double owned = floor((double)c->kinds[SEGMENT_OPEN] / 8);
+    ahead = fmax(ahead - owned, owned);
     double most = fmax(floor(capacity / 64), 1);
     *capped = ahead > most;
     ahead = fmin(fmax(ahead, 1), most);
@@ -166,8 +197,10 @@ static void the_need_follows_what_is_free(void **state)
     unsigned seen[VICTIM_SOON + 1] = {0}, matters = 0;
     uint64_t random = 2;
     segment_count(a, &c);
-    for (unsigned round = 0; round < ROUNDS; round++) {
-        uint64_t unused = blob_random(&random) % 320, open = blob_random(&random) % 640;
+    for (unsigned round = 0; round < 2 * ROUNDS; round++) {
+        bool few = round % 2 == 0; /* that are owned: then what is dead decides */
+        uint64_t unused = blob_random(&random) % (few ? 40 : 320);
+        uint64_t open = blob_random(&random) % (few ? 40 : 640);
         double most = share(&random);                                  /* dead, of any segment */
         unsigned cleaning = 2 + (unsigned)(blob_random(&random) % 16); /* one of so many owned */
         for (uint64_t id = 0; id < c.capacity; id++) {
@@ -200,6 +233,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_WITH(the_victim_is_the_one_worth_most, &small),
+        FIXTURE_WITH(a_search_in_steps_finds_the_same, &small),
         FIXTURE_WITH(what_gives_too_little_is_left, &small),
         FIXTURE_WITH(age_and_emptiness_count, &small),
         FIXTURE_WITH(the_need_follows_what_is_free, &large),
