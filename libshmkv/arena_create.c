@@ -116,7 +116,7 @@ static int random_bytes(const struct arena *a, void *bytes, size_t n)
 static int plan_store(const struct arena *a, const struct arena_image *image,
                       struct superblock *plan)
 {
-    plan->magic = LAYOUT_MAGIC;
+    store_relaxed(&plan->magic, LAYOUT_MAKING); /* ours alone */
     plan->version = LAYOUT_VERSION;
     plan->clock_real_ms = clock_real_ms();
     plan->clock_boot_ms = clock_boot_ms();
@@ -132,14 +132,26 @@ static int plan_store(const struct arena *a, const struct arena_image *image,
     return rc ? rc : random_bytes(a, plan->uuid, sizeof(plan->uuid));
 }
 
+/*
+ * A death in the middle of a head must not leave what looks like somebody else's file: it says first
+ * that it is being made, by one store, and last what it is.  Who judges it after our death sees all
+ * that we have stored, so only the compiler must keep the order.
+ */
 static void write_heads(struct arena *a, const struct superblock *plan)
 {
+    store_relaxed(&a->sb->magic, LAYOUT_MAKING);
+    barrier_compiler();
     memcpy(a->sb, plan, sizeof(*plan)); /* the state is BUILDING; nobody else looks before READY */
+    POINT("attach.filled");
+    store_release(&a->sb->magic, LAYOUT_MAGIC);
     POINT("attach.superblock");
-    a->sync->magic = LAYOUT_SYNC_MAGIC;
+    store_relaxed(&a->sync->magic, LAYOUT_MAKING);
+    barrier_compiler();
     a->sync->version = plan->version;
     a->sync->features = plan->features;
     memcpy(a->sync->uuid, plan->uuid, sizeof(plan->uuid));
+    POINT("attach.sync_filled");
+    store_release(&a->sync->magic, LAYOUT_SYNC_MAGIC);
     POINT("attach.sync_header");
 }
 

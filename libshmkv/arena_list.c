@@ -155,10 +155,11 @@ int arena_list(const char *shm_dir, int (*fn)(void *, const struct shmkv_store_i
         if (rc != 0)
             break;
         arena_look(&a, false, &look);
-        bool imaged = look.sb.magic == LAYOUT_MAGIC && arena_image_path(&look.sb, path);
+        bool made = load_relaxed(&look.sb.magic) == LAYOUT_MAGIC; /* a copy, as below */
+        bool imaged = made && arena_image_path(&look.sb, path);
         struct shmkv_store_info info = {
             .name = a.name,
-            .size = look.sb.magic == LAYOUT_MAGIC ? load_relaxed(&look.sb.size) : 0, /* a copy */
+            .size = made ? load_relaxed(&look.sb.size) : 0,
             .allocated = (uint64_t)(look.arena.st_blocks + look.sync.st_blocks) * 512,
             .processes = count_processes(&a, &look),
             .state = look.rc,

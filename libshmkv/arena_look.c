@@ -80,6 +80,14 @@ static int open_object(const struct arena *a, const char *path, bool creating, s
     return check_owner(a, path, st, creating);
 }
 
+/* Has nobody written its head, or not all of it? */
+static bool is_blank(const unsigned char page[PAGE_BYTES])
+{
+    uint64_t magic;
+    memcpy(&magic, page, sizeof(magic));
+    return magic == LAYOUT_MAKING || (page[0] == 0 && memcmp(page, page + 1, PAGE_BYTES - 1) == 0);
+}
+
 /* Read the head of an object; what lies beyond its end reads as zero. */
 static int read_head(const struct arena *a, int fd, void *head, size_t size, bool *blank)
 {
@@ -90,7 +98,7 @@ static int read_head(const struct arena *a, int fd, void *head, size_t size, boo
     } while (n < 0 && errno == EINTR);
     if (n < 0)
         return error_errno(SHMKV_ESYSTEM, "%s: reading its objects", a->name);
-    *blank = page[0] == 0 && memcmp(page, page + 1, sizeof(page) - 1) == 0;
+    *blank = is_blank(page);
     memcpy(head, page, size);
     return 0;
 }
@@ -220,12 +228,12 @@ static int judge(const struct arena *a, struct arena_look *look)
 {
     int rc = 0;
     if (look->arena_there && !look->arena_blank) {
-        rc = check_format(a, a->path, look->sb.magic, LAYOUT_MAGIC);
+        rc = check_format(a, a->path, load_relaxed(&look->sb.magic), LAYOUT_MAGIC);
         if (rc == 0)
             rc = check_version(a, look->sb.version, look->sb.features);
     }
     if (rc == 0 && look->sync_there && !look->sync_blank) {
-        rc = check_format(a, a->sync_path, look->header.magic, LAYOUT_SYNC_MAGIC);
+        rc = check_format(a, a->sync_path, load_relaxed(&look->header.magic), LAYOUT_SYNC_MAGIC);
         if (rc == 0)
             rc = check_version(a, look->header.version, look->header.features);
     }

@@ -57,7 +57,7 @@ struct arena_look {
     bool fresh;    /* the leftover is a new, empty sync object: a store may be made right here */
     bool attached; /* somebody holds LOCK_ATTACHED */
     bool arena_there, sync_there;
-    bool arena_blank, sync_blank; /* first page all zero */
+    bool arena_blank, sync_blank; /* its head was never finished */
     struct stat arena, sync;
     struct superblock sb;
     struct sync_header header;

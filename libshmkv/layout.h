@@ -29,6 +29,7 @@
 
 #define LAYOUT_MAGIC 0x31564b4d48533a01ull
 #define LAYOUT_SYNC_MAGIC 0x31564b4d48533a02ull
+#define LAYOUT_MAKING 0x31564b4d48533a00ull /* of either object until its head is whole */
 #define LAYOUT_VERSION 3u
 
 #define TABLE_AREAS 16u
@@ -45,7 +46,7 @@ enum superblock_feature {
 enum superblock_state { STORE_BUILDING = 0, STORE_READY = 1, STORE_DEFUNCT = 2 };
 
 struct superblock {
-    uint64_t magic;
+    _Atomic uint64_t magic;
     uint32_t version;
     uint32_t features; /* bits that a program must know to open the store */
     uint8_t uuid[16];
@@ -210,7 +211,7 @@ struct durable_words {
 };
 
 struct sync_header {
-    uint64_t magic;
+    _Atomic uint64_t magic;
     uint32_t version;
     uint32_t features;
     uint8_t uuid[16];

@@ -68,7 +68,7 @@ static bool check_geometry(struct verify *v)
 {
     const struct arena *a = v->a;
     const struct superblock *sb = a->sb;
-    bool sound = sb->magic == LAYOUT_MAGIC && sb->version == LAYOUT_VERSION &&
+    bool sound = load_relaxed(&sb->magic) == LAYOUT_MAGIC && sb->version == LAYOUT_VERSION &&
                  sb->reserve == a->reserve && sb->log_offset == a->log_offset &&
                  sb->segment_bytes == a->segment_mask + 1 &&
                  sb->segment_shift == a->segment_shift &&
