@@ -133,7 +133,7 @@ static int plan_store(const struct arena *a, const struct arena_image *image,
 }
 
 /*
- * A death in the middle of a head must not leave what looks like somebody else's file: it says first
+ * A death in the middle of a head must not leave what looks like a stranger's file: it says first
  * that it is being made, by one store, and last what it is.  Who judges it after our death sees all
  * that we have stored, so only the compiler must keep the order.
  */
