@@ -405,6 +405,14 @@ static void wants_children_with_threads(void)
 #endif
 }
 
+/* A thread that begins takes locks of the address sanitizer, which a child would find taken. */
+static void let_threads_begin(void)
+{
+#if ADDRESS_SANITIZER
+    clock_sleep_ns(20000000);
+#endif
+}
+
 static int use_and_leave(void *db)
 {
     churn(db, KEYS, 500);
@@ -427,6 +435,7 @@ static void a_bare_clone(void **state)
 static int fork_again(void *db)
 {
     churn(db, KEYS, 100);
+    let_threads_begin();
     pid_t pid = child_start(use_and_leave, db);
     churn(db, KEYS, 100);
     child_assert(child_wait(pid, LIMIT_MS) == 0);
@@ -438,6 +447,7 @@ static void a_grandchild(void **state)
     wants_children_with_threads();
     struct shmkv *db = fixture_db(state);
     churn(db, 0, 1000);
+    let_threads_begin();
     assert_int_equal(child_wait(child_start(fork_again, db), LIMIT_MS), 0);
     assert_true(all_whole(db, 0, 2 * KEYS));
 }
@@ -445,14 +455,16 @@ static void a_grandchild(void **state)
 struct busy_thread {
     struct shmkv *db;
     uint64_t first;
-    _Atomic bool stop;
+    _Atomic bool writes, stop;
 };
 
 static void *keep_writing(void *arg)
 {
     struct busy_thread *b = arg;
-    while (!atomic_load(&b->stop))
+    while (!atomic_load(&b->stop)) {
         churn(b->db, b->first, KEYS);
+        atomic_store(&b->writes, true);
+    }
     return NULL;
 }
 
@@ -461,10 +473,15 @@ static void forks_beside_writing_threads(void **state)
 {
     wants_children_with_threads();
     struct shmkv *db = fixture_db(state);
-    struct busy_thread busy[2] = {{db, 0, false}, {db, 2 * KEYS, false}};
+    struct busy_thread busy[2] = {{.db = db, .first = 0}, {.db = db, .first = 2 * KEYS}};
     pthread_t threads[2];
     for (int i = 0; i < 2; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, keep_writing, &busy[i]), 0);
+    for (int i = 0; i < 2; i++) {
+        while (!atomic_load(&busy[i].writes))
+            clock_sleep_ns(100000);
+    }
+    let_threads_begin();
     for (int i = 0; i < 50; i++)
         assert_int_equal(child_wait(child_start(use_and_leave, db), LIMIT_MS), 0);
     for (int i = 0; i < 2; i++) {
