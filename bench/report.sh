@@ -112,7 +112,7 @@ draw_peers() {
         [ -s "$work/bars" ] && draw "peers-$name" "set title '$op, one process'; unset key
             set style fill solid; set ytics scale 0; set xrange [0:*]
             set xlabel 'million operations per second'; set yrange [-1:$(wc -l <"$work/bars")]" \
-            "plot '$work/bars' using (\$3*0.5):0:(\$3*0.5):(0.35):ytic(1) with boxxyerror"
+            "plot '$work/bars' using (\$3*0.5):0:(\$3*0.5):(0.35):ytic(1) with boxxyerror title '$op'"
     done
 }
 
