@@ -25,6 +25,9 @@
  *      |  (sync object unlinked)                                                |
  *      '------------ arena unlinked <------- DEFUNCT <-------- READY  <---------'
  *
+ * A head that is being written says so by its first word, LAYOUT_MAKING, and counts as blank: what
+ * a death leaves in the middle of it is no stranger's file (write_heads in arena_create.c).
+ *
  * Death.  At any step before READY the pair is a leftover: LOCK_CREATE is free and nobody holds
  * LOCK_ATTACHED.  Whoever opens the store next with `create` takes the lock exclusively, sees that
  * (arena_look.c has the table), removes what is there and starts from nothing; nothing half-made is

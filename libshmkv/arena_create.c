@@ -135,7 +135,8 @@ static int plan_store(const struct arena *a, const struct arena_image *image,
 /*
  * A death in the middle of a head must not leave what looks like a stranger's file: it says first
  * that it is being made, by one store, and last what it is.  Who judges it after our death sees all
- * that we have stored, so only the compiler must keep the order.
+ * that we have stored, so only the compiler must keep the order; the living are kept out by
+ * LOCK_CREATE, so the releases have no partner.
  */
 static void write_heads(struct arena *a, const struct superblock *plan)
 {

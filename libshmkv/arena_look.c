@@ -226,7 +226,7 @@ static int judge_pair(const struct arena *a, struct arena_look *look)
 
 static int judge(const struct arena *a, struct arena_look *look)
 {
-    int rc = 0;
+    int rc = 0; /* relaxed, all: copies */
     if (look->arena_there && !look->arena_blank) {
         rc = check_format(a, a->path, load_relaxed(&look->sb.magic), LAYOUT_MAGIC);
         if (rc == 0)

@@ -166,8 +166,8 @@ static int walk(struct writer *w, uint64_t id, struct evict_walk *e, struct piec
 /* 1: it is clean, 0: it is not, or a negative code. */
 static int clean(struct writer *w, uint64_t id, struct evict_walk *e, struct piece *piece)
 {
-    bool whole = piece->wanted == UINT64_MAX; /* to ask for processor time is a system call, which
-                                                 would be a part of what a put waits for */
+    /* to ask for processor time is a system call, which a put would wait for */
+    bool whole = piece->wanted == UINT64_MAX;
     uint64_t begin = whole ? clock_cpu_ns() : clock_mono_ns();
     POINT("clean.claimed");
     resume(segment_at(w->self.arena, id), piece);

@@ -39,6 +39,7 @@ static double score(const struct arena *a, uint64_t id, uint64_t word, uint64_t 
 
 static void judge(const struct arena *a, struct victim_search *s, uint64_t id)
 {
+    /* acquire: the counts are of this life or a later one; pairs with begin_life [S3] */
     uint64_t word = load_acquire(&segment_at(a, id)->state);
     if (!victim_may_be(word))
         return;
@@ -56,7 +57,7 @@ bool victim_search(const struct arena *a, struct victim_search *s, uint64_t most
 {
     uint64_t high = load_acquire(&a->sb->segment_high);
     if (s->next == 0) {
-        uint64_t now = load_relaxed(&a->sb->incarnations);
+        uint64_t now = load_relaxed(&a->sb->incarnations); /* relaxed: an age, policy */
         *s = (struct victim_search){.now = now, .best = SEGMENT_NONE};
     }
     uint64_t end = high - min_u64(s->next, high) <= most ? high : s->next + most;
