@@ -120,20 +120,26 @@ static inline bool index_fits_log(const struct arena *a, const struct record *r)
 const struct record *index_lookup(const struct arena *a, const struct index_key *k, bool *damaged);
 
 /*
- * Does @word lead to a pair of this key that never expires?  In the last 64 KiB of the log's
- * addresses the answer is no: there a record of any key length would need a longer look (R3).
+ * Does @word, which has the key's tag or is SLOT_EMPTY, lead to a pair of this key that never
+ * expires?  In the last 64 KiB of the log's addresses the answer is no: there a record of any key
+ * length would need a longer look (R3).
  */
-static ALWAYS_INLINE bool index_is_plain(const struct arena *a, const struct index_key *k,
-                                         uint64_t word, const struct record **found)
+static ALWAYS_INLINE bool index_leads_plain(const struct arena *a, const struct index_key *k,
+                                            uint64_t word, const struct record **found)
 {
-    if (unlikely(!slot_has_tag(word, k->hash)))
-        return false;
-    uint64_t at = slot_offset(word) - a->log_offset;
+    uint64_t at = slot_offset(word) - a->log_offset; /* of EMPTY: far behind the log */
     if (unlikely(at > a->log_plain))
         return false;
     const struct record *r = arena_at(a, slot_offset(word));
     *found = r;
     return likely(record_is_plain(r, k->data, k->size)) && likely(at + r->vlen <= a->log_plain);
+}
+
+/* The same of any word. */
+static ALWAYS_INLINE bool index_is_plain(const struct arena *a, const struct index_key *k,
+                                         uint64_t word, const struct record **found)
+{
+    return likely(slot_has_tag(word, k->hash)) && index_leads_plain(a, k, word, found);
 }
 
 /*

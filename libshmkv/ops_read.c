@@ -144,13 +144,13 @@ FLATTEN int shmkv_get(const struct shmkv_section *section, const void *key, size
 }
 
 /* One of a batch that is not its slot's plain record; 1 found, 0 absent, negative: damaged. */
-static NOINLINE int get_one_slowly(struct context *c, const struct index_key *k,
+static NOINLINE int get_one_slowly(struct context *c, const struct shmkv_bytes *key, uint64_t hash,
                                    struct shmkv_item *item)
 {
     int rc;
-    const struct record *r = ops_find(c, k->data, k->size, k->hash, &rc);
+    const struct record *r = ops_find(c, key->data, key->size, hash, &rc);
     if (r != NULL && c->store->arena.cache)
-        evict_hit(&c->writer.self, k->hash, r);
+        evict_hit(&c->writer.self, hash, r);
     if (r != NULL)
         fill(r, item);
     else
@@ -190,12 +190,12 @@ static FLATTEN int get_batch(struct context *c, const struct shmkv_bytes *keys, 
     for (size_t i = 0; i < n; i++) {
         struct index_key k = {keys[i].data, keys[i].size, pending[i].hash};
         const struct record *r;
-        if (likely(index_is_plain(a, &k, pending[i].word, &r))) {
+        if (likely(index_leads_plain(a, &k, pending[i].word, &r))) {
             fill_plain(r, k.size, &items[i]);
             found++;
             continue;
         }
-        int rc = get_one_slowly(c, &k, &items[i]);
+        int rc = get_one_slowly(c, &keys[i], k.hash, &items[i]);
         if (unlikely(rc < 0))
             return rc;
         found += rc;
