@@ -17,6 +17,7 @@
  * leaves the going once through all of the log out, and measures the taking of memory too.
  */
 #define _GNU_SOURCE
+#include "lib_child.h"
 #include "lib_clock.h"
 #include "lib_memory.h"
 #include "lib_report.h"
@@ -25,14 +26,11 @@
 
 #include "shmkv.h"
 
-#include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -180,17 +178,10 @@ static void keep(enum arm arm, enum operation op)
 static pid_t start_keeper(enum arm arm, enum operation op)
 {
     memset(told, 0, sizeof(*told));
-    fflush(stdout);
-    pid_t pid = fork();
+    pid_t pid = child_fork();
 
-    if (pid < 0)
-        die("fork: %s", strerror(errno));
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != owner)
-            _exit(1);
+    if (pid == 0)
         keep(arm, op);
-    }
     while (atomic_load(&told->ready) == 0 && atomic_load(&told->gone) == 0)
         clock_sleep_ms(1);
     return pid;

@@ -12,6 +12,7 @@
  * The run fails if a value is wrong, a put finds no room, the store takes more than its size, the
  * index grows after the first quarter, verification finds anything, or segments are left.
  */
+#include "lib_child.h"
 #include "lib_clock.h"
 #include "lib_memory.h"
 #include "lib_report.h"
@@ -193,10 +194,7 @@ static struct shmkv *open_store(unsigned flags)
 
 static void start(unsigned index, pid_t *pid)
 {
-    fflush(NULL);
-    *pid = fork();
-    if (*pid < 0)
-        die("fork: %s", strerror(errno));
+    *pid = child_fork();
     if (*pid == 0) {
         struct shmkv *db = open_store(0);
 

@@ -19,6 +19,7 @@
  * process off the processor for 100 ms inside a section, is counted, told, and left out; more than
  * HELD_MOST of a process are a failure.
  */
+#include "lib_child.h"
 #include "lib_clock.h"
 #include "lib_histogram.h"
 #include "lib_memory.h"
@@ -287,11 +288,8 @@ static void run_member(struct shmkv *db, unsigned index, enum distribution dist,
 
 static pid_t start(unsigned index, enum distribution dist, uint64_t seed)
 {
-    fflush(NULL);
-    pid_t pid = fork();
+    pid_t pid = child_fork();
 
-    if (pid < 0)
-        die("fork: %s", strerror(errno));
     if (pid == 0) {
         struct shmkv *db;
 

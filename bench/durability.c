@@ -15,6 +15,8 @@
  *   reboot   both, and the store's memory is removed: then what counts is what was synced
  */
 #define _GNU_SOURCE
+#include "lib_child.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
@@ -71,7 +73,7 @@ static struct shmkv *open_store(uint32_t flags, uint64_t interval_ms)
 
 static pid_t start(void (*body)(uint64_t), uint64_t arg)
 {
-    pid_t pid = fork();
+    pid_t pid = child_fork();
     if (pid != 0)
         return pid;
     body(arg);

@@ -10,6 +10,7 @@
  * peer here.)
  */
 #include "lib_cell.h"
+#include "lib_child.h"
 #include "lib_clock.h"
 #include "lib_memory.h"
 
@@ -18,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -69,17 +69,10 @@ static void work(unsigned number, uint64_t turn)
 
 static void start(unsigned number, uint64_t turn)
 {
-    fflush(stdout);
     atomic_store(&places[number].first_ns, 0);
-    pids[number] = fork();
-    if (pids[number] < 0)
-        die("cannot start process %u", number + 1);
-    if (pids[number] == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (getppid() != parent)
-            _exit(1);
+    pids[number] = child_fork();
+    if (pids[number] == 0)
         work(number, turn);
-    }
 }
 
 static void stop(unsigned number)
@@ -197,11 +190,9 @@ static void report_phase(enum phase phase, struct score_of *s)
 /* In a child: no store has to outlive a fork in its user. */
 static void alone(engine_run *what)
 {
-    pid_t child = fork();
+    pid_t child = child_fork();
     int status = 0;
 
-    if (child < 0)
-        die("cannot start a process");
     if (child == 0) {
         void *context = lane_attach(&lane);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* lib_memcached.c - see lib_memcached.h.  The text protocol, as its protocol.txt says. */
 #include "lib_memcached.h"
+#include "lib_child.h"
 #include "lib_clock.h"
 #include "lib_memory.h"
 
@@ -53,7 +54,7 @@ void memcached_start(struct memcached *m, uint64_t mib)
     if (mkdtemp(m->dir) == NULL)
         die("no directory for the socket of memcached");
     snprintf(m->path, sizeof(m->path), "%s/socket", m->dir);
-    m->pid = fork();
+    m->pid = child_fork();
     if (m->pid == 0)
         run_server(m, mib);
     for (unsigned ms = 0; m->pid > 0 && ms < PATIENCE_MS; ms++) {
