@@ -164,14 +164,19 @@ static int take_entry(const struct arena *a, const struct guess *g, uint32_t *in
         return error_set(SHMKV_ELIMIT,
                          "%s: all %u entries for processes that have it open are in use", a->name,
                          PROCESS_MAX);
-    if (rc == 0)
-        rc = take_entry_memory(a, *index, *page);
-    if (rc != SHMKV_ENOSPC)
-        return rc;
-    /* there is no page for further entries: one of the dead has its own */
+    return rc != 0 ? rc : take_entry_memory(a, *index, *page);
+}
+
+/* There is no page for further entries: one of the dead has its own.  If all live, the refusal of
+ * that page stands. */
+static int take_over(const struct arena *a, uint32_t *index, void **page)
+{
     struct guess there = {.count = 0};
     add_range(&there, 0, entry_count(a));
-    return lock_entry(a, &there, index, page) == 0 ? take_entry_memory(a, *index, *page) : rc;
+    int rc = lock_entry(a, &there, index, page);
+    if (rc == SHMKV_EBUSY)
+        return SHMKV_ENOSPC;
+    return rc != 0 ? rc : take_entry_memory(a, *index, *page);
 }
 
 /* Who cannot reap passes over the entries of the dead. */
@@ -193,10 +198,13 @@ static int take_likely(const struct arena *a, bool reaps, uint32_t *index, void 
     struct guess g;
     guess(a, reaps, &g);
     int rc = take_entry(a, &g, index, page);
-    if (rc != 0 || reaps || load_acquire(&a->processes[*index].used) == 0) /* [P1] */
-        return rc;
-    lockpage_release(*page);
-    return take_next_unused(a, index, page);
+    if (reaps)
+        return rc == SHMKV_ENOSPC ? take_over(a, index, page) : rc;
+    if (rc == 0 && load_acquire(&a->processes[*index].used) == 0) /* [P1] */
+        return 0;
+    if (rc == 0)
+        lockpage_release(*page);
+    return rc == 0 || rc == SHMKV_ENOSPC ? take_next_unused(a, index, page) : rc;
 }
 
 int process_join(struct process *p, const struct arena *a,

@@ -4,8 +4,10 @@
 . "$(dirname "$0")/common.bash"
 
 small=$work/shm
+watchers=()
 # shellcheck disable=SC2317 # common.bash calls it
 more_cleanup() {
+    kill "${watchers[@]}" 2>/dev/null
     if mountpoint -q "$small"; then
         umount "$small"
     fi
@@ -134,6 +136,38 @@ if is_root && mount -t tmpfs -o size=8M shmkv-small "$small" 2>/dev/null; then
     run "${here[@]}" gc
     holds "a failed creation leaves nothing" test -z "$(ls -A "$small")"
 
+    # Who opens it while its processes fill a page of entries, and there is no other page.  The last
+    # one is looked for in the kernel: who asks the store takes an entry himself.
+    expect "another store" 0 "" "${here[@]}" set a kept
+    watchers=()
+    for _ in {1..63}; do
+        "$SHMKV" "${here[@]}" watch b >"$work/seen" 2>&1 &
+        watchers+=($!)
+    done
+    patience=600
+    until [ "$("$SHMKV" "${here[@]}" readers | wc -l)" = 64 ] || [ $((patience--)) = 0 ]; do
+        sleep 0.1
+    done
+    "$SHMKV" "${here[@]}" watch b >"$work/seen" 2>&1 &
+    watchers+=($!)
+    until grep -q futex "/proc/${watchers[63]}/wchan" || [ $((patience--)) -le 0 ]; do
+        sleep 0.1
+    done
+    holds "64 processes have it open" test "$patience" -gt 0
+    head -c 9000000 /dev/zero >"$small/ballast" 2>/dev/null
+    refuse "the 65th has no room" 3 'is full \(8192 KiB\)' "${here[@]}" set a b
+    refuse "to read, too" 3 'is full \(8192 KiB\)' "${here[@]}" get a
+    kill -9 "${watchers[5]}" "${watchers[40]}"
+    wait "${watchers[5]}" "${watchers[40]}" 2>/dev/null
+    refuse "who only reads has none after deaths" 3 'is full \(8192 KiB\)' "${here[@]}" get a
+    expect "who writes buries the dead" 0 "" "${here[@]}" set a b
+    expect "and makes room for readers" 0 "b" "${here[@]}" get a
+    kill "${watchers[@]}" 2>/dev/null
+    wait "${watchers[@]}" 2>/dev/null
+    rm "$small/ballast"
+    expect "destroy gives that back, too" 0 "" "${here[@]}" destroy --force
+    holds "all of it" test -z "$(ls -A "$small")"
+
     # A file that is no store, under a store's name.
     "$SHMKV" "${here[@]}" set a b
     for file in "$small"/*; do
@@ -145,6 +179,7 @@ if is_root && mount -t tmpfs -o size=8M shmkv-small "$small" 2>/dev/null; then
     umount "$small"
 else
     skip "a full file system: cannot mount"
+    skip "a full file system that processes join: cannot mount"
     skip "a scribbled store: cannot mount"
 fi
 
