@@ -17,7 +17,8 @@
 
 #define HOT 200u
 #define VALUE_BYTES 100u
-#define PASSES 4u /* times that a cache is filled */
+#define PASSES 4u     /* times that a cache is filled */
+#define LAP_PUTS 100u /* less than what fills a segment */
 
 static const struct shmkv_options cache = {.flags = SHMKV_NO_KEEPER | SHMKV_CACHE,
                                            .size = 4u << 20};
@@ -320,7 +321,8 @@ static int read_only_reader(void *arg)
     return 1;
 }
 
-/* A process that maps the arena read-only keeps keys by reading them. */
+/* A process that maps the arena read-only keeps keys by reading them: all of them between any two
+ * segments that are walked, even if it has no processor but while it is waited for. */
 static void a_reader_without_rights_counts(void **state)
 {
     struct fixture *f = *state;
@@ -335,7 +337,7 @@ static void a_reader_without_rights_counts(void **state)
     for (unsigned i = 0; i < cold_puts() && !ended; i++) {
         uint64_t laps = load_relaxed(&reading->laps);
         assert_rc(put_numbered(f->db, "cold", i), 0);
-        while (i % 1000 == 0 && load_relaxed(&reading->laps) < laps + 2 && !ended) {
+        while (i % LAP_PUTS == 0 && load_relaxed(&reading->laps) < laps + 2 && !ended) {
             clock_sleep_ns(100000);
             ended = child_ended(pid, &status);
         }
