@@ -31,7 +31,9 @@
  * INV-P3  Two never reap one process at the same time: the byte is held exclusively, through a
  *         description of its own, which also excludes threads.   test_process: one_reaper
  *
- * Memory for the entries is taken a page at a time, by who holds a byte in that page.
+ * Memory for the entries is taken a page at a time, by who holds a byte in that page.  If no page
+ * can be had, who reaps takes over the entry of a dead process, which has its memory; a reader, who
+ * cannot reap, finds one that is unused, or is refused.                    tests/cli/errors.sh
  */
 #define _GNU_SOURCE
 #include "process.h"
@@ -200,11 +202,14 @@ static int take_likely(const struct arena *a, bool reaps, uint32_t *index, void 
     int rc = take_entry(a, &g, index, page);
     if (reaps)
         return rc == SHMKV_ENOSPC ? take_over(a, index, page) : rc;
-    if (rc == 0 && load_acquire(&a->processes[*index].used) == 0) /* [P1] */
-        return 0;
-    if (rc == 0)
+    if (rc == 0) {
+        if (load_acquire(&a->processes[*index].used) == 0) /* [P1] */
+            return 0;
         lockpage_release(*page);
-    return rc == 0 || rc == SHMKV_ENOSPC ? take_next_unused(a, index, page) : rc;
+    } else if (rc != SHMKV_ENOSPC) {
+        return rc;
+    }
+    return take_next_unused(a, index, page);
 }
 
 int process_join(struct process *p, const struct arena *a,

@@ -159,11 +159,13 @@ if is_root && mount -t tmpfs -o size=8M shmkv-small "$small" 2>/dev/null; then
     refuse "to read, too" 3 'is full \(8192 KiB\)' "${here[@]}" get a
     kill -9 "${watchers[5]}" "${watchers[40]}"
     wait "${watchers[5]}" "${watchers[40]}" 2>/dev/null
+    unset 'watchers[5]' 'watchers[40]' # their pids may be somebody else's from here on
     refuse "who only reads has none after deaths" 3 'is full \(8192 KiB\)' "${here[@]}" get a
     expect "who writes buries the dead" 0 "" "${here[@]}" set a b
     expect "and makes room for readers" 0 "b" "${here[@]}" get a
     kill "${watchers[@]}" 2>/dev/null
     wait "${watchers[@]}" 2>/dev/null
+    watchers=()
     rm "$small/ballast"
     expect "destroy gives that back, too" 0 "" "${here[@]}" destroy --force
     holds "all of it" test -z "$(ls -A "$small")"
