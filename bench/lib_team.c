@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "lib_team.h"
 
+#include "lib_child.h"
 #include "lib_clock.h"
 #include "lib_memory.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
@@ -191,9 +191,6 @@ static void member_live(struct team *t, unsigned number)
 
     member_introduce(&m, t, number);
     prctl(PR_SET_NAME, "bench-member"); /* tells them from the parent in perf and top */
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != owner)
-        _exit(1);
     do {
         while (atomic_load(orders) == phase)
             word_wait(orders, phase, 1000);
@@ -296,11 +293,8 @@ void team_start(struct team *t, unsigned readers, unsigned writers)
     memset(t->pids, 0, sizeof(t->pids));
     prepare_clean_up();
     current = t;
-    fflush(stdout);
     for (unsigned i = 0; i < t->members; i++) {
-        t->pids[i] = fork();
-        if (t->pids[i] < 0)
-            die("cannot start process %u: %s", i + 1, strerror(errno));
+        t->pids[i] = child_fork();
         if (t->pids[i] == 0) {
             signal(SIGINT, SIG_DFL);
             signal(SIGTERM, SIG_DFL);

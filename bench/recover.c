@@ -182,14 +182,14 @@ static struct took take(uint64_t bytes)
     return t;
 }
 
-/* Let the machine have memory for @times the image. */
-static void have_memory(unsigned times)
+/* Let the machine have as much memory as any of the parts needs. */
+static void have_memory(void)
 {
     struct stat st;
 
     if (stat(image, &st) != 0)
         die("%s: %m", image);
-    take((uint64_t)st.st_size * times);
+    take((uint64_t)st.st_size * NEEDED);
 }
 
 /* The file's bytes into fresh shared memory, or into such that is @there already. */
@@ -287,14 +287,14 @@ static void measure_run(unsigned run)
     uint64_t taken;
 
     lose_memory();
-    have_memory(NEEDED);
+    have_memory();
     struct took least = copy(false);
-    have_memory(NEEDED);
+    have_memory();
     struct took least_there = copy(true);
-    have_memory(NEEDED);
+    have_memory();
     struct took warm = recover(&taken);
     lose_memory();
-    have_memory(NEEDED);
+    have_memory();
     struct took memory_taken = take(taken);
     rates[WALL][run] = keys / warm.wall;
     rates[CORE][run] = keys / warm.cpu;
@@ -303,10 +303,10 @@ static void measure_run(unsigned run)
     rates[COPY][run] = keys / least.cpu;
     rates[COPY_THERE][run] = keys / least_there.cpu;
     close(uncached());
-    have_memory(NEEDED);
+    have_memory();
     rates[READ_COLD][run] = keys / read_cold().wall;
     close(uncached());
-    have_memory(NEEDED);
+    have_memory();
     rates[COLD][run] = keys / recover(&taken).wall;
 }
 

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* lib_server_life.c - servers are started, connected to, weighed and stopped. */
+#include "../lib_child.h"
 #include "../lib_clock.h"
 #include "lib_files.h"
 #include "lib_server_parts.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -74,7 +73,6 @@ static void start(const struct protocol *p, const struct engine_setup *setup, co
     const char *argv[32] = {p->program};
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     dup2(null, 0);
     dup2(null, 1);
     dup2(null, 2);
@@ -132,11 +130,7 @@ const char *server_create(const struct protocol *p, const struct engine_setup *s
         return "too many servers";
     socket_path(setup, running[i].socket);
     unlink(running[i].socket);
-    running[i].pid = fork();
-    if (running[i].pid < 0) {
-        running[i].pid = 0;
-        return strerror(errno);
-    }
+    running[i].pid = child_fork();
     if (running[i].pid == 0)
         start(p, setup, running[i].socket);
     failure = await_start(running[i].socket, running[i].pid);
