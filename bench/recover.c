@@ -12,7 +12,8 @@
  *
  * and beside them the least that a recovery has to do, by one thread:
  *
- *   copy/core      read the same bytes from the page cache into fresh shared memory
+ *   copy/core      read the same bytes from the page cache into fresh shared memory, taken as
+ *                  stores take it: as huge pages, if the kernel has any
  *   copy there     the same into memory that is there already
  *   from the disk  read the same bytes, one after the other, when no page of them is cached
  *
@@ -42,9 +43,12 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 #define COPY_STEP (128u << 10)
-#define TAKE_STEP (2u << 20)
+#define HUGE_PAGE (2ul << 20)
 #define READ_STEP (1u << 20)
 #define NEEDED 3u /* images: the store's memory, with its index, and the file's pages */
 
@@ -152,7 +156,12 @@ static char *fresh_memory(uint64_t bytes)
     fd = open(path, O_RDWR | O_CREAT, 0600);
     if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0)
         die("%s: %m", path);
-    map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    map = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED)
+        die("%s: mapping: %m", path);
+    munmap(map, bytes + HUGE_PAGE); /* the place is free now, and we are alone */
+    map += -(uintptr_t)map % HUGE_PAGE;
+    map = mmap(map, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
     if (map == MAP_FAILED)
         die("%s: mapping: %m", path);
     close(fd);
@@ -160,11 +169,14 @@ static char *fresh_memory(uint64_t bytes)
     return map;
 }
 
+/* As stores take it: huge pages where the kernel gives them. */
 static void supply(char *map, uint64_t bytes)
 {
-    for (uint64_t at = 0; at < bytes; at += TAKE_STEP) {
-        uint64_t n = bytes - at < TAKE_STEP ? bytes - at : TAKE_STEP;
+    for (uint64_t at = 0; at < bytes; at += HUGE_PAGE) {
+        uint64_t n = bytes - at < HUGE_PAGE ? bytes - at : HUGE_PAGE;
 
+        if (n == HUGE_PAGE && madvise(map + at, 1, MADV_POPULATE_WRITE) == 0)
+            madvise(map + at, n, MADV_COLLAPSE);
         if (madvise(map + at, n, MADV_POPULATE_WRITE) != 0)
             die("taking memory: %m");
     }
@@ -202,10 +214,9 @@ static struct took copy(bool there)
         die("%s: %m", image);
     struct took t = begin();
     char *map = fresh_memory((uint64_t)st.st_size);
-    if (there) {
-        supply(map, (uint64_t)st.st_size);
+    supply(map, (uint64_t)st.st_size);
+    if (there)
         t = begin();
-    }
     for (off_t at = 0, n; at < st.st_size; at += n) {
         n = pread(from, map + at, COPY_STEP, at);
         if (n <= 0)

@@ -64,12 +64,26 @@ static struct range range_of(const struct arena *a, bool sync, uint64_t offset, 
     return (struct range){a->base, start, length, a->fd, a->path, a->device, a->inode};
 }
 
-static int populate(const struct range *r)
+static int populate_pages(char *from, uint64_t bytes)
 {
     int rc;
     do {
-        rc = madvise(r->base + r->offset, r->bytes, MADV_POPULATE_WRITE);
+        rc = madvise(from, bytes, MADV_POPULATE_WRITE);
     } while (rc != 0 && (errno == EINTR || errno == EAGAIN));
+    return rc;
+}
+
+/* Whole units are huge pages, if the kernel has any. */
+static int populate(const struct range *r)
+{
+    uint64_t end = r->offset + r->bytes;
+    int rc = 0;
+    for (uint64_t at = r->offset, n; rc == 0 && at < end; at += n) {
+        n = min_u64(end, align_up(at + 1, HUGE_PAGE_BYTES)) - at;
+        if (n == HUGE_PAGE_BYTES)
+            arena_huge_prepare(r->base + at);
+        rc = populate_pages(r->base + at, n);
+    }
     return rc;
 }
 

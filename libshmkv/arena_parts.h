@@ -75,6 +75,12 @@ int arena_look_remove(const struct arena *a);
 /* The id of this boot; all 0 where it cannot be read. */
 void arena_look_boot_id(uint8_t id[16]);
 
+/* ---- arena_huge.c: huge pages --------------------------------------------------------------- */
+
+/* A hint: let the 2 MiB at @unit, which may have no memory yet, be one huge page.  What memory it
+ * has afterwards is to be found out. */
+void arena_huge_prepare(char *unit);
+
 /* ---- arena_geometry.c: sizes and mappings --------------------------------------------------- */
 
 /* Check @size, or choose it if 0. */

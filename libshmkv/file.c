@@ -27,6 +27,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -391,11 +392,28 @@ static int system_truncate(struct file *f, uint64_t bytes)
     return rc;
 }
 
+/* Read and dropped without a copy; where there is no place to drop it, the kernel is asked to. */
+static void read_soon(int fd, off_t at, uint64_t bytes)
+{
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    off_t end = at + (off_t)bytes;
+    posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+    if (null < 0)
+        posix_fadvise(fd, at, (off_t)bytes, POSIX_FADV_WILLNEED);
+    while (null >= 0 && at < end && sendfile(null, fd, &at, (size_t)(end - at)) > 0)
+        ;
+    if (null >= 0)
+        close(null);
+}
+
 static void system_hint(const struct file *f, uint64_t at, uint64_t bytes, enum file_hint hint)
 {
-    int advice = hint == FILE_SOON ? POSIX_FADV_WILLNEED : POSIX_FADV_DONTNEED;
-    if (is_it(f, f->fd))
-        posix_fadvise(f->fd, (off_t)at, (off_t)bytes, advice);
+    if (!is_it(f, f->fd))
+        return;
+    if (hint == FILE_SOON)
+        read_soon(f->fd, (off_t)at, bytes);
+    else
+        posix_fadvise(f->fd, (off_t)at, (off_t)bytes, POSIX_FADV_DONTNEED);
 }
 
 static int system_barrier_name(struct file *f)

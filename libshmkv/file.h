@@ -45,7 +45,7 @@ enum file_flag {
 
 /* What becomes of pages in memory. */
 enum file_hint {
-    FILE_SOON,    /* they are read next */
+    FILE_SOON,    /* they are read soon: returns when the cache has them, or cannot */
     FILE_NO_MORE, /* they are clean, and need not be kept */
 };
 

@@ -207,7 +207,8 @@ void image_set_uuid(struct image *im, const uint8_t uuid[16]);
 const struct image_entry *image_listed(const struct image *im, uint64_t segment);
 /* Where byte @at of file slot @slot is in the file. */
 uint64_t image_position(const struct image *im, uint64_t slot, uint64_t at);
-/* What is listed of @segment is read soon: let the disk begin.  Any number of threads. */
+/* What is listed of @segment is read soon: wait until the page cache has it, or cannot.  Any number
+ * of threads. */
 void image_expect(const struct image *im, uint64_t segment);
 /* Read listed bytes; any number of threads. */
 int image_read(const struct image *im, uint64_t slot, void *to, uint64_t at, uint64_t bytes);

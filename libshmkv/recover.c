@@ -13,13 +13,20 @@
 #include "stats.h"
 
 #define STAMP_MASK ((1ull << CLAIM_EPOCH_BITS) - 1)
-#define BYTES_PER_KEY 96u /* where the image does not say how many keys there are */
+#define AHEAD_LEAST (16ull << 20) /* less is there before another thread has begun */
+#define BYTES_PER_KEY 96u         /* where the image does not say how many keys there are */
 
 /* ---- threads ------------------------------------------------------------------------------- */
 
 static void *worker_main(void *arg)
 {
     recover_load(arg);
+    return NULL;
+}
+
+static void *ahead_main(void *arg)
+{
+    recover_ahead(arg);
     return NULL;
 }
 
@@ -32,12 +39,12 @@ static unsigned thread_count(const struct recover_options *opt, uint64_t bytes)
 }
 
 /* The program's signals are for its own threads. */
-static bool start(pthread_t *thread, struct recover_worker *w)
+static bool start(pthread_t *thread, void *(*run)(void *), void *arg)
 {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool started = pthread_create(thread, NULL, worker_main, w) == 0;
+    bool started = pthread_create(thread, NULL, run, arg) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return started;
 }
@@ -48,9 +55,23 @@ static unsigned start_all(pthread_t *threads, struct recover_worker *workers, un
     unsigned started = 1;
     workers[0].caller = true;
     while (started < n && recover_index_attach(&workers[started]) &&
-           start(&threads[started], &workers[started]))
+           start(&threads[started], worker_main, &workers[started]))
         started++;
     return started;
+}
+
+/* The caller's share of a pass, with the disk at work meanwhile. */
+static void load_and_read_ahead(struct recover_worker *w)
+{
+    struct recovery *v = w->v;
+    pthread_t thread;
+    bool ahead = v->reading && v->bytes >= AHEAD_LEAST && start(&thread, ahead_main, v);
+    recover_load(w);
+    if (!ahead)
+        return;
+    store_relaxed(&v->ahead_ends, 1); /* relaxed: released by the next */
+    recover_ahead_turn(v);
+    pthread_join(thread, NULL);
 }
 
 /* Go through all segments once; @total receives what the threads have counted. */
@@ -68,7 +89,7 @@ static int pass(struct recovery *v, struct recover_worker *total)
     v->alone = n == 1;
     store_relaxed(&v->next, 0); /* relaxed: before the threads */
     unsigned started = start_all(threads, workers, n);
-    recover_load(&workers[0]);
+    load_and_read_ahead(&workers[0]);
     *total = (struct recover_worker){0};
     for (unsigned i = 0; i < started; i++) {
         if (i != 0)
@@ -338,6 +359,7 @@ int recover_store(struct image *im, const struct participant *p, const struct re
         return rc;
     struct recovery v = {.im = im, .p = p, .a = p->arena, .opt = opt != NULL ? opt : &defaults};
     v.segments = im->super.segment_count;
+    v.group = max_u64(HUGE_PAGE_BYTES >> p->arena->segment_shift, 1);
     v.epoch = im->head.epoch;
     p->arena->sb->generation = im->head.generation + 1;
     v.dirty = calloc(v.segments, 1);

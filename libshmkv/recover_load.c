@@ -13,8 +13,7 @@
 #include "error.h"
 
 #define STEP (128ull << 10)
-#define TAKE_STEP (2ull << 20)
-#define AHEAD 4u /* segments that the disk reads meanwhile */
+#define MOST_OF_HUGE (HUGE_PAGE_BYTES / 4 * 3)
 #define SHOW_NS 100000000u
 
 /* The segments that one thread loads: one, or a run. */
@@ -23,6 +22,7 @@ struct load {
     uint64_t bytes; /* that are listed, all segments of a run together */
     uint64_t seed;
     char *base;
+    bool taken; /* it has its memory */
 };
 
 /* Is segment @id listed as one in which the run goes on that fills the one before? */
@@ -140,16 +140,25 @@ static void show(struct recover_worker *w, uint64_t bytes)
     opt->progress(opt->arg, done, w->v->bytes);
 }
 
+/* Memory from @at on, a huge page's worth at most.  What a segment lacks to its last huge page is
+ * taken too if it is little, and there is enough. */
+static int take_memory(const struct recovery *v, const struct load *l, uint64_t at)
+{
+    uint64_t offset = arena_segment_start(v->a, l->id) + at;
+    uint64_t bytes = min_u64(align_up(l->bytes, PAGE_BYTES) - at, HUGE_PAGE_BYTES);
+    bool most = bytes >= MOST_OF_HUGE && v->a->segment_mask + 1 >= HUGE_PAGE_BYTES;
+    if (most && arena_take(v->a, offset, HUGE_PAGE_BYTES) == 0)
+        return 0;
+    return arena_take(v->a, offset, bytes);
+}
+
 static int read_step(struct recover_worker *w, const struct load *l, uint64_t at, uint64_t n)
 {
     const struct recovery *v = w->v;
     uint64_t id = l->id + (at >> v->a->segment_shift);
-    if (at % TAKE_STEP == 0) {
-        uint64_t some = min_u64(align_up(l->bytes, PAGE_BYTES) - at, TAKE_STEP);
-        int rc = arena_take(v->a, arena_segment_start(v->a, l->id) + at, some);
-        if (rc != 0)
-            return rc;
-    }
+    int rc = !l->taken && at % HUGE_PAGE_BYTES == 0 ? take_memory(v, l, at) : 0;
+    if (rc != 0)
+        return rc;
     show(w, n);
     return image_read(v->im, image_listed(v->im, id)->slot, l->base + at, at & v->a->segment_mask,
                       n);
@@ -190,14 +199,18 @@ static bool is_run_whole(const struct recovery *v, const struct load *l, uint64_
     return n > 1 && l->bytes > (n - 1) << v->a->segment_shift && record_size(r) == l->bytes;
 }
 
-/* Threads that read different parts of a file look to the kernel as if they read at random. */
-static void read_ahead(const struct recovery *v, uint64_t id)
+/* Segments that are smaller than a huge page, and fill most of one, are given it together; false:
+ * each of them is to take what it needs. */
+static bool take_group(const struct recovery *v, uint64_t id)
 {
-    for (uint64_t i = id == 0 ? 0 : id + AHEAD; i <= id + AHEAD && i < v->segments; i++)
-        image_expect(v->im, i);
+    uint64_t bytes = 0;
+    for (uint64_t i = id; i < id + v->group && i < v->segments; i++)
+        bytes += image_listed(v->im, i)->flags == 0 ? image_listed(v->im, i)->bytes : 0;
+    return v->group > 1 && bytes >= MOST_OF_HUGE &&
+           arena_take(v->a, arena_segment_start(v->a, id), HUGE_PAGE_BYTES) == 0;
 }
 
-static int load_segment(struct recover_worker *w, uint64_t id)
+static int load_segment(struct recover_worker *w, uint64_t id, bool taken)
 {
     struct recovery *v = w->v;
     const struct image_entry *e = image_listed(v->im, id);
@@ -206,6 +219,7 @@ static int load_segment(struct recover_worker *w, uint64_t id)
         return 0;
     if ((e->flags & IMAGE_RUN_REST) != 0) /* loaded with its head */
         return goes_on(v, id) ? 0 : bad_record(v, &l, 0);
+    l.taken = taken && e->flags == 0;
     l.base = arena_at(v->a, arena_segment_start(v->a, id));
     uint64_t n = recover_load_run(v, id, &l.bytes);
     int rc = load_bytes(w, &l);
@@ -227,16 +241,25 @@ static void fail(struct recovery *v, int rc)
     store_relaxed(&v->failed, 1); /* relaxed: rc and text are read after the threads are joined */
 }
 
+static int load_group(struct recover_worker *w, uint64_t id)
+{
+    const struct recovery *v = w->v;
+    bool taken = v->reading && take_group(v, id);
+    int rc = 0;
+    for (uint64_t i = id; rc == 0 && i < id + v->group && i < v->segments; i++)
+        rc = load_segment(w, i, taken);
+    return rc;
+}
+
 void recover_load(struct recover_worker *w)
 {
     struct recovery *v = w->v;
     while (load_relaxed(&v->failed) == 0) {
-        uint64_t id = add_relaxed(&v->next, 1); /* relaxed: hands out numbers */
+        uint64_t id = add_relaxed(&v->next, v->group); /* relaxed: hands out numbers */
+        recover_ahead_turn(v);
         if (id >= v->segments)
             break;
-        if (v->reading)
-            read_ahead(v, id);
-        int rc = load_segment(w, id);
+        int rc = load_group(w, id);
         if (rc != 0) {
             fail(v, rc);
             return;

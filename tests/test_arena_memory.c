@@ -21,6 +21,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -34,6 +35,7 @@
 #define ARENA_CASE(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
 #define MIB (1ull << 20)
 #define POPULATE_WRITE 23
+#define COLLAPSE 25
 
 static void taking_and_releasing(void **state)
 {
@@ -54,6 +56,64 @@ static void taking_and_releasing(void **state)
     assert_int_equal(*((char *)arena_at(&a, a.log_offset)), 0);
     assert_int_equal(arena_release(&a, a.log_offset, 5 * MIB), 0);
     assert_int_equal(arena_allocated(&a), fixed);
+    arena_close(&a);
+}
+
+/* Bytes of the mapping at @address that are mapped by huge pages of shared memory. */
+static uint64_t huge_bytes(const void *address)
+{
+    char line[512];
+    unsigned long from, to, kib = 0;
+    bool inside = false;
+    FILE *f = fopen("/proc/self/smaps", "r");
+
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f) != NULL) {
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+            inside = (uintptr_t)address >= from && (uintptr_t)address < to;
+        else if (inside && sscanf(line, "ShmemPmdMapped: %lu kB", &kib) == 1)
+            break;
+    }
+    fclose(f);
+    return kib * 1024;
+}
+
+/* Does the kernel make huge pages of shared memory when asked? */
+static bool makes_huge_pages(const struct arena *a, uint64_t offset)
+{
+    bool does = arena_take(a, offset, 4096) == 0 &&
+                madvise(arena_at(a, offset), HUGE_PAGE_BYTES, COLLAPSE) == 0;
+    assert_int_equal(arena_release(a, offset, HUGE_PAGE_BYTES), 0);
+    return does;
+}
+
+static void whole_units_are_huge_pages(void **state)
+{
+    struct arena a;
+
+    (void)state;
+    assert_int_equal(scratch_open(&a, "shm:a", true), 0);
+    if (!makes_huge_pages(&a, a.log_offset)) {
+        arena_close(&a);
+        skip();
+    }
+    char *unit = arena_at(&a, a.log_offset);
+    uint64_t fixed = arena_allocated(&a), before = huge_bytes(unit);
+    assert_int_equal(arena_take(&a, a.log_offset, 64 * 1024), 0);
+    memset(unit, 7, 64 * 1024);
+    assert_int_equal(huge_bytes(unit), before);
+    assert_int_equal(arena_take(&a, a.log_offset, 4 * MIB + 4096), 0);
+    assert_int_equal(huge_bytes(unit), before + 4 * MIB);
+    assert_int_equal(arena_allocated(&a), fixed + 4 * MIB + 4096);
+    assert_int_equal(unit[64 * 1024 - 1], 7); /* what is there stays */
+    assert_int_equal(unit[64 * 1024], 0);
+    memset(unit, 7, 4 * MIB);
+    assert_int_equal(arena_release(&a, a.log_offset + MIB, MIB), 0); /* half of one */
+    assert_int_equal(arena_allocated(&a), fixed + 3 * MIB + 4096);
+    assert_int_equal(unit[MIB - 1], 7);
+    assert_int_equal(unit[2 * MIB], 7);
+    assert_int_equal(arena_take(&a, a.log_offset + MIB, MIB), 0);
+    assert_int_equal(unit[MIB], 0);
     arena_close(&a);
 }
 
@@ -314,8 +374,8 @@ static int takes_segments(struct peer *parent, void *arg)
     CHECK(arena_take(&a, a.log_offset, 4096) == 0);
     ptrace(PTRACE_TRACEME, 0, NULL, NULL);
     raise(SIGSTOP);
-    for (unsigned i = 0; i < SEGMENTS * STEPS; i++)
-        CHECK(arena_take(&a, a.log_offset + i * 2 * MIB, 2 * MIB) == 0);
+    for (unsigned i = 0; i < SEGMENTS * STEPS; i++) /* halves: no huge pages, which take three */
+        CHECK(arena_take(&a, a.log_offset + i * MIB, MIB) == 0);
     raise(SIGSTOP);
     arena_close(&a);
     return 0;
@@ -355,6 +415,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ARENA_CASE(taking_and_releasing),
+        ARENA_CASE(whole_units_are_huge_pages),
         ARENA_CASE(ranges_are_whole_pages_inside),
         cmocka_unit_test(a_full_tmpfs_is_an_error_not_a_signal),
         cmocka_unit_test(a_store_that_does_not_fit_leaves_nothing),

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * arena_huge.c - huge pages for whole units of 2 MiB.
+ *
+ * Pages of 4 KiB are supplied one by one, and cost 2 MiB of page tables per GiB in each process,
+ * which a get at random walks through.  MADV_COLLAPSE (Linux 6.1) makes one huge page of a unit now,
+ * whether it has memory or not, whatever the system's settings say of shared memory but "deny".
+ *
+ * It is a hint.  Contents and offsets stay, whatever it returns, and memory is supplied after it by
+ * means that can tell (arena_memory.c).  Who touches the unit meanwhile waits in a page fault for
+ * the copy of it; who dies meanwhile has done it or not, as the kernel likes.  Other processes that
+ * map it have the huge page from their next fault on.  To give back a part of it splits it.
+ *
+ * A kernel that has no huge page free looks for one for long.  So after a refusal this process asks
+ * for none for a second.
+ */
+#define _GNU_SOURCE
+#include "arena_parts.h"
+
+#include "clock.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+#define PAUSE_NS 1000000000ull
+
+static _Atomic uint64_t asks_again_ns; /* relaxed: policy */
+
+void arena_huge_prepare(char *unit)
+{
+    uint64_t again = load_relaxed(&asks_again_ns);
+    if (again != 0 && clock_mono_ns() < again)
+        return;
+    /* A unit that has no page, and so no page table, is refused. */
+    if (madvise(unit, PAGE_BYTES, MADV_POPULATE_WRITE) != 0 ||
+        madvise(unit, HUGE_PAGE_BYTES, MADV_COLLAPSE) == 0)
+        return;
+    if (errno != EAGAIN) /* a page of it is in somebody's hands */
+        store_relaxed(&asks_again_ns, clock_mono_ns() + PAUSE_NS);
+}
