@@ -3,8 +3,8 @@
  * arena_huge.c - huge pages for whole units of 2 MiB.
  *
  * Pages of 4 KiB are supplied one by one, and cost 2 MiB of page tables per GiB in each process,
- * which a get at random walks through.  MADV_COLLAPSE (Linux 6.1) makes one huge page of a unit now,
- * whether it has memory or not, whatever the system's settings say of shared memory but "deny".
+ * which a get at random walks through.  MADV_COLLAPSE (Linux 6.1) makes a unit one huge page now,
+ * whether it has memory or not, whatever the system's settings say of shared memory, but "deny".
  *
  * It is a hint.  Contents and offsets stay, whatever it returns, and memory is supplied after it by
  * means that can tell (arena_memory.c).  Who touches the unit meanwhile waits in a page fault for
