@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 #define LIMIT_SEED 0x2545f4914f6cdd1du
-#define LIMIT_SLOTS_OFFSET 4096u
+#define LIMIT_SLOTS_OFFSET (2ul << 20) /* where huge pages may begin */
 #define LIMIT_CHUNK (256u << 10)
 #define LIMIT_SLACK (32u << 20) /* for the rest of chunks that processes abandon */
 #define LIMIT_OFFSET_MASK ((1ull << 48) - 1)

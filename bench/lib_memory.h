@@ -16,6 +16,17 @@ void *memory_get(size_t bytes);
 void *memory_get_shared(size_t bytes);
 void memory_put(void *memory, size_t bytes);
 
+/* Where huge pages may begin. */
+#define MEMORY_HUGE (2ul << 20)
+
+/* Map @bytes of @fd, shared, at a multiple of MEMORY_HUGE; MAP_FAILED and errno as mmap(2). */
+void *memory_map(int fd, size_t bytes);
+/*
+ * Supply @bytes at @memory as stores take theirs: what is a whole unit of MEMORY_HUGE as a huge
+ * page, where the kernel gives one.  Contents stay.  0; or -1 and errno as madvise(2).
+ */
+int memory_supply(void *memory, size_t bytes);
+
 /* Say what went wrong, and leave with status 1 through the exit handlers. */
 void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 

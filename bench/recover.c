@@ -40,15 +40,7 @@
 
 #include "shmkv.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
 #define COPY_STEP (128u << 10)
-#define HUGE_PAGE (2ul << 20)
 #define READ_STEP (1u << 20)
 #define NEEDED 3u /* images: the store's memory, with its index, and the file's pages */
 
@@ -156,12 +148,7 @@ static char *fresh_memory(uint64_t bytes)
     fd = open(path, O_RDWR | O_CREAT, 0600);
     if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0)
         die("%s: %m", path);
-    map = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (map == MAP_FAILED)
-        die("%s: mapping: %m", path);
-    munmap(map, bytes + HUGE_PAGE); /* the place is free now, and we are alone */
-    map += -(uintptr_t)map % HUGE_PAGE;
-    map = mmap(map, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    map = memory_map(fd, bytes);
     if (map == MAP_FAILED)
         die("%s: mapping: %m", path);
     close(fd);
@@ -169,17 +156,10 @@ static char *fresh_memory(uint64_t bytes)
     return map;
 }
 
-/* As stores take it: huge pages where the kernel gives them. */
 static void supply(char *map, uint64_t bytes)
 {
-    for (uint64_t at = 0; at < bytes; at += HUGE_PAGE) {
-        uint64_t n = bytes - at < HUGE_PAGE ? bytes - at : HUGE_PAGE;
-
-        if (n == HUGE_PAGE && madvise(map + at, 1, MADV_POPULATE_WRITE) == 0)
-            madvise(map + at, n, MADV_COLLAPSE);
-        if (madvise(map + at, n, MADV_POPULATE_WRITE) != 0)
-            die("taking memory: %m");
-    }
+    if (memory_supply(map, bytes) != 0)
+        die("taking memory: %m");
 }
 
 /* What it takes to be supplied with @bytes of shared memory, as stores take it. */
