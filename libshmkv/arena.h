@@ -97,9 +97,14 @@ int arena_after_fork(struct arena *a);
  */
 int arena_take(const struct arena *a, uint64_t offset, uint64_t bytes);
 /*
- * The same for what makes a store grow: memory of some segments and of a table is left for
- * removals and the cleaner, so that a store can be emptied though it was not its own limit that
- * ended its growth.
+ * The same for what nobody else uses yet: whole units of 2 MiB become huge pages, where the kernel
+ * can.  It may wait for other processors, so no operation on a store in use may call it.
+ */
+int arena_take_huge(const struct arena *a, uint64_t offset, uint64_t bytes);
+/*
+ * The same as arena_take() for what makes a store grow: memory of some segments and of a table is
+ * left for removals and the cleaner, so that a store can be emptied though it was not its own limit
+ * that ended its growth.
  */
 int arena_take_value(const struct arena *a, uint64_t offset, uint64_t bytes);
 /* The same in the sync object. */

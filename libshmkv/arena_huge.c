@@ -11,6 +11,9 @@
  * the copy of it; who dies meanwhile has done it or not, as the kernel likes.  Other processes that
  * map it have the huge page from their next fault on.  To give back a part of it splits it.
  *
+ * It waits for what other processors have put off (lru_add_drain_all() in the kernel), so it is for
+ * memory of a store that is being made or recovered, not for operations.
+ *
  * A kernel that has no huge page free looks for one for long.  So after a refusal this process asks
  * for none for a second.
  */

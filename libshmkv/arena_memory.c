@@ -73,9 +73,11 @@ static int populate_pages(char *from, uint64_t bytes)
     return rc;
 }
 
-/* Whole units are huge pages, if the kernel has any. */
-static int populate(const struct range *r)
+/* @huge: whole units as huge pages, if the kernel has any. */
+static int populate(const struct range *r, bool huge)
 {
+    if (!huge)
+        return populate_pages(r->base + r->offset, r->bytes);
     uint64_t end = r->offset + r->bytes;
     int rc = 0;
     for (uint64_t at = r->offset, n; rc == 0 && at < end; at += n) {
@@ -143,12 +145,12 @@ static int explain(const struct arena *a, const struct range *r)
     }
 }
 
-static int take(const struct arena *a, const struct range *r, uint64_t keep)
+static int take(const struct arena *a, const struct range *r, uint64_t keep, bool huge)
 {
     int rc = arena_limits_admit(a, r->bytes, keep);
     if (rc != 0)
         return rc;
-    if (populate(r) == 0 || (errno == EINVAL && allocate(r, 0) == 0))
+    if (populate(r, huge) == 0 || (errno == EINVAL && allocate(r, 0) == 0))
         return 0;
     return explain(a, r);
 }
@@ -166,18 +168,24 @@ static int check_range(const struct arena *a, uint64_t offset, uint64_t bytes, u
     return 0;
 }
 
-static int take_log(const struct arena *a, uint64_t offset, uint64_t bytes, uint64_t keep)
+static int take_log(const struct arena *a, uint64_t offset, uint64_t bytes, uint64_t keep,
+                    bool huge)
 {
     struct range r = range_of(a, false, offset, bytes);
     int rc = check_range(a, offset, bytes, a->reserve);
     if (rc == 0 && a->readonly)
         return error_set(SHMKV_EREADONLY, "%s is open for reading only", a->name);
-    return rc ? rc : take(a, &r, keep);
+    return rc ? rc : take(a, &r, keep, huge);
 }
 
 int arena_take(const struct arena *a, uint64_t offset, uint64_t bytes)
 {
-    return take_log(a, offset, bytes, 0);
+    return take_log(a, offset, bytes, 0, false);
+}
+
+int arena_take_huge(const struct arena *a, uint64_t offset, uint64_t bytes)
+{
+    return take_log(a, offset, bytes, 0, true);
 }
 
 /*
@@ -194,7 +202,7 @@ static uint64_t kept_bytes(const struct arena *a)
 
 int arena_take_value(const struct arena *a, uint64_t offset, uint64_t bytes)
 {
-    return take_log(a, offset, bytes, kept_bytes(a));
+    return take_log(a, offset, bytes, kept_bytes(a), false);
 }
 
 int arena_admit(const struct arena *a, uint64_t bytes)
@@ -206,7 +214,7 @@ int arena_take_sync(const struct arena *a, uint64_t offset, uint64_t bytes)
 {
     struct range r = range_of(a, true, offset, bytes);
     int rc = check_range(a, offset, bytes, SYNC_BYTES);
-    return rc ? rc : take(a, &r, 0);
+    return rc ? rc : take(a, &r, 0, false);
 }
 
 void arena_preload(const struct arena *a)

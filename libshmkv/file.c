@@ -392,16 +392,27 @@ static int system_truncate(struct file *f, uint64_t bytes)
     return rc;
 }
 
-/* Read and dropped without a copy; where there is no place to drop it, the kernel is asked to. */
+/* The null device; -1: what has its name is something else, which nobody may write to. */
+static int open_null(void)
+{
+    struct stat st;
+    int fd = open("/dev/null", O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0 || (fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)))
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/* Read, and dropped without a copy; what that does not do the kernel is asked for. */
 static void read_soon(int fd, off_t at, uint64_t bytes)
 {
-    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    int null = open_null();
     off_t end = at + (off_t)bytes;
     posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    if (null < 0)
-        posix_fadvise(fd, at, (off_t)bytes, POSIX_FADV_WILLNEED);
     while (null >= 0 && at < end && sendfile(null, fd, &at, (size_t)(end - at)) > 0)
         ;
+    if (at < end)
+        posix_fadvise(fd, at, end - at, POSIX_FADV_WILLNEED);
     if (null >= 0)
         close(null);
 }

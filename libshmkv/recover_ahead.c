@@ -3,14 +3,15 @@
  * recover_ahead.c - a thread that has the disk read what is loaded next.
  *
  * The threads that load take pieces of the file in turns, which looks to the kernel as if each read
- * at random, and each would wait for the disk.  So one more reads the whole of it from the first to
- * the last, and drops what it reads: for one reader the kernel reads ahead, in large pieces that it
- * keeps as such.  (Asked for single ranges, by posix_fadvise(2), it reads small pages, which costs
- * as much processor time as all else here, and has fewer bytes under way.)
+ * at random, and each would wait for the disk.  So one more reads it all, segment by segment, and
+ * drops what it reads: for one reader the kernel reads ahead, in large pieces that it keeps as
+ * such.  (Asked for single ranges, by posix_fadvise(2), it reads small pages, which is a fifth more
+ * processor time, and it has fewer bytes under way.)
  *
  * It is never more than AHEAD_BYTES before the segment that was taken last, so that nothing has
- * left the page cache before it is loaded.  Nobody waits for it: where it fails, could not be
- * started or is too slow, those who load read themselves, and tell what is wrong.
+ * left the page cache before it is loaded.  Who loads does not wait for it: where it fails, could
+ * not be started or is too slow, they read themselves, and tell what is wrong.  At the end, or
+ * after a failure, it is waited for until it has read its segment.
  */
 #include "recover_parts.h"
 
@@ -19,12 +20,12 @@
 #define AHEAD_BYTES (64ull << 20)
 #define WAIT_NS 100000000
 
-/* Until segment @id is near enough; false: all has been taken, or an end was asked for. */
+/* Until segment @id is near enough; false: an end was asked for. */
 static bool wait_for_turn(struct recovery *v, uint64_t id)
 {
     uint64_t ahead = max_u64(AHEAD_BYTES >> v->a->segment_shift, v->group);
     for (;;) {
-        uint32_t seen = load_acquire(&v->turn); /* pairs with recover_ahead_turn() [X2] */
+        uint32_t seen = load_acquire(&v->turn); /* pairs with recover_ahead_turn() [X3] */
         if (load_relaxed(&v->ahead_ends) != 0)
             return false;
         if (id < load_relaxed(&v->next) + ahead)
@@ -45,6 +46,6 @@ void recover_ahead(struct recovery *v)
 
 void recover_ahead_turn(struct recovery *v)
 {
-    add_seq_cst(&v->turn, 1u); /* after `next` or `ahead_ends`; pairs with wait_for_turn() [X2] */
+    add_seq_cst(&v->turn, 1u); /* after `next` or `ahead_ends`; pairs with wait_for_turn() [X3] */
     futex_wake(&v->turn, 1);
 }

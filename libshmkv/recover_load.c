@@ -13,7 +13,7 @@
 #include "error.h"
 
 #define STEP (128ull << 10)
-#define MOST_OF_HUGE (HUGE_PAGE_BYTES / 4 * 3)
+#define MOST_OF_HUGE (HUGE_PAGE_BYTES / 16 * 15)
 #define SHOW_NS 100000000u
 
 /* The segments that one thread loads: one, or a run. */
@@ -141,15 +141,15 @@ static void show(struct recover_worker *w, uint64_t bytes)
 }
 
 /* Memory from @at on, a huge page's worth at most.  What a segment lacks to its last huge page is
- * taken too if it is little, and there is enough. */
+ * taken too if that is hardly anything. */
 static int take_memory(const struct recovery *v, const struct load *l, uint64_t at)
 {
     uint64_t offset = arena_segment_start(v->a, l->id) + at;
     uint64_t bytes = min_u64(align_up(l->bytes, PAGE_BYTES) - at, HUGE_PAGE_BYTES);
     bool most = bytes >= MOST_OF_HUGE && v->a->segment_mask + 1 >= HUGE_PAGE_BYTES;
-    if (most && arena_take(v->a, offset, HUGE_PAGE_BYTES) == 0)
+    if (most && arena_take_huge(v->a, offset, HUGE_PAGE_BYTES) == 0)
         return 0;
-    return arena_take(v->a, offset, bytes);
+    return arena_take_huge(v->a, offset, bytes);
 }
 
 static int read_step(struct recover_worker *w, const struct load *l, uint64_t at, uint64_t n)
@@ -199,15 +199,27 @@ static bool is_run_whole(const struct recovery *v, const struct load *l, uint64_
     return n > 1 && l->bytes > (n - 1) << v->a->segment_shift && record_size(r) == l->bytes;
 }
 
-/* Segments that are smaller than a huge page, and fill most of one, are given it together; false:
- * each of them is to take what it needs. */
+/*
+ * Segments that are smaller than a huge page, and together fill one but for hardly anything, are
+ * given it; false: each of them is to take what it needs, no more, for that may be all there is.
+ */
 static bool take_group(const struct recovery *v, uint64_t id)
 {
-    uint64_t bytes = 0;
-    for (uint64_t i = id; i < id + v->group && i < v->segments; i++)
-        bytes += image_listed(v->im, i)->flags == 0 ? image_listed(v->im, i)->bytes : 0;
-    return v->group > 1 && bytes >= MOST_OF_HUGE &&
-           arena_take(v->a, arena_segment_start(v->a, id), HUGE_PAGE_BYTES) == 0;
+    uint64_t bytes = 0, offset = arena_segment_start(v->a, id);
+    if (v->group == 1 || id + v->group > v->segments)
+        return false;
+    for (uint64_t i = id; i < id + v->group; i++) {
+        const struct image_entry *e = image_listed(v->im, i);
+        if (e->bytes == 0 || e->flags != 0)
+            return false;
+        bytes += e->bytes;
+    }
+    if (bytes < MOST_OF_HUGE)
+        return false;
+    bool taken = arena_take_huge(v->a, offset, HUGE_PAGE_BYTES) == 0;
+    if (!taken)
+        arena_release(v->a, offset, HUGE_PAGE_BYTES);
+    return taken;
 }
 
 static int load_segment(struct recover_worker *w, uint64_t id, bool taken)
@@ -219,7 +231,7 @@ static int load_segment(struct recover_worker *w, uint64_t id, bool taken)
         return 0;
     if ((e->flags & IMAGE_RUN_REST) != 0) /* loaded with its head */
         return goes_on(v, id) ? 0 : bad_record(v, &l, 0);
-    l.taken = taken && e->flags == 0;
+    l.taken = taken;
     l.base = arena_at(v->a, arena_segment_start(v->a, id));
     uint64_t n = recover_load_run(v, id, &l.bytes);
     int rc = load_bytes(w, &l);

@@ -23,18 +23,18 @@ struct recovery {
     uint64_t segments; /* ids below may be listed */
     uint64_t group;    /* of them that a thread loads at once: a huge page's, or one */
     struct table *table;
-    unsigned parts_bits;   /* of the hash, the highest: they tell the part of the table */
-    uint64_t tickets;      /* that a thread takes at once */
-    bool alone;            /* one thread does it all */
-    bool reading;          /* segments are read from the file, not only walked */
-    char *scratch;         /* a segment's worth, for what is rewritten */
-    uint8_t *dirty;        /* by id: a record of it was dropped; each is one thread's */
-    _Atomic uint64_t next; /* id that is taken next */
-    _Atomic uint32_t turn; /* futex of who reads ahead: `next` or the next one has changed */
-    _Atomic uint32_t ahead_ends;
-    _Atomic uint64_t left; /* slots of the table that may still be filled */
-    _Atomic uint32_t full; /* the table is */
-    _Atomic uint64_t done; /* bytes read, for progress */
+    unsigned parts_bits;         /* of the hash, the highest: they tell the part of the table */
+    uint64_t tickets;            /* that a thread takes at once */
+    bool alone;                  /* one thread does it all */
+    bool reading;                /* segments are read from the file, not only walked */
+    char *scratch;               /* a segment's worth, for what is rewritten */
+    uint8_t *dirty;              /* by id: a record of it was dropped; each is one thread's */
+    _Atomic uint64_t next;       /* id that is taken next */
+    _Atomic uint32_t turn;       /* futex of who reads ahead: `next` or `ahead_ends` has changed */
+    _Atomic uint32_t ahead_ends; /* 1: it has nothing more to read */
+    _Atomic uint64_t left;       /* slots of the table that may still be filled */
+    _Atomic uint32_t full;       /* the table is */
+    _Atomic uint64_t done;       /* bytes read, for progress */
     _Atomic uint32_t failed;
     _Atomic uint32_t text_taken;
     int rc; /* of the first worker that failed, and what it said */
@@ -84,7 +84,7 @@ void recover_index_show(struct recovery *v, uint64_t tombstones);
 
 /* ---- recover_ahead.c: the disk reads what is loaded next ------------------------------------- */
 
-/* Returns when all was taken, or v->ahead_ends is set. */
+/* Returns when all was read or taken, or v->ahead_ends is set. */
 void recover_ahead(struct recovery *v);
 /* It may go on: segments were taken, or it is to end. */
 void recover_ahead_turn(struct recovery *v);

@@ -107,8 +107,9 @@ int table_take(const struct arena *a, struct table *t, uint64_t bytes, bool *com
     bool grows = t->slots > table_of(a, table_root(a))->slots;
     int rc = 0;
     if (step != 0)
-        rc = grows ? arena_take_value(a, t->slots_offset + at, step)
-                   : arena_take(a, t->slots_offset + at, step);
+        rc = bytes == UINT64_MAX ? arena_take_huge(a, t->slots_offset + at, step)
+             : grows             ? arena_take_value(a, t->slots_offset + at, step)
+                                 : arena_take(a, t->slots_offset + at, step);
     if (rc != 0)
         return rc;
     *complete = at + step == load_relaxed(&t->taken);

@@ -102,7 +102,7 @@ static void whole_units_are_huge_pages(void **state)
     assert_int_equal(arena_take(&a, a.log_offset, 64 * 1024), 0);
     memset(unit, 7, 64 * 1024);
     assert_int_equal(huge_bytes(unit), before);
-    assert_int_equal(arena_take(&a, a.log_offset, 4 * MIB + 4096), 0);
+    assert_int_equal(arena_take_huge(&a, a.log_offset, 4 * MIB + 4096), 0);
     assert_int_equal(huge_bytes(unit), before + 4 * MIB);
     assert_int_equal(arena_allocated(&a), fixed + 4 * MIB + 4096);
     assert_int_equal(unit[64 * 1024 - 1], 7); /* what is there stays */
@@ -374,8 +374,8 @@ static int takes_segments(struct peer *parent, void *arg)
     CHECK(arena_take(&a, a.log_offset, 4096) == 0);
     ptrace(PTRACE_TRACEME, 0, NULL, NULL);
     raise(SIGSTOP);
-    for (unsigned i = 0; i < SEGMENTS * STEPS; i++) /* halves: no huge pages, which take three */
-        CHECK(arena_take(&a, a.log_offset + i * MIB, MIB) == 0);
+    for (unsigned i = 0; i < SEGMENTS * STEPS; i++)
+        CHECK(arena_take(&a, a.log_offset + i * 2 * MIB, 2 * MIB) == 0);
     raise(SIGSTOP);
     arena_close(&a);
     return 0;
