@@ -135,19 +135,19 @@ static int plan_store(const struct arena *a, const struct arena_image *image,
 /*
  * A death in the middle of a head must not leave what looks like a stranger's file: it says first
  * that it is being made, by one store, and last what it is.  Who judges it after our death sees all
- * that we have stored, so only the compiler must keep the order; the living are kept out by
- * LOCK_CREATE, so the releases have no partner.
+ * that we have stored.  Who looks meanwhile, without LOCK_CREATE, reads it twice if it has to: the
+ * fences keep the first word first for him (arena_look.c, read_head()) [A9].
  */
 static void write_heads(struct arena *a, const struct superblock *plan)
 {
     store_relaxed(&a->sb->magic, LAYOUT_MAKING);
-    barrier_compiler();
+    fence_seq_cst();                    /* [A9] */
     memcpy(a->sb, plan, sizeof(*plan)); /* the state is BUILDING; nobody else looks before READY */
     POINT("attach.filled");
     store_release(&a->sb->magic, LAYOUT_MAGIC);
     POINT("attach.superblock");
     store_relaxed(&a->sync->magic, LAYOUT_MAKING);
-    barrier_compiler();
+    fence_seq_cst(); /* [A9] */
     a->sync->version = plan->version;
     a->sync->features = plan->features;
     memcpy(a->sync->uuid, plan->uuid, sizeof(plan->uuid));

@@ -88,15 +88,29 @@ static bool is_blank(const unsigned char page[PAGE_BYTES])
     return magic == LAYOUT_MAKING || (page[0] == 0 && memcmp(page, page + 1, PAGE_BYTES - 1) == 0);
 }
 
-/* Read the head of an object; what lies beyond its end reads as zero. */
+/* What lies beyond the end reads as zero. */
+static bool read_page(int fd, unsigned char page[PAGE_BYTES])
+{
+    ssize_t n;
+    memset(page, 0, PAGE_BYTES);
+    do {
+        n = pread(fd, page, PAGE_BYTES, 0);
+    } while (n < 0 && errno == EINTR);
+    return n >= 0;
+}
+
+/*
+ * Read the head of an object.  Without LOCK_CREATE a creator may write it meanwhile: its first word
+ * was read before he stored it, and what follows after.  Then the first word is there by now, since
+ * it is what he stores first; pairs with write_heads() [A9]: a system call lies between the reads.
+ */
 static int read_head(const struct arena *a, int fd, void *head, size_t size, bool *blank)
 {
-    unsigned char page[PAGE_BYTES] = {0};
-    ssize_t n;
-    do {
-        n = pread(fd, page, sizeof(page), 0);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0)
+    unsigned char page[PAGE_BYTES];
+    bool read = read_page(fd, page);
+    if (read && page[0] == 0 && !is_blank(page))
+        read = read_page(fd, page);
+    if (!read)
         return error_errno(SHMKV_ESYSTEM, "%s: reading its objects", a->name);
     *blank = is_blank(page);
     memcpy(head, page, size);

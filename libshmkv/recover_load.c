@@ -74,17 +74,16 @@ static bool take_record(struct recover_worker *w, const struct load *l, const st
     return true;
 }
 
-/* The next records from @at on that are whole before @end, at most RECOVER_BATCH; returns how many,
- * or an error if what begins at @at is none. */
-static int find_some(const struct recovery *v, const struct load *l, uint64_t at, uint64_t end,
-                     const struct record **found)
+/* The next records from @at on that are whole before @end, at most RECOVER_BATCH; returns how many.
+ * *@bad: what follows them is none. */
+static unsigned find_some(const struct load *l, uint64_t at, uint64_t end,
+                          const struct record **found, bool *bad)
 {
-    int n = 0;
+    unsigned n = 0;
     while (n < RECOVER_BATCH && at + sizeof(struct record) <= end) {
         const struct record *r = (const void *)(l->base + at);
-        if (r->klen == 0 || record_size(r) > l->bytes - at)
-            return n != 0 ? n : bad_record(v, l, at);
-        if (record_size(r) > end - at)
+        *bad = r->klen == 0 || record_size(r) > l->bytes - at;
+        if (*bad || record_size(r) > end - at)
             break;
         found[n++] = r;
         at += record_size(r);
@@ -98,13 +97,15 @@ static int walk_some(struct recover_worker *w, const struct load *l, uint64_t *a
                      const struct record **batch)
 {
     const struct record *found[RECOVER_BATCH];
-    int n = find_some(w->v, l, *at, end, found), taken = 0;
-    if (n < 0)
-        return n;
-    unsigned valid = w->v->reading ? record_valid_some(found, (unsigned)n, l->seed) : (unsigned)n;
-    if (valid != (unsigned)n)
+    bool bad = false;
+    unsigned n = find_some(l, *at, end, found, &bad);
+    if (bad && n == 0)
+        return bad_record(w->v, l, *at);
+    unsigned valid = w->v->reading ? record_valid_some(found, n, l->seed) : n;
+    if (valid != n)
         return bad_record(w->v, l, (uint64_t)((const char *)found[valid] - l->base));
-    for (int i = 0; i < n; i++) {
+    int taken = 0;
+    for (unsigned i = 0; i < n; i++) {
         batch[taken] = found[i];
         taken += take_record(w, l, found[i]);
         *at += record_size(found[i]);
