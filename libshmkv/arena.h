@@ -102,6 +102,14 @@ int arena_take(const struct arena *a, uint64_t offset, uint64_t bytes);
  */
 int arena_take_huge(const struct arena *a, uint64_t offset, uint64_t bytes);
 /*
+ * arena_collapse() - make the 2 MiB at @offset, a multiple of that, a huge page.  What has no
+ * memory there has some afterwards, so the caller sees to it that nothing is given back meanwhile
+ * (collapse.h).  It may wait for other processors, as above.
+ * Return: 0, SHMKV_EBUSY (a page of it was in use: another time), SHMKV_ENOSPC (without a text: the
+ *         kernel has none to give for now), SHMKV_ECORRUPT, SHMKV_EDEFUNCT as arena_take().
+ */
+int arena_collapse(const struct arena *a, uint64_t offset);
+/*
  * The same as arena_take() for what makes a store grow: memory of some segments and of a table is
  * left for removals and the cleaner, so that a store can be emptied though it was not its own limit
  * that ended its growth.

@@ -6,13 +6,14 @@
  * which a get at random walks through.  MADV_COLLAPSE (Linux 6.1) makes a unit one huge page now,
  * whether it has memory or not, whatever the system's settings say of shared memory, but "deny".
  *
- * It is a hint.  Contents and offsets stay, whatever it returns, and memory is supplied after it by
- * means that can tell (arena_memory.c).  Who touches the unit meanwhile waits in a page fault for
- * the copy of it; who dies meanwhile has done it or not, as the kernel likes.  Other processes that
- * map it have the huge page from their next fault on.  To give back a part of it splits it.
+ * It is a hint.  Contents and offsets stay, whatever it returns, and memory that has to be there is
+ * supplied after it by means that can tell (arena_memory.c).  Who touches the unit meanwhile waits
+ * in a page fault for the copy of it; who dies meanwhile has done it or not, as the kernel likes.
+ * Other processes that map it have the huge page from their next fault on.  To give back a part of
+ * it splits it.  What is a huge page already is left so, in a microsecond.
  *
  * It waits for what other processors have put off (lru_add_drain_all() in the kernel), so it is for
- * memory of a store that is being made or recovered, not for operations.
+ * memory of a store that is being made or recovered, and for the keeper; not for operations.
  *
  * A kernel that has no huge page free looks for one for long.  So after a refusal this process asks
  * for none for a second.
@@ -21,6 +22,7 @@
 #include "arena_parts.h"
 
 #include "clock.h"
+#include "shmkv.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -36,15 +38,17 @@
 
 static _Atomic uint64_t asks_again_ns; /* relaxed: policy */
 
-void arena_huge_prepare(char *unit)
+int arena_huge_prepare(char *unit)
 {
     uint64_t again = load_relaxed(&asks_again_ns);
     if (again != 0 && clock_mono_ns() < again)
-        return;
+        return SHMKV_ENOSPC;
     /* A unit that has no page, and so no page table, is refused. */
-    if (madvise(unit, PAGE_BYTES, MADV_POPULATE_WRITE) != 0 ||
+    if (madvise(unit, PAGE_BYTES, MADV_POPULATE_WRITE) == 0 &&
         madvise(unit, HUGE_PAGE_BYTES, MADV_COLLAPSE) == 0)
-        return;
-    if (errno != EAGAIN) /* a page of it is in somebody's hands */
-        store_relaxed(&asks_again_ns, clock_mono_ns() + PAUSE_NS);
+        return 0;
+    if (errno == EAGAIN) /* a page of it is in somebody's hands */
+        return SHMKV_EBUSY;
+    store_relaxed(&asks_again_ns, clock_mono_ns() + PAUSE_NS);
+    return SHMKV_ENOSPC;
 }

@@ -188,6 +188,15 @@ int arena_take_huge(const struct arena *a, uint64_t offset, uint64_t bytes)
     return take_log(a, offset, bytes, 0, true);
 }
 
+int arena_collapse(const struct arena *a, uint64_t offset)
+{
+    int rc = check_range(a, offset, HUGE_PAGE_BYTES, a->reserve);
+    /* the copy and the original are there at the same time */
+    if (rc == 0 && arena_admit(a, HUGE_PAGE_BYTES) != 0)
+        return SHMKV_ENOSPC;
+    return rc ? rc : arena_huge_prepare(a->base + offset);
+}
+
 /*
  * Left for removals: segments for tombstones and the cleaner, and a table as large as the largest
  * there is, without which a store whose keys were all deleted could not forget their tombstones.

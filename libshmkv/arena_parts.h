@@ -78,8 +78,9 @@ void arena_look_boot_id(uint8_t id[16]);
 /* ---- arena_huge.c: huge pages --------------------------------------------------------------- */
 
 /* A hint: let the 2 MiB at @unit, which may have no memory yet, be one huge page.  What memory it
- * has afterwards is to be found out. */
-void arena_huge_prepare(char *unit);
+ * has afterwards is to be found out.  0; SHMKV_EBUSY: it may be for another try, SHMKV_ENOSPC: not
+ * soon (both without a text). */
+int arena_huge_prepare(char *unit);
 
 /* ---- arena_geometry.c: sizes and mappings --------------------------------------------------- */
 

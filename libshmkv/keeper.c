@@ -15,8 +15,9 @@
 #include "futex.h"
 #include "reap.h"
 
-#define TICK_MIN_NS 1000000ll   /* while there is work */
-#define TICK_MAX_NS 100000000ll /* doubled up to this while there is none */
+#define TICK_MIN_NS 1000000ll      /* while there is work */
+#define TICK_MAX_NS 100000000ll    /* doubled up to this while there is none */
+#define TICK_COLLAPSE_NS 8000000ll /* between units, see collapse.h */
 #define LEASE_RETRY_NS 200000000ull
 #define YIELD_NS 1000000000ull        /* so long a service has to take what was given up */
 #define YIELD_AGAIN_NS 10000000000ull /* so long it waits, having let that pass */
@@ -77,9 +78,11 @@ static bool have_lease(struct keeper *k, uint64_t now)
     k->next_lease_ns = now + LEASE_RETRY_NS;
     ask_for_lease(k);
     k->lease = process_lock_page(k->arena, LOCK_KEEPER, true, &rc);
-    if (k->lease != NULL)
-        store_relaxed(&k->arena->sync->keeper, own_name(k)); /* relaxed: information */
-    return k->lease != NULL;
+    if (k->lease == NULL)
+        return false;
+    store_relaxed(&k->arena->sync->keeper, own_name(k)); /* relaxed: information */
+    collapse_begin(&k->collapse, now);
+    return true;
 }
 
 static bool resize_some(struct writer *w)
@@ -191,6 +194,7 @@ static bool tick(struct keeper *k)
     if (expire_wanted(k->arena))
         more |= expire_sweep(w, SWEEP_BUCKETS) != 0;
     append_close(&w->puts, k->arena);
+    k->collapsing = collapse_step(&w->self, &k->collapse, now);
     more |= durable_tick(k->durable, &w->self, clock_mono_ns());
     return more;
 }
@@ -232,6 +236,8 @@ static void *run(void *arg)
         pause = pause > TICK_MAX_NS ? TICK_MAX_NS : pause;
         if (pause != 0 && k->drained != 0) /* a cache that is read fills its rings in no time */
             pause = TICK_MIN_NS;
+        if (k->collapsing)
+            pause = pause > TICK_COLLAPSE_NS ? TICK_COLLAPSE_NS : pause;
         if (pause != 0)
             sleep_until(k, request, seen, pause);
     }

@@ -20,6 +20,7 @@
 
 #include <pthread.h>
 
+#include "collapse.h"
 #include "durable.h"
 #include "index.h"
 #include "process.h"
@@ -43,6 +44,8 @@ struct keeper {
     uint64_t next_reap_ns;
     uint64_t next_look_ns;
     struct trim trim;
+    struct collapse collapse;
+    bool collapsing;  /* there are units left */
     uint64_t drained; /* hits, in the last tick */
     uint64_t opened;  /* segments in use at the last tick: shows how fast the store grows */
     uint64_t ahead;   /* bytes of free segments that were taken for its growth */

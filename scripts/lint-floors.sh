@@ -23,7 +23,7 @@ floors=(
     "process epoch stats"                                         # 2 people
     "record segment append run"                                   # 3 log
     "slot bucket table resize index"                              # 4 index
-    "notify scan collect expire evict victim reap held cleaner trim"   # 5 upkeep
+    "notify scan collect expire evict victim reap held cleaner trim collapse" # 5 upkeep
     "file image recover checkpoint verify"                        # 6 durability
     "durable warn keeper store ops"                                    # 7 store
 )

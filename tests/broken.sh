@@ -34,6 +34,9 @@ R18-copy|record.c|s/RECORD_COPY/RECORD_COPY + (load_relaxed(\&from->state) \& RE
 R17-drop|recover_load.c|s/if (record_epoch_of(r->version) > v->epoch) {/if (0) {/|crash_powerloss
 sync|durable.c|s/uint64_t wanted = load_seq_cst(&d->arena->sb->epoch);/uint64_t wanted = load_seq_cst(\&d->arena->sb->epoch) - 1;/|torture_image
 R15-chain|image_journal.c|s/r->head.sequence > im->head.sequence \&\&/r->head.sequence > im->head.sequence + 1 \&\&/|test_image_journal
+INV-H1-section|collapse.c|s/uint64_t outer = epoch_enter(p);/uint64_t outer = 0;/|crash_collapse
+INV-H1-states|collapse.c|s,kind == SEGMENT_SEALED;,kind == SEGMENT_CLEANING;,|crash_collapse
+evict|evict.c|/^uint64_t evict_choose/,/^}/s/    evict_drain(&w->self);//|test_evict
 R17-run|recover.c|s/^        drop_rest(v, id);/        (void)drop_rest;/|crash_powerloss
 END
 }

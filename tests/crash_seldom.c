@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * crash_seldom.c - death and standstill at steps that need something rare to be passed: a mover
- * that meets what was evicted, a segment on lease, an idle table, memory given back unasked, a
- * walk, a checkpoint that copies much, or a run, or decides the record of somebody who stands
+ * that meets what was evicted, a segment on lease, an idle table, memory given back unasked or
+ * made huge pages, a walk, a checkpoint that copies much, or a run, or decides the record of somebody who stands
  * still, a backup, the repair of an image's head, a segment rewritten by a recovery.
  *
  * With the other crash tests every point of the library is one at which a test acts; the last line
@@ -19,6 +19,7 @@
 #include "child.h"
 #include "cleaner.h"
 #include "clock.h"
+#include "collapse.h"
 #include "point.h"
 #include "scratch.h"
 #include "store.h"
@@ -195,6 +196,31 @@ static void in_giving_memory_back(void **state)
     struct plan p = {.point = "trim.given", .prepare = prepare_shrunk, .run = trim, .left = 'k'};
     (void)state;
     meet_both(&p);
+}
+
+static void prepare_much(struct shmkv *db)
+{
+    prepare_keys(db);
+    assert_rc(put_range(db, MUCH, 3 * MUCH, 'd'), 0);
+}
+
+static void make_huge(struct shmkv *db, const struct plan *p)
+{
+    struct collapse c = {.next_ns = 0};
+    arm(p);
+    while (collapse_step(&context_of(db)->writer.self, &c, clock_mono_ns()))
+        c.next_ns = 0;
+}
+
+static void in_making_huge_pages(void **state)
+{
+    static const char *const points[] = {"collapse.unit", "collapse.done"};
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
+        struct plan p = {
+            .point = points[i], .prepare = prepare_much, .run = make_huge, .left = 'k'};
+        meet_both(&p);
+    }
 }
 
 struct evicting {
@@ -597,6 +623,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_a_walk),
         cmocka_unit_test(in_giving_memory_back),
+        cmocka_unit_test(in_making_huge_pages),
         cmocka_unit_test(in_a_move_of_what_was_evicted),
         cmocka_unit_test(in_a_write_on_lease),
         cmocka_unit_test(in_taking_an_idle_table),

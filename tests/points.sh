@@ -11,7 +11,7 @@
 
 set -u
 log=${SHMKV_POINT_LOG:-${OUT:-build}/log/points}
-both=' append clean collect evict expire handover move punch put relocate run segment table trim '
+both=' append clean collapse collect evict expire handover move punch put relocate run segment table trim '
 
 if [ -n "${SANITIZE:-}" ]; then
     echo "skip - points: counted without a sanitizer, which some tests do less under"

@@ -12,6 +12,7 @@
 #include "base.h"
 #include "cgroup.h"
 #include "error.h"
+#include "huge.h"
 #include "peer.h"
 #include "scratch.h"
 
@@ -35,7 +36,6 @@
 #define ARENA_CASE(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
 #define MIB (1ull << 20)
 #define POPULATE_WRITE 23
-#define COLLAPSE 25
 
 static void taking_and_releasing(void **state)
 {
@@ -59,41 +59,13 @@ static void taking_and_releasing(void **state)
     arena_close(&a);
 }
 
-/* Bytes of the mapping at @address that are mapped by huge pages of shared memory. */
-static uint64_t huge_bytes(const void *address)
-{
-    char line[512];
-    unsigned long from, to, kib = 0;
-    bool inside = false;
-    FILE *f = fopen("/proc/self/smaps", "r");
-
-    assert_non_null(f);
-    while (fgets(line, sizeof(line), f) != NULL) {
-        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
-            inside = (uintptr_t)address >= from && (uintptr_t)address < to;
-        else if (inside && sscanf(line, "ShmemPmdMapped: %lu kB", &kib) == 1)
-            break;
-    }
-    fclose(f);
-    return kib * 1024;
-}
-
-/* Does the kernel make huge pages of shared memory when asked? */
-static bool makes_huge_pages(const struct arena *a, uint64_t offset)
-{
-    bool does = arena_take(a, offset, 4096) == 0 &&
-                madvise(arena_at(a, offset), HUGE_PAGE_BYTES, COLLAPSE) == 0;
-    assert_int_equal(arena_release(a, offset, HUGE_PAGE_BYTES), 0);
-    return does;
-}
-
 static void whole_units_are_huge_pages(void **state)
 {
     struct arena a;
 
     (void)state;
     assert_int_equal(scratch_open(&a, "shm:a", true), 0);
-    if (!makes_huge_pages(&a, a.log_offset)) {
+    if (!huge_made(&a)) {
         arena_close(&a);
         skip();
     }

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* test_collapse.c - memory of a live store becomes huge pages, and nothing else; collapse.h. */
+#include "writers.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "clock.h"
+#include "collapse.h"
+#include "huge.h"
+
+#define MIB (1u << 20)
+#define MS 1000000ull
+#define LIMIT_MS 30000u
+#define KEYS 300000u
+
+static const struct shmkv_options usual = {.flags = SHMKV_NO_KEEPER, .size = 64 * MIB};
+static const struct shmkv_options served = {.flags = SHMKV_KEEPER, .size = 64 * MIB};
+
+static void put_all(struct shmkv *db)
+{
+    for (uint64_t n = 0; n < KEYS; n++)
+        assert_rc(shmkv_put(db, &n, sizeof(n), &n, sizeof(n), NULL), 0);
+}
+
+static void assert_all(struct shmkv *db)
+{
+    for (uint64_t n = 0, got = 0; n < KEYS; n++) {
+        assert_rc(shmkv_read(db, &n, sizeof(n), &got, sizeof(got), NULL), 0);
+        assert_true(got == n);
+    }
+    assert_rc(shmkv_check(db, NULL, NULL), 0);
+}
+
+/* Bytes in whole units: of the index, and of the segments that are full. */
+static uint64_t whole_units(const struct arena *a)
+{
+    uint64_t index = table_bytes(table_of(a, table_root(a))->slots);
+    uint64_t full = 0;
+    while (load_relaxed(&segment_at(a, full)->taken) == segment_size(a))
+        full++;
+    uint64_t log = full << a->segment_shift;
+    return index / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES + log / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+}
+
+static void index_and_log_become_huge_pages(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    const struct arena *a = fixture_arena(state);
+    struct writer keeper;
+    struct collapse c;
+    if (!huge_made(a))
+        skip();
+    put_all(db);
+    uint64_t before = arena_allocated(a), want = whole_units(a);
+    assert_int_equal(huge_bytes(a->base), 0);
+    assert_true(want > 14 * MIB);
+    writer_begin(&keeper, a, writers_process(state));
+    collapse_begin(&c, clock_mono_ns());
+    assert_false(collapse_step(&keeper.self, &c, clock_mono_ns())); /* not at once */
+    assert_int_equal(huge_bytes(a->base), 0);
+    do { /* a busy page is left to another round */
+        c.next_ns = c.opened = 0;
+        while (collapse_step(&keeper.self, &c, clock_mono_ns()))
+            c.next_ns = 0;
+    } while (huge_bytes(a->base) < want);
+    assert_int_equal(huge_bytes(a->base), want);
+    assert_int_equal(arena_allocated(a), before);
+    assert_all(db);
+    writer_end(&keeper);
+}
+
+static void a_keeper_does_it(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    const struct arena *a = fixture_arena(state);
+    if (!huge_made(a))
+        skip();
+    put_all(db);
+    uint64_t want = whole_units(a) / 2;
+    for (unsigned ms = 0; huge_bytes(a->base) < want; ms += 50) {
+        assert_true(ms < LIMIT_MS * FIXTURE_PATIENCE);
+        clock_sleep_ns(50 * MS);
+    }
+    assert_all(db);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FIXTURE_WITH(index_and_log_become_huge_pages, &usual),
+        FIXTURE_WITH(a_keeper_does_it, &served),
+    };
+    return cmocka_run_group_tests_name("collapse", tests, NULL, NULL);
+}
