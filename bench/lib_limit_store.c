@@ -11,10 +11,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-
 /* ---- life ---------------------------------------------------------------------------------- */
 
 static const char *limit_failed(const char *what)
@@ -89,7 +85,7 @@ static const char *limit_map(const char *path, struct limit *l)
 
     if (fd < 0 || pread(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head))
         return limit_failed(path);
-    l->base = memory_map(fd, head.total_bytes);
+    l->base = memory_map(fd, 0, head.total_bytes);
     close(fd);
     if (l->base == MAP_FAILED)
         return limit_failed(path);
@@ -115,9 +111,9 @@ const char *limit_attach(const struct engine_setup *setup, void **context)
         return failure;
     }
     *context = l;
-    /* As shmkv has them: slots in huge pages; records, which it takes in small steps, in small. */
-    if (memory_supply(l->slots, l->head->slots * 8) != 0 ||
-        (setup->warm && madvise(l->base, l->head->total_bytes, MADV_POPULATE_WRITE) != 0)) {
+    /* As shmkv has them: slots in huge pages; records that are taken before, too. */
+    uint64_t before = setup->warm ? l->head->total_bytes : l->head->log_offset;
+    if (memory_supply(l->base, before) != 0) {
         failure = limit_failed("faulting the yardstick's memory in");
         limit_detach(l);
     }

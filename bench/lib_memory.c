@@ -46,7 +46,7 @@ void memory_put(void *memory, size_t bytes)
     munmap(memory, bytes + SLACK);
 }
 
-void *memory_map(int fd, size_t bytes)
+void *memory_map(int fd, off_t offset, size_t bytes)
 {
     size_t room = bytes + MEMORY_HUGE;
     char *range = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -55,7 +55,7 @@ void *memory_map(int fd, size_t bytes)
         return range;
     munmap(range, room); /* the place is free now, and the benchmark has one thread yet */
     range += -(uintptr_t)range % MEMORY_HUGE;
-    return mmap(range, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+    return mmap(range, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, offset);
 }
 
 int memory_supply(void *memory, size_t bytes)

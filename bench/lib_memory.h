@@ -9,6 +9,7 @@
 #define BENCH_MEMORY_H
 
 #include <stddef.h>
+#include <sys/types.h>
 
 /* Zeroed memory, private to the process (and its children, copy on write).  Never NULL. */
 void *memory_get(size_t bytes);
@@ -19,8 +20,9 @@ void memory_put(void *memory, size_t bytes);
 /* Where huge pages may begin. */
 #define MEMORY_HUGE (2ul << 20)
 
-/* Map @bytes of @fd, shared, at a multiple of MEMORY_HUGE; MAP_FAILED and errno as mmap(2). */
-void *memory_map(int fd, size_t bytes);
+/* Map @bytes of @fd from @offset on, shared, at a multiple of MEMORY_HUGE, as @offset should be one;
+ * MAP_FAILED and errno as mmap(2). */
+void *memory_map(int fd, off_t offset, size_t bytes);
 /*
  * Supply @bytes at @memory as stores take theirs: what is a whole unit of MEMORY_HUGE as a huge
  * page, where the kernel gives one.  Contents stay.  0; or -1 and errno as madvise(2).

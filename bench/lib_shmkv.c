@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* lib_shmkv.c - shmkv as an engine, by its public header alone. */
 #include "lib_engine.h"
+#include "lib_memory.h"
 
 #include "shmkv.h"
 
@@ -12,10 +13,6 @@
 #include <unistd.h>
 
 #define WARM_SLACK (64u << 20)
-
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
 
 struct context {
     struct shmkv *db;
@@ -221,7 +218,7 @@ static off_t log_start(int fd)
 
 /*
  * Give the log its pages before the clock runs, behind the library's back: it takes memory only as
- * that is needed, and gives back what it frees.
+ * that is needed, and gives back what it frees.  As huge pages, as a keeper leaves them.
  */
 static const char *store_warm(struct shmkv *db, const struct engine_setup *setup)
 {
@@ -236,11 +233,11 @@ static const char *store_warm(struct shmkv *db, const struct engine_setup *setup
     snprintf(path, sizeof(path), "/dev/shm/shmkv.%s", setup->name);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd >= 0) {
-        log = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, log_start(fd));
+        log = memory_map(fd, log_start(fd), bytes);
         close(fd);
     }
     if (log != MAP_FAILED) {
-        rc = madvise(log, bytes, MADV_POPULATE_WRITE);
+        rc = memory_supply(log, bytes);
         munmap(log, bytes);
     }
     return rc == 0 ? NULL : "cannot get the memory for --memory warm; see df /dev/shm";

@@ -148,7 +148,7 @@ static char *fresh_memory(uint64_t bytes)
     fd = open(path, O_RDWR | O_CREAT, 0600);
     if (fd < 0 || ftruncate(fd, (off_t)bytes) != 0)
         die("%s: %m", path);
-    map = memory_map(fd, bytes);
+    map = memory_map(fd, 0, bytes);
     if (map == MAP_FAILED)
         die("%s: mapping: %m", path);
     close(fd);
