@@ -20,7 +20,7 @@ void memory_put(void *memory, size_t bytes);
 /* Where huge pages may begin. */
 #define MEMORY_HUGE (2ul << 20)
 
-/* Map @bytes of @fd from @offset on, shared, at a multiple of MEMORY_HUGE, as @offset should be one;
+/* Map @bytes of @fd from @offset on, shared, at a multiple of MEMORY_HUGE, as @offset should be;
  * MAP_FAILED and errno as mmap(2). */
 void *memory_map(int fd, off_t offset, size_t bytes);
 /*

@@ -115,6 +115,8 @@ int arena_collapse(const struct arena *a, uint64_t offset);
  * that ended its growth.
  */
 int arena_take_value(const struct arena *a, uint64_t offset, uint64_t bytes);
+/* Both: huge pages, for what will make it grow. */
+int arena_take_ahead(const struct arena *a, uint64_t offset, uint64_t bytes);
 /* The same in the sync object. */
 int arena_take_sync(const struct arena *a, uint64_t offset, uint64_t bytes);
 /* May the process take so much memory of its own?  SHMKV_ENOSPC says whose limit is in the way. */

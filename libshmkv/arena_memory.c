@@ -214,6 +214,11 @@ int arena_take_value(const struct arena *a, uint64_t offset, uint64_t bytes)
     return take_log(a, offset, bytes, kept_bytes(a), false);
 }
 
+int arena_take_ahead(const struct arena *a, uint64_t offset, uint64_t bytes)
+{
+    return take_log(a, offset, bytes, kept_bytes(a), true);
+}
+
 int arena_admit(const struct arena *a, uint64_t bytes)
 {
     return arena_limits_admit(a, bytes, 0);

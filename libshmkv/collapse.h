@@ -12,7 +12,7 @@
  *
  *   1. enter a section                                                     [E1]
  *   2. of an index area: it is the root's; of the log: each segment of the unit has all its memory,
- *      and is OPEN, PARTIAL, SEALING or SEALED with something in it
+ *      and is OPEN, PARTIAL, SEALING or SEALED with something in it       [H1]
  *   3. collapse
  *   4. end the section                                                     [E4]
  *

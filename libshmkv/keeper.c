@@ -99,6 +99,14 @@ static bool resize_some(struct writer *w)
     return running || before != load_relaxed(&a->sb->root) || preparing;
 }
 
+/* By a unit, where it is not more than @segments. */
+static uint64_t prefill_by(struct keeper *k, uint64_t segments)
+{
+    const struct participant *p = &k->writer.self;
+    uint64_t bytes = segments < segment_unit(k->arena) ? 0 : segment_prefill_unit(p);
+    return bytes != 0 ? bytes : segment_prefill(p);
+}
+
 /*
  * Memory ahead of the writers: as many free segments as were opened since the last tick, and as
  * many again, at most a 64th of the store.  A store that does not grow takes none.
@@ -112,12 +120,13 @@ static bool prefill(struct keeper *k)
     uint64_t grown = opened - min_u64(opened, k->opened); /* 0 at the first tick */
     k->opened = opened;
     uint64_t want = min_u64(2 * grown, max_u64(c.capacity >> PREFILL_SHIFT, 1));
-    bool filled =
-        c.kinds[SEGMENT_FREE] < want && c.available > c.reserve && segment_prefill(&k->writer.self);
+    uint64_t filled = 0;
+    if (c.kinds[SEGMENT_FREE] < want && c.available > c.reserve)
+        filled = prefill_by(k, min_u64(want - c.kinds[SEGMENT_FREE], c.available - c.reserve));
     if (c.kinds[SEGMENT_FREE] == 0)
         k->ahead = 0;
-    k->ahead += filled ? k->arena->segment_mask + 1 : 0;
-    return filled;
+    k->ahead += filled;
+    return filled != 0;
 }
 
 /* What was taken for writes that did not come: nobody may be left who would find it idle.  If we

@@ -133,14 +133,67 @@ int segment_take_memory(const struct arena *a, enum segment_purpose purpose, uin
     return 0;
 }
 
-bool segment_prefill(const struct participant *p)
+uint64_t segment_prefill(const struct participant *p)
 {
-    uint64_t id;
+    uint64_t id, bytes = segment_size(p->arena);
     if (!fill_hole(p, &id))
-        return false;
-    bool taken = segment_take_memory(p->arena, SEGMENT_FOR_PUT, id, segment_size(p->arena)) == 0;
+        return 0;
+    bool taken = segment_take_memory(p->arena, SEGMENT_FOR_PUT, id, bytes) == 0;
     change(segment_at(p->arena, id), claim_word(SEGMENT_OPENING, p->index, 0), SEGMENT_FREE);
-    return taken;
+    return taken ? bytes : 0;
+}
+
+static void step_back(const struct participant *p, uint64_t id)
+{
+    struct segment *s = segment_at(p->arena, id);
+    bool bare = load_relaxed(&s->taken) == 0;
+    change(s, claim_word(SEGMENT_OPENING, p->index, 0), bare ? SEGMENT_HOLE : SEGMENT_FREE);
+}
+
+/* All of the @n segments from @first on, which are holes; none if one is not. */
+static bool claim_holes(const struct participant *p, uint64_t first, uint64_t n)
+{
+    const struct arena *a = p->arena;
+    for (uint64_t id = first; id < first + n; id++)
+        if (claim_kind(load_acquire(&segment_at(a, id)->state)) != SEGMENT_HOLE)
+            return false;
+    max_seq_cst(&a->sb->segment_high, first + n);
+    uint64_t claimed = 0;
+    while (claimed < n && change(segment_at(a, first + claimed), SEGMENT_HOLE,
+                                 claim_word(SEGMENT_OPENING, p->index, 0)))
+        claimed++;
+    POINT("segment.unit");
+    if (claimed == n && segment_memory(a) <= load_relaxed(&a->sb->size))
+        return true;
+    while (claimed > 0) /* as from a hole that was one too many [INV-S2] */
+        step_back(p, first + --claimed);
+    return false;
+}
+
+/* The first unit of @n segments that is all holes, below where runs are. */
+static bool claim_unit(const struct participant *p, uint64_t n, uint64_t *first)
+{
+    const struct arena *a = p->arena;
+    uint64_t line = load_relaxed(&a->sb->size) >> a->segment_shift;
+    for (*first = 0; *first + n <= min_u64(line, a->sb->segment_count); *first += n)
+        if (claim_holes(p, *first, n))
+            return true;
+    return false;
+}
+
+uint64_t segment_prefill_unit(const struct participant *p)
+{
+    const struct arena *a = p->arena;
+    uint64_t n = segment_unit(a), first, bytes = n << a->segment_shift;
+    if (!claim_unit(p, n, &first))
+        return 0;
+    bool taken = arena_take_ahead(a, arena_segment_start(a, first), bytes) == 0;
+    for (uint64_t id = first; id < first + n; id++) {
+        if (taken)
+            store_relaxed(&segment_at(a, id)->taken, segment_size(a)); /* shown by the CAS */
+        change(segment_at(a, id), claim_word(SEGMENT_OPENING, p->index, 0), SEGMENT_FREE);
+    }
+    return taken ? bytes : 0;
 }
 
 /* OPENING(p) -> OPEN(p): a new incarnation begins. */
@@ -174,13 +227,6 @@ static bool may_adopt(const struct arena *a, const struct segment_census *c,
     if (purpose == SEGMENT_FOR_PUT)
         return !segment_committed(c);
     return purpose == SEGMENT_FOR_TOMBSTONE || c->available <= c->reserve + c->removals;
-}
-
-static void step_back(const struct participant *p, uint64_t id)
-{
-    struct segment *s = segment_at(p->arena, id);
-    bool bare = load_relaxed(&s->taken) == 0;
-    change(s, claim_word(SEGMENT_OPENING, p->index, 0), bare ? SEGMENT_HOLE : SEGMENT_FREE);
 }
 
 /* How many more may he have?  Half of what the others leave, so that each finds some. */

@@ -213,8 +213,12 @@ bool segment_claim_victim(const struct participant *p, uint64_t id, uint64_t exp
 void segment_retire_owner(const struct participant *p, uint64_t id);
 /* The walk was not completed: it has left nothing alive in the first @walked bytes. */
 void segment_unclaim_owner(const struct participant *p, uint64_t id, uint64_t walked);
-/* HOLE -> FREE with all its memory, ahead of need; false: there is none, or no room for it. */
-bool segment_prefill(const struct participant *p);
+/* HOLE -> FREE with all its memory, ahead of need; returns its bytes, 0: there is none, or no room
+ * for it. */
+uint64_t segment_prefill(const struct participant *p);
+/* The same with all segments of a unit of 2 MiB, or one that is larger, as huge pages if there are
+ * any.  It may wait for other processors: for the keeper. */
+uint64_t segment_prefill_unit(const struct participant *p);
 /* A number that nobody had before, for an incarnation or a state word, of who is about to fill so
  * many segments: segment_glance() knows by these how much there may be more. */
 uint64_t segment_stamp(const struct arena *a, uint64_t segments);
@@ -235,6 +239,12 @@ static inline struct segment *segment_at(const struct arena *a, uint64_t id)
 static inline uint64_t segment_size(const struct arena *a)
 {
     return a->segment_mask + 1;
+}
+
+/* How many make up a unit that may be a huge page; 1: each is one, or several. */
+static inline uint64_t segment_unit(const struct arena *a)
+{
+    return max_u64(HUGE_PAGE_BYTES >> a->segment_shift, 1);
 }
 
 /* Ids below it were used at some time; what is claimed is below it before it is claimed. */

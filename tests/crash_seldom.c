@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * crash_seldom.c - death and standstill at steps that need something rare to be passed: a mover
- * that meets what was evicted, a segment on lease, an idle table, memory given back unasked or
- * made huge pages, a walk, a checkpoint that copies much, or a run, or decides the record of somebody who stands
- * still, a backup, the repair of an image's head, a segment rewritten by a recovery.
+ * that meets what was evicted, a segment on lease, an idle table, memory given back unasked, taken
+ * ahead or made huge pages, a walk, a checkpoint that copies much, or a run, or decides the record
+ * of somebody who stands still, a backup, the repair of an image's head, a segment rewritten by a
+ * recovery.
  *
  * With the other crash tests every point of the library is one at which a test acts; the last line
  * of `make check` counts them (points.sh).
@@ -194,6 +195,21 @@ static void trim(struct shmkv *db, const struct plan *p)
 static void in_giving_memory_back(void **state)
 {
     struct plan p = {.point = "trim.given", .prepare = prepare_shrunk, .run = trim, .left = 'k'};
+    (void)state;
+    meet_both(&p);
+}
+
+static void take_ahead(struct shmkv *db, const struct plan *p)
+{
+    const struct context *c = context_of(db);
+    arm(p);
+    child_assert(segment_prefill_unit(&c->writer.self) == HUGE_PAGE_BYTES);
+}
+
+static void in_taking_memory_ahead(void **state)
+{
+    struct plan p = {
+        .point = "segment.unit", .prepare = prepare_keys, .run = take_ahead, .left = 'k'};
     (void)state;
     meet_both(&p);
 }
@@ -623,6 +639,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_a_walk),
         cmocka_unit_test(in_giving_memory_back),
+        cmocka_unit_test(in_taking_memory_ahead),
         cmocka_unit_test(in_making_huge_pages),
         cmocka_unit_test(in_a_move_of_what_was_evicted),
         cmocka_unit_test(in_a_write_on_lease),

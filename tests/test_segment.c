@@ -186,7 +186,7 @@ static void fill_some(struct writer *w, struct segment_hold *hold, struct segmen
 static void make_free(struct writer *w, unsigned n)
 {
     for (unsigned i = 0; i < n; i++)
-        assert_true(segment_prefill(&w->self));
+        assert_true(segment_prefill(&w->self) != 0);
 }
 
 static void spares_come_to_the_busy(void **state)
@@ -382,7 +382,7 @@ static void limit(void **state)
     assert_in_range(segment_memory(a) + bytes_of(a), SMALL + 1, SMALL + bytes_of(a));
     assert_int_equal(segment_memory(a), arena_fixed_bytes(a) + load_relaxed(&a->tables[0].taken) +
                                             c.kinds[SEGMENT_OPEN] * bytes_of(a));
-    assert_false(segment_prefill(&w.self));
+    assert_int_equal(segment_prefill(&w.self), 0);
     assert_in_range(segment_memory(a), 1, SMALL);
     writer_end(&w);
 }
@@ -549,7 +549,7 @@ static void prefill_and_punch(void **state)
     writer_begin(&w, a, writers_process(state));
     uint64_t before = arena_allocated(a);
     for (unsigned i = 1; i <= 3; i++) {
-        assert_true(segment_prefill(&w.self));
+        assert_true(segment_prefill(&w.self) != 0);
         assert_int_equal(kinds(a, SEGMENT_FREE), i);
     }
     segment_count(a, &c);
@@ -563,6 +563,35 @@ static void prefill_and_punch(void **state)
     assert_in_range(arena_allocated(a), before + bytes_of(a), before + 2 * bytes_of(a));
     assert_int_equal(segment_punch(&w.self, UINT64_MAX), bytes_of(a));
     assert_int_equal(segment_punch(&w.self, UINT64_MAX), 0);
+    writer_end(&w);
+}
+
+/* A unit that begins where it may be a huge page, all of it or nothing. */
+static void a_unit_is_prefilled_whole(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    struct segment_census c;
+    writer_begin(&w, a, writers_process(state));
+    uint64_t unit = segment_unit(a), holes = 0;
+    assert_true(unit > 1);
+    assert_true(segment_prefill(&w.self) > 0);
+    uint64_t before = arena_allocated(a);
+    assert_int_equal(segment_prefill_unit(&w.self), HUGE_PAGE_BYTES);
+    assert_int_equal(kinds(a, SEGMENT_FREE), unit + 1);
+    for (uint64_t id = 1; id < unit; id++) /* behind the first, which was not a hole any more */
+        assert_int_equal(claim_kind(load_acquire(&segment_at(a, id)->state)), SEGMENT_HOLE);
+    assert_int_equal(arena_allocated(a), before + HUGE_PAGE_BYTES);
+    while (segment_prefill_unit(&w.self) != 0)
+        continue;
+    segment_count(a, &c);
+    holes = c.available - c.kinds[SEGMENT_FREE];
+    assert_in_range(segment_memory(a), 1, load_relaxed(&a->sb->size));
+    assert_in_range(holes, 1, 2 * unit); /* what is left of the first, and less than a unit */
+    assert_int_equal(kinds(a, SEGMENT_OPENING), 0);
+    while (segment_prefill(&w.self) != 0)
+        continue;
+    assert_int_equal(segment_punch(&w.self, UINT64_MAX), c.capacity << a->segment_shift);
     writer_end(&w);
 }
 
@@ -684,6 +713,7 @@ int main(void)
         FIXTURE(limbo_waits_for_a_reader),
         FIXTURE(an_unfinished_walk_leaves_it_sealed),
         FIXTURE(prefill_and_punch),
+        FIXTURE(a_unit_is_prefilled_whole),
         FIXTURE(owners_are_not_punched),
         FIXTURE(a_census_counts_everything_once),
         FIXTURE_WITH(many_owners_are_told_so, &small),
