@@ -54,10 +54,11 @@ static inline void cpu_pause(void)
 #endif
 }
 
-/* Raise *@p to at least @v.  Terminates: each failed CAS saw a larger value than before. */
+/* Raise *@p to at least @v; the caller's next accesses come after that, whoever raised it.
+ * Terminates: each failed CAS saw a larger value than before. */
 static inline void max_seq_cst(_Atomic uint64_t *p, uint64_t v)
 {
-    uint64_t old = load_relaxed(p);
+    uint64_t old = load_seq_cst(p);
     while (old < v && !cas_seq_cst(p, &old, v)) {
     }
 }

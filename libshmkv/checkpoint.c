@@ -66,7 +66,7 @@ static int copy_all_ahead(struct checkpoint_work *w)
     uint64_t before = UINT64_MAX;
     for (unsigned round = 0; round < ROUNDS; round++) {
         uint64_t copied = 0;
-        for (uint64_t id = 0, n = load_acquire(&w->a->sb->segment_high); id < n; id++) {
+        for (uint64_t id = 0, n = segment_high(w->a); id < n; id++) {
             int rc = copy_ahead(w, id, &copied);
             if (rc != 0)
                 return rc;
@@ -169,7 +169,7 @@ static int decide_all(struct checkpoint_work *w)
 static void list_pieces(struct checkpoint_work *w)
 {
     w->count = 0;
-    for (uint64_t id = 0, n = load_acquire(&w->a->sb->segment_high), span; id < n; id += span) {
+    for (uint64_t id = 0, n = segment_high(w->a), span; id < n; id += span) {
         struct checkpoint_piece *piece = &w->pieces[w->count];
         bool listed = checkpoint_piece_read(w, id, piece);
         span = listed ? piece->span : 1;
@@ -324,7 +324,7 @@ int checkpoint_make(struct image *im, const struct participant *p, uint32_t flag
 uint64_t checkpoint_pending(const struct image *im, const struct arena *a)
 {
     uint64_t bytes = 0;
-    for (uint64_t id = 0, n = load_acquire(&a->sb->segment_high); id < n; id++) {
+    for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
         const struct segment *s = segment_at(a, id);
         unsigned kind = claim_kind(load_acquire(&s->state));
         if (kind < SEGMENT_OPEN || kind >= SEGMENT_LIMBO)

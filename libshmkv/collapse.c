@@ -7,11 +7,11 @@
 #include "segment.h"
 #include "shmkv.h"
 
-#define BEGIN_NS 1000000000ull    /* after the lease was got */
-#define ROUND_NS 1000000000ull    /* between two rounds through the log */
-#define REFUSED_NS 10000000000ull /* until the kernel is asked again */
-#define PAUSE_FACTOR 9u           /* times as long as it took */
-#define STEP_NS 50000ull          /* what is a huge page already goes by in a microsecond */
+#define BEGIN_NS 1000000000ull  /* after the lease was got */
+#define ROUND_NS 1000000000ull  /* between two rounds through the log */
+#define AGAIN_NS 10000000000ull /* until what the kernel refused is asked for again */
+#define PAUSE_FACTOR 9u         /* times as long as it took */
+#define STEP_NS 50000ull        /* what is a huge page already goes by in a microsecond */
 #define STEP_UNITS 256u
 
 void collapse_begin(struct collapse *c, uint64_t now)
@@ -22,11 +22,12 @@ void collapse_begin(struct collapse *c, uint64_t now)
 /* What a look at one unit came to. */
 enum look { LOOK_NONE_LEFT, LOOK_NEXT, LOOK_REFUSED };
 
-static enum look collapse_unit(const struct arena *a, uint64_t offset)
+static enum look collapse_unit(const struct arena *a, struct collapse *c, uint64_t offset)
 {
     POINT("collapse.unit");
     int rc = arena_collapse(a, offset);
     POINT("collapse.done");
+    c->again |= rc != 0;
     return rc == SHMKV_ENOSPC ? LOOK_REFUSED : LOOK_NEXT;
 }
 
@@ -40,7 +41,7 @@ static enum look look_at_index(const struct arena *a, struct collapse *c)
     }
     if (c->area_unit == table_bytes(t->slots) / HUGE_PAGE_BYTES)
         return LOOK_NONE_LEFT;
-    return collapse_unit(a, t->slots_offset + c->area_unit++ * HUGE_PAGE_BYTES);
+    return collapse_unit(a, c, t->slots_offset + c->area_unit++ * HUGE_PAGE_BYTES);
 }
 
 static bool keeps_memory(const struct arena *a, uint64_t id)
@@ -70,17 +71,17 @@ static enum look look_at_log(const struct arena *a, struct collapse *c)
     uint64_t unit = c->unit++;
     if (!unit_keeps_memory(a, unit))
         return LOOK_NEXT;
-    return collapse_unit(a, a->log_offset + unit * HUGE_PAGE_BYTES);
+    return collapse_unit(a, c, a->log_offset + unit * HUGE_PAGE_BYTES);
 }
 
-static enum look look(const struct participant *p, struct collapse *c)
+static enum look look_at_next(const struct participant *p, struct collapse *c)
 {
     uint64_t outer = epoch_enter(p);
-    enum look look = look_at_index(p->arena, c);
-    if (look == LOOK_NONE_LEFT)
-        look = look_at_log(p->arena, c);
+    enum look came_to = look_at_index(p->arena, c);
+    if (came_to == LOOK_NONE_LEFT)
+        came_to = look_at_log(p->arena, c);
     epoch_exit(p, outer);
-    return look;
+    return came_to;
 }
 
 /* Where nothing was opened since the last round there is nothing new. */
@@ -92,6 +93,19 @@ static void begin_round(const struct arena *a, struct collapse *c)
     c->unit = 0;
 }
 
+/* When there may be more to do: what has taken long is followed by a longer pause. */
+static void schedule_next(struct collapse *c, enum look last, uint64_t begun, uint64_t end)
+{
+    c->next_ns = end + PAUSE_FACTOR * (end - begun);
+    if (last == LOOK_NEXT)
+        return;
+    c->running = false;
+    c->next_ns = max_u64(c->next_ns, end + (c->again ? AGAIN_NS : ROUND_NS));
+    if (c->again) /* from the start: what is done goes by in no time */
+        c->root = c->opened = 0;
+    c->again = false;
+}
+
 bool collapse_step(const struct participant *p, struct collapse *c, uint64_t now)
 {
     if (now < c->next_ns)
@@ -101,15 +115,9 @@ bool collapse_step(const struct participant *p, struct collapse *c, uint64_t now
     if (!c->running)
         begin_round(p->arena, c);
     for (unsigned i = 0; i < STEP_UNITS && last == LOOK_NEXT && end - begun < STEP_NS; i++) {
-        last = look(p, c);
+        last = look_at_next(p, c);
         end = clock_mono_ns();
     }
-    c->running &= last == LOOK_NEXT;
-    uint64_t pause = PAUSE_FACTOR * (end - begun);
-    if (last == LOOK_NONE_LEFT)
-        pause = max_u64(pause, ROUND_NS);
-    if (last == LOOK_REFUSED)
-        pause = max_u64(pause, REFUSED_NS);
-    c->next_ns = end + pause;
+    schedule_next(c, last, begun, end);
     return c->running;
 }

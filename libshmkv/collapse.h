@@ -43,6 +43,7 @@ struct collapse {
     bool running;       /* a round through the log */
     uint64_t unit;      /* the next one of it */
     uint64_t opened;    /* segments, when the last round began: without more there is none */
+    bool again;         /* one was refused, so there is one more */
 };
 
 /* None before @now and a while: who has the lease for a moment only has other work. */

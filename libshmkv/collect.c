@@ -40,7 +40,7 @@ unsigned collect_runs(struct writer *w, bool thorough)
 {
     const struct arena *a = w->self.arena;
     unsigned retired = 0;
-    for (uint64_t id = 0, n = load_acquire(&a->sb->segment_high); id < n; id++) {
+    for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
         const struct segment *s = segment_at(a, id);
         uint64_t word = load_acquire(&s->state);
         if (claim_kind(word) != SEGMENT_RUN_HEAD)
@@ -57,7 +57,7 @@ unsigned collect_runs(struct writer *w, bool thorough)
 static uint64_t oldest_single(const struct arena *a)
 {
     uint64_t oldest = epoch_now(a);
-    for (uint64_t id = 0, n = load_acquire(&a->sb->segment_high); id < n; id++) {
+    for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
         const struct segment *s = segment_at(a, id);
         unsigned kind = claim_kind(load_acquire(&s->state));
         if (kind > SEGMENT_FREE && kind != SEGMENT_RUN_HEAD && kind != SEGMENT_RUN_REST)
@@ -81,7 +81,7 @@ void collect_renew_runs(const struct participant *p)
 {
     const struct arena *a = p->arena;
     uint64_t oldest = oldest_single(a);
-    for (uint64_t id = 0, n = load_acquire(&a->sb->segment_high); id < n; id++) {
+    for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
         const struct segment *s = segment_at(a, id);
         uint64_t word = load_acquire(&s->state);
         if (claim_kind(word) == SEGMENT_RUN_HEAD && load_relaxed(&s->birth) < oldest)

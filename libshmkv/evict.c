@@ -134,7 +134,7 @@ struct queue {
 static void look(const struct arena *a, struct queue *queues)
 {
     uint64_t sparse = (a->segment_mask + 1) >> SPARSE_SHIFT;
-    for (uint64_t i = 0, n = load_acquire(&a->sb->segment_high); i < n; i++) {
+    for (uint64_t i = 0, n = segment_high(a); i < n; i++) {
         const struct segment *s = segment_at(a, i);
         uint64_t word = load_acquire(&s->state);
         unsigned kind = claim_kind(word);

@@ -15,7 +15,7 @@
 static uint64_t bytes_held(const struct arena *a, uint64_t e)
 {
     uint64_t bytes = 0;
-    for (uint64_t id = 0, n = load_acquire(&a->sb->segment_high); id < n; id++) {
+    for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
         uint64_t word = load_acquire(&segment_at(a, id)->state);
         if (claim_kind(word) == SEGMENT_LIMBO && claim_epoch(word) >= e)
             bytes += segment_span(a, id) << a->segment_shift;

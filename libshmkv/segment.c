@@ -422,7 +422,7 @@ bool segment_pin_owner(const struct arena *a, struct segment_hold *hold)
 void segment_raise_horizon(const struct arena *a)
 {
     uint64_t d = load_seq_cst(&a->sb->epoch);
-    for (uint64_t id = 0, n = load_seq_cst(&a->sb->segment_high); id < n; id++) {
+    for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
         const struct segment *s = segment_at(a, id);
         unsigned kind = claim_kind(load_seq_cst(&s->state));
         if (kind != SEGMENT_HOLE && kind != SEGMENT_FREE && kind != SEGMENT_RUN_REST)

@@ -57,7 +57,9 @@
  *                                       handover.pml, test_segment: handover_*, crash_handover,
  *                                       crash_segment
  *   INV-S2  Memory in use is counted from the states, so no death can leak any of it: whoever makes
- *           a segment non-HOLE counts afterwards and steps back if that is too much.
+ *           a segment non-HOLE counts afterwards and steps back if that is too much.  Of two that
+ *           do so at once one sees the other's: the CASes and the loads of the count are seq_cst
+ *           (an acquire load may be done before the CAS is, as by ldapr on aarch64).
  *                                                       test_segment: limit*, crash_segment
  *   INV-S3  An incarnation number is given once.      test_segment: incarnation_*
  *   INV-S4  A RUN_REST(x) belongs to the head before it whose incarnation is x and which is neither
@@ -247,10 +249,11 @@ static inline uint64_t segment_unit(const struct arena *a)
     return max_u64(HUGE_PAGE_BYTES >> a->segment_shift, 1);
 }
 
-/* Ids below it were used at some time; what is claimed is below it before it is claimed. */
+/* Ids below it were used at some time; what is claimed is below it before it is claimed.  seq_cst,
+ * as the loads of states where these are counted: after a claim of one's own [INV-S2]. */
 static inline uint64_t segment_high(const struct arena *a)
 {
-    return load_acquire(&a->sb->segment_high);
+    return load_seq_cst(&a->sb->segment_high);
 }
 
 /* How many segments make up what begins at @id: 1, or the length of a run; inside the log (R3). */

@@ -13,7 +13,7 @@ static uint64_t index_memory(const struct arena *a)
 {
     uint64_t bytes = 0;
     for (unsigned i = 0; i < TABLE_AREAS; i++)
-        bytes += load_acquire(&a->tables[i].taken);
+        bytes += load_seq_cst(&a->tables[i].taken); /* after table_claim counted its own [INV-S2] */
     return bytes;
 }
 
@@ -90,7 +90,7 @@ static void count_all(const struct arena *a, struct segment_census *c)
     uint64_t sealed = 0, used = 0, live = 0, taken = 0;
     for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
         const struct segment *s = segment_at(a, id);
-        unsigned kind = claim_kind(load_acquire(&s->state));
+        unsigned kind = claim_kind(load_seq_cst(&s->state)); /* [INV-S2] */
         if (unlikely(kind != SEGMENT_SEALED)) {
             count_other(a, c, id, kind);
             continue;
@@ -111,7 +111,7 @@ static void count_kinds(const struct arena *a, struct segment_census *c)
 {
     uint64_t sealed = 0;
     for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
-        unsigned kind = claim_kind(load_acquire(&segment_at(a, id)->state));
+        unsigned kind = claim_kind(load_seq_cst(&segment_at(a, id)->state)); /* [INV-S2] */
         if (likely(kind == SEGMENT_SEALED))
             sealed++;
         else
@@ -192,7 +192,7 @@ uint64_t segment_memory(const struct arena *a)
 {
     uint64_t backed = 0;
     for (uint64_t id = 0, n = segment_high(a); id < n; id++)
-        backed += claim_kind(load_acquire(&segment_at(a, id)->state)) != SEGMENT_HOLE;
+        backed += claim_kind(load_seq_cst(&segment_at(a, id)->state)) != SEGMENT_HOLE;
     return arena_fixed_bytes(a) + index_memory(a) + (backed << a->segment_shift);
 }
 
