@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 /* More than any engine writes per second and processor; sizes the room for a slice. */
-#define FASTEST 10e6
+#define FASTEST 15e6
 /* After so many slices that write as fast as that, or passes, the engines get new stores; after
  * fewer, but two, if their room were larger than this: all of it is faulted in. */
 #define SLICES_PER_STORE 8
