@@ -105,10 +105,13 @@ int arena_take_huge(const struct arena *a, uint64_t offset, uint64_t bytes);
  * arena_collapse() - make the 2 MiB at @offset, a multiple of that, a huge page.  What has no
  * memory there has some afterwards, so the caller sees to it that nothing is given back meanwhile
  * (collapse.h).  It may wait for other processors, as above.
- * Return: 0, SHMKV_EBUSY (a page of it was in use: another time), SHMKV_ENOSPC (without a text: the
- *         kernel has none to give for now), SHMKV_ECORRUPT, SHMKV_EDEFUNCT as arena_take().
+ * The memory counts as ours from then on, where cgroups count it.
+ * Return: 0, SHMKV_EBUSY (not this one, or another time), SHMKV_ENOSPC (none for now; both without
+ *         a text), SHMKV_ECORRUPT, SHMKV_EDEFUNCT as arena_take().
  */
 int arena_collapse(const struct arena *a, uint64_t offset);
+/* Is there memory to spare for it?  Some twenty system calls. */
+bool arena_collapses(void);
 /*
  * The same as arena_take() for what makes a store grow: memory of some segments and of a table is
  * left for removals and the cleaner, so that a store can be emptied though it was not its own limit
@@ -126,7 +129,11 @@ int arena_admit(const struct arena *a, uint64_t bytes);
  * reading would fill, stay holes.  Best effort.
  */
 void arena_preload(const struct arena *a);
-/* Give the memory back; the range reads as zero afterwards (and no page of it stays mapped). */
+/*
+ * Give the memory back; the range reads as zero afterwards (and no page of it stays mapped).
+ * Return: 0; SHMKV_EBUSY: it has memory still, for it is part of a huge page that others are just
+ *         touching; SHMKV_ECORRUPT, SHMKV_EDEFUNCT as arena_take(), SHMKV_ESYSTEM.
+ */
 int arena_release(const struct arena *a, uint64_t offset, uint64_t bytes);
 /* True if the object that @a maps is still the one under its name. */
 bool arena_current(const struct arena *a);

@@ -15,8 +15,8 @@
  * It waits for what other processors have put off (lru_add_drain_all() in the kernel), so it is for
  * memory of a store that is being made or recovered, and for the keeper; not for operations.
  *
- * A kernel that has no huge page free looks for one for long.  So after a refusal this process asks
- * for none for a second.
+ * A kernel that has no huge page free looks for one for long.  So after that this process asks for
+ * none for a second.
  */
 #define _GNU_SOURCE
 #include "arena_parts.h"
@@ -47,7 +47,7 @@ int arena_huge_prepare(char *unit)
     if (madvise(unit, PAGE_BYTES, MADV_POPULATE_WRITE) == 0 &&
         madvise(unit, HUGE_PAGE_BYTES, MADV_COLLAPSE) == 0)
         return 0;
-    if (errno == EAGAIN) /* a page of it is in somebody's hands */
+    if (errno != ENOMEM) /* a page of it is in somebody's hands; or it is none for huge pages */
         return SHMKV_EBUSY;
     store_relaxed(&asks_again_ns, clock_mono_ns() + PAUSE_NS);
     return SHMKV_ENOSPC;

@@ -40,7 +40,8 @@
 #define BUDGET_SHARE 64u
 #define MARGIN_MOST (64 * MIB)
 #define MARGIN_SHARE 32u
-#define KEEP_SHARE 2u /* of what there is in all, the most that is kept for removals */
+#define KEEP_SHARE 2u  /* of what there is in all, the most that is kept for removals */
+#define SPARE_SHARE 8u /* of a cgroup's limit, what must be left beside what need not be */
 #define LEVELS_MOST 8u
 #define UNLIMITED (1ull << 60) /* cgroup v1 writes a huge number for "none" */
 
@@ -331,6 +332,22 @@ int arena_limits_admit(const struct arena *a, uint64_t bytes, uint64_t keep)
     int rc = look(a, bytes, keep, now);
     turn_end();
     return rc;
+}
+
+bool arena_limits_spare(uint64_t bytes)
+{
+    if (!turn_take())
+        return false;
+    if (load_relaxed(&limits.owner) != self())
+        forget_budgets();
+    find_all_levels(clock_mono_ns());
+    bool spare = meminfo("MemAvailable:") >= bytes + MARGIN_MOST;
+    for (unsigned i = 0; spare && i < limits.level_count; i++) {
+        const struct level *l = &limits.levels[i];
+        spare = level_headroom(l, l->limit / SPARE_SHARE) >= bytes;
+    }
+    turn_end();
+    return spare;
 }
 
 uint64_t arena_limits_total(void)

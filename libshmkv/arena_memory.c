@@ -11,7 +11,9 @@
  *
  * Memory is given back by MADV_REMOVE, or where that does nothing (qemu-user only pretends it,
  * other kernels in user space refuse it) by fallocate(2) again: an index area that is used anew
- * must read as zero.
+ * must read as zero.  A part of a huge page goes only if the kernel can split that, which it cannot
+ * while somebody waits in a page fault for it; then the part is zeroed, and stays, and the kernel
+ * says nothing.  mincore(2) tells.
  *
  * The descriptors are used for fallocate and fstat only (what has memory is asked of another one),
  * and are not trusted: closefrom(3) in the program may have closed them, and their numbers may now
@@ -188,12 +190,14 @@ int arena_take_huge(const struct arena *a, uint64_t offset, uint64_t bytes)
     return take_log(a, offset, bytes, 0, true);
 }
 
+bool arena_collapses(void)
+{
+    return arena_limits_spare(HUGE_PAGE_BYTES); /* copy and original are there at the same time */
+}
+
 int arena_collapse(const struct arena *a, uint64_t offset)
 {
     int rc = check_range(a, offset, HUGE_PAGE_BYTES, a->reserve);
-    /* the copy and the original are there at the same time */
-    if (rc == 0 && arena_admit(a, HUGE_PAGE_BYTES) != 0)
-        return SHMKV_ENOSPC;
     return rc ? rc : arena_huge_prepare(a->base + offset);
 }
 
@@ -245,29 +249,66 @@ void arena_preload(const struct arena *a)
         close(fd);
 }
 
-/* Does MADV_REMOVE remove anything?  Found out once; a page shared by nobody is tmpfs as well. */
-static bool remove_works(void)
+/* What becomes of a page that is removed; found out once, of one that nobody shares. */
+enum removal {
+    REMOVAL_UNKNOWN,
+    REMOVAL_NONE,   /* MADV_REMOVE removes nothing */
+    REMOVAL_UNSEEN, /* it does, but mincore(2) does not show it */
+    REMOVAL_SEEN,
+};
+
+static enum removal find_removal(void)
 {
-    enum { UNKNOWN, NO, YES };
-    static _Atomic uint32_t works; /* relaxed: all who find out find the same */
     size_t bytes = (size_t)getpagesize();
-    if (load_relaxed(&works) != UNKNOWN)
-        return load_relaxed(&works) == YES;
+    unsigned char there = 1;
     volatile char *page =
         mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (page == MAP_FAILED)
-        return true;
+        return REMOVAL_UNSEEN;
     *page = 1;
-    bool yes = madvise((char *)page, bytes, MADV_REMOVE) == 0 && *page == 0;
+    bool removed = madvise((char *)page, bytes, MADV_REMOVE) == 0;
+    bool seen = mincore((char *)page, bytes, &there) == 0 && (there & 1) == 0;
+    removed = removed && *page == 0;
     munmap((char *)page, bytes);
-    store_relaxed(&works, yes ? YES : NO);
-    return yes;
+    return !removed ? REMOVAL_NONE : seen ? REMOVAL_SEEN : REMOVAL_UNSEEN;
+}
+
+static enum removal removal(void)
+{
+    static _Atomic uint32_t found; /* relaxed: all who find out find the same */
+    if (load_relaxed(&found) == REMOVAL_UNKNOWN)
+        store_relaxed(&found, find_removal());
+    return load_relaxed(&found);
+}
+
+/* Has a page between @from and @end, which are in one unit, memory?  Who may not know is told that
+ * all have. */
+static bool is_resident(const char *from, const char *end)
+{
+    unsigned char pages[HUGE_PAGE_BYTES / PAGE_BYTES] = {0};
+    if (mincore((void *)(uintptr_t)from, (size_t)(end - from), pages) != 0)
+        return false;
+    for (unsigned i = 0; i < ARRAY_SIZE(pages); i++)
+        if (pages[i] & 1)
+            return true;
+    return false;
+}
+
+/* Did a huge page stay of which the range is a part? */
+static bool has_stayed(const struct range *r)
+{
+    const char *from = r->base + r->offset, *end = from + r->bytes;
+    uint64_t before = r->offset % HUGE_PAGE_BYTES;
+    uint64_t after = (r->offset + r->bytes) % HUGE_PAGE_BYTES;
+    uint64_t first = min_u64(r->bytes, HUGE_PAGE_BYTES - before);
+    return (before != 0 && is_resident(from, from + first)) ||
+           (after != 0 && is_resident(end - min_u64(after, r->bytes), end));
 }
 
 static int give_back(const struct range *r)
 {
     int rc;
-    if (!remove_works())
+    if (removal() == REMOVAL_NONE)
         return allocate(r, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
     do {
         rc = madvise(r->base + r->offset, r->bytes, MADV_REMOVE);
@@ -281,9 +322,13 @@ int arena_release(const struct arena *a, uint64_t offset, uint64_t bytes)
     int rc = check_range(a, offset, bytes, a->reserve);
     if (rc != 0)
         return rc;
-    return give_back(&r) == 0 ? 0
-                              : error_errno(SHMKV_ESYSTEM, "%s: giving %llu bytes of memory back",
-                                            a->name, (unsigned long long)bytes);
+    if (give_back(&r) != 0)
+        return error_errno(SHMKV_ESYSTEM, "%s: giving %llu bytes of memory back", a->name,
+                           (unsigned long long)bytes);
+    if (removal() == REMOVAL_SEEN && has_stayed(&r))
+        return error_set(SHMKV_EBUSY, "%s: a huge page is in use, no part of it can be given back",
+                         a->name);
+    return 0;
 }
 
 bool arena_current(const struct arena *a)

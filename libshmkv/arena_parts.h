@@ -78,8 +78,8 @@ void arena_look_boot_id(uint8_t id[16]);
 /* ---- arena_huge.c: huge pages --------------------------------------------------------------- */
 
 /* A hint: let the 2 MiB at @unit, which may have no memory yet, be one huge page.  What memory it
- * has afterwards is to be found out.  0; SHMKV_EBUSY: it may be for another try, SHMKV_ENOSPC: not
- * soon (both without a text). */
+ * has afterwards is to be found out.  0; SHMKV_EBUSY: not this one, or another time, SHMKV_ENOSPC:
+ * none for now (both without a text). */
 int arena_huge_prepare(char *unit);
 
 /* ---- arena_geometry.c: sizes and mappings --------------------------------------------------- */
@@ -130,6 +130,9 @@ int arena_create(struct arena *a, const struct arena_options *opt);
 
 /* Memory of the machine, or of our cgroup if that has less. */
 uint64_t arena_limits_total(void);
+/* Is there so much to spare that @bytes, which are in use by whomever, may become ours?  A cgroup
+ * has its own share of what its processes took first. */
+bool arena_limits_spare(uint64_t bytes);
 /* May @bytes more be taken, so that @keep are left for others?  0 or SHMKV_ENOSPC with the remedy.
  * Cheap, see arena_limits.c. */
 int arena_limits_admit(const struct arena *a, uint64_t bytes, uint64_t keep);

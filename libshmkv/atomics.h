@@ -54,7 +54,7 @@ static inline void cpu_pause(void)
 #endif
 }
 
-/* Raise *@p to at least @v; the caller's next accesses come after that, whoever raised it.
+/* Raise *@p to at least @v; the caller's next seq_cst accesses come after that, whoever raised it.
  * Terminates: each failed CAS saw a larger value than before. */
 static inline void max_seq_cst(_Atomic uint64_t *p, uint64_t v)
 {

@@ -16,7 +16,7 @@
  *   3. collapse
  *   4. end the section                                                     [E4]
  *
- *   INV-H1  None of that memory is given back between 2 and 3, so none is supplied that is not
+ *   INV-H1  None of that memory is given back between 2 and 4, so none is supplied that is not
  *           counted.  From what it was seen to be, a segment becomes a HOLE through LIMBO(e) alone,
  *           and an area FREE too; e is loaded after the last step before LIMBO was taken, which is
  *           after 2 (CLEANING is not among the states of 2; the root has moved on), so the section
@@ -25,8 +25,13 @@
  *           yet.  Their units wait for another round; runs, which are read from end to end, gain
  *           least and stay as they are.                                    crash_collapse
  *
- * Progress: only the keeper waits for the kernel.  Stopped inside of 1 to 4 it is a reader that is
- * stopped: it holds memory back, and is named.
+ * Progress: who touches the unit waits for the copy of it, and who maps memory in the keeper's own
+ * process for what the kernel waits for (arena_huge.c).  Stopped or kept waiting inside of 1 to 4 it
+ * is a reader that stands: it holds memory back, and is named.  So it is not done while puts find
+ * no segment.
+ *
+ * The memory then counts as the keeper's process', where cgroups count it; so it is not done unless
+ * there is much to spare.
  *
  * Death: at any step: the kernel has collapsed the unit or not; the section is the reaper's.
  */
@@ -43,12 +48,16 @@ struct collapse {
     bool running;       /* a round through the log */
     uint64_t unit;      /* the next one of it */
     uint64_t opened;    /* segments, when the last round began: without more there is none */
-    bool again;         /* one was refused, so there is one more */
+    uint64_t idle_ns;   /* that the round has looked at what is done already */
+    uint32_t tries;     /* for the unit that is the next one */
+    bool missed;        /* one was given up in this round */
+    uint64_t again_ns;  /* the pause after such a one; 0: the last gave up none */
+    bool soon;          /* more is to be done in milliseconds */
 };
 
 /* None before @now and a while: who has the lease for a moment only has other work. */
 void collapse_begin(struct collapse *c, uint64_t now);
-/* Some of it at time @now, outside of sections; true if there is more to do in milliseconds. */
+/* Some of it at time @now, outside of sections; true if more is to be done in milliseconds. */
 bool collapse_step(const struct participant *p, struct collapse *c, uint64_t now);
 
 #endif

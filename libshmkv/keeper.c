@@ -115,17 +115,16 @@ static bool prefill(struct keeper *k)
 {
     struct segment_census c;
     segment_count(k->arena, &c);
-    uint64_t backed = load_relaxed(&k->arena->sb->segment_high) - c.kinds[SEGMENT_HOLE];
+    uint64_t backed = c.high - c.kinds[SEGMENT_HOLE];
     uint64_t opened = backed - min_u64(backed, c.kinds[SEGMENT_FREE]);
     uint64_t grown = opened - min_u64(opened, k->opened); /* 0 at the first tick */
     k->opened = opened;
+    uint64_t free = c.kinds[SEGMENT_FREE], kept = segment_kept(&c, SEGMENT_FOR_PUT);
     uint64_t want = min_u64(2 * grown, max_u64(c.capacity >> PREFILL_SHIFT, 1));
-    uint64_t filled = 0;
-    if (c.kinds[SEGMENT_FREE] < want && c.available > c.reserve)
-        filled = prefill_by(k, min_u64(want - c.kinds[SEGMENT_FREE], c.available - c.reserve));
-    if (c.kinds[SEGMENT_FREE] == 0)
-        k->ahead = 0;
-    k->ahead += filled;
+    uint64_t may = min_u64(c.available - min_u64(c.available, max_u64(free, kept)),
+                           want - min_u64(want, free));
+    uint64_t filled = may == 0 ? 0 : prefill_by(k, may);
+    k->ahead = min_u64(k->ahead, free << k->arena->segment_shift) + filled;
     return filled != 0;
 }
 
@@ -168,8 +167,8 @@ static void pass_epoch(struct keeper *k, uint64_t now)
     struct segment_census c;
     segment_count(k->arena, &c);
     epoch_tick(k->arena); /* so that sections that begin now do not hold back what goes by then */
-    bool enough = c.available > segment_kept(&c, SEGMENT_FOR_PUT);
-    if (enough && now < k->next_grace_ns)
+    k->enough = c.available > segment_kept(&c, SEGMENT_FOR_PUT);
+    if (k->enough && now < k->next_grace_ns)
         return;
     k->next_grace_ns = now + GRACE_NS;
     epoch_poll(k->arena);
@@ -180,6 +179,8 @@ static bool tick(struct keeper *k)
 {
     struct writer *w = &k->writer;
     uint64_t now = clock_mono_ns();
+    k->drained = 0;
+    k->collapsing = false;
     tell_orphans(k, now); /* without the lease too, which nobody gets any more */
     if (!have_lease(k, now))
         return false;
@@ -203,8 +204,8 @@ static bool tick(struct keeper *k)
     if (expire_wanted(k->arena))
         more |= expire_sweep(w, SWEEP_BUCKETS) != 0;
     append_close(&w->puts, k->arena);
-    k->collapsing = collapse_step(&w->self, &k->collapse, now);
     more |= durable_tick(k->durable, &w->self, clock_mono_ns());
+    k->collapsing = k->enough && collapse_step(&w->self, &k->collapse, clock_mono_ns());
     return more;
 }
 

@@ -46,6 +46,7 @@ struct keeper {
     struct trim trim;
     struct collapse collapse;
     bool collapsing;  /* there are units left */
+    bool enough;      /* segments, for puts */
     uint64_t drained; /* hits, in the last tick */
     uint64_t opened;  /* segments in use at the last tick: shows how fast the store grows */
     uint64_t ahead;   /* bytes of free segments that were taken for its growth */

@@ -87,11 +87,18 @@ static bool claim_unused(const struct participant *p, enum segment_kind kind, ui
     return false;
 }
 
+/* What a hole was the head of says nothing any more to a reaper, who may find it OPENING. */
+static void forget_run(const struct arena *a, uint64_t id)
+{
+    store_release(&segment_at(a, id)->run, 0); /* shows OPENING, as in begin_life() [L4] */
+}
+
 static bool fill_hole(const struct participant *p, uint64_t *id)
 {
     const struct arena *a = p->arena;
     if (!claim_unused(p, SEGMENT_HOLE, a->sb->segment_count, id))
         return false;
+    forget_run(a, *id);
     POINT("segment.hole");
     if (segment_memory(a) <= load_relaxed(&a->sb->size))
         return true;
@@ -150,44 +157,54 @@ static void step_back(const struct participant *p, uint64_t id)
     change(s, claim_word(SEGMENT_OPENING, p->index, 0), bare ? SEGMENT_HOLE : SEGMENT_FREE);
 }
 
-/* All of the @n segments from @first on, which are holes; none if one is not. */
-static bool claim_holes(const struct participant *p, uint64_t first, uint64_t n)
+/* What came of claiming a unit. */
+enum unit_claim { UNIT_CLAIMED, UNIT_IN_USE, UNIT_TOO_MUCH };
+
+/* All of the @n segments from @first on, which are holes; none if one is not, or is one too many. */
+static enum unit_claim claim_holes(const struct participant *p, uint64_t first, uint64_t n)
 {
     const struct arena *a = p->arena;
     for (uint64_t id = first; id < first + n; id++)
         if (claim_kind(load_acquire(&segment_at(a, id)->state)) != SEGMENT_HOLE)
-            return false;
+            return UNIT_IN_USE;
     max_seq_cst(&a->sb->segment_high, first + n);
     uint64_t claimed = 0;
-    while (claimed < n && change(segment_at(a, first + claimed), SEGMENT_HOLE,
-                                 claim_word(SEGMENT_OPENING, p->index, 0)))
-        claimed++;
+    for (; claimed < n; claimed++) {
+        if (!change(segment_at(a, first + claimed), SEGMENT_HOLE,
+                    claim_word(SEGMENT_OPENING, p->index, 0)))
+            break;
+        forget_run(a, first + claimed);
+    }
     POINT("segment.unit");
-    if (claimed == n && segment_memory(a) <= load_relaxed(&a->sb->size))
-        return true;
+    bool fits = segment_memory(a) <= load_relaxed(&a->sb->size);
+    if (claimed == n && fits)
+        return UNIT_CLAIMED;
     while (claimed > 0) /* as from a hole that was one too many [INV-S2] */
         step_back(p, first + --claimed);
-    return false;
+    return fits ? UNIT_IN_USE : UNIT_TOO_MUCH;
 }
 
-/* The first unit of @n segments that is all holes, below where runs are. */
+/* The first unit of @n segments that is all holes, where claim_single() would look for one. */
 static bool claim_unit(const struct participant *p, uint64_t n, uint64_t *first)
 {
     const struct arena *a = p->arena;
-    uint64_t line = load_relaxed(&a->sb->size) >> a->segment_shift;
-    for (*first = 0; *first + n <= min_u64(line, a->sb->segment_count); *first += n)
-        if (claim_holes(p, *first, n))
-            return true;
-    return false;
+    uint64_t line = min_u64(load_relaxed(&a->sb->size) >> a->segment_shift, a->sb->segment_count);
+    enum unit_claim came_to = UNIT_IN_USE;
+    for (uint64_t at = 0; came_to == UNIT_IN_USE && at + n <= line; at += n) {
+        came_to = claim_holes(p, at, n);
+        *first = at;
+    }
+    return came_to == UNIT_CLAIMED;
 }
 
 uint64_t segment_prefill_unit(const struct participant *p)
 {
     const struct arena *a = p->arena;
-    uint64_t n = segment_unit(a), first, bytes = n << a->segment_shift;
+    uint64_t n = segment_unit(a), first = 0, bytes = n << a->segment_shift;
     if (!claim_unit(p, n, &first))
         return 0;
     bool taken = arena_take_ahead(a, arena_segment_start(a, first), bytes) == 0;
+    POINT("segment.ahead");
     for (uint64_t id = first; id < first + n; id++) {
         if (taken)
             store_relaxed(&segment_at(a, id)->taken, segment_size(a)); /* shown by the CAS */
@@ -506,32 +523,51 @@ void segment_unclaim_owner(const struct participant *p, uint64_t id, uint64_t wa
     change(segment_at(p->arena, id), claim_word(SEGMENT_CLEANING, p->index, 0), SEGMENT_SEALED);
 }
 
-/* PUNCHING -> HOLE; the memory goes first, so that a death in between leaves it counted. */
-static bool punch(const struct arena *a, uint64_t id, uint64_t word)
+/*
+ * PUNCHING -> HOLE of the @n segments from @id on, neighbours in one unit; the memory goes first, so
+ * that a death in between leaves it counted.  Where it stays, -> FREE: better in use than nobody's;
+ * as if none were taken, for who uses it next has to take what is missing.
+ */
+static bool punch(const struct arena *a, uint64_t id, uint64_t n, uint64_t word)
+{
+    bool gone = arena_release(a, arena_segment_start(a, id), n << a->segment_shift) == 0;
+    POINT("punch.released");
+    for (uint64_t i = id; i < id + n; i++) {
+        struct segment *s = segment_at(a, i);
+        store_relaxed(&s->taken, 0); /* relaxed: shown by the CAS */
+        change(s, word, gone ? SEGMENT_HOLE : SEGMENT_FREE);
+    }
+    return gone;
+}
+
+static bool claim_free(const struct arena *a, uint64_t id, uint64_t mine)
 {
     struct segment *s = segment_at(a, id);
-    if (arena_release(a, arena_segment_start(a, id), segment_size(a)) != 0)
-        return false;
-    store_relaxed(&s->taken, 0); /* relaxed: shown by the CAS */
-    POINT("punch.released");
-    return change(s, word, SEGMENT_HOLE);
+    uint64_t word = load_acquire(&s->state);
+    return claim_kind(word) == SEGMENT_FREE && change(s, word, mine);
+}
+
+/* As many neighbours as are free from @end - 1 down, at most @most, in one unit: a huge page that
+ * goes as a whole need not be split. */
+static uint64_t claim_neighbours(const struct arena *a, uint64_t end, uint64_t most, uint64_t mine)
+{
+    uint64_t unit = segment_unit(a), first = (end - 1) / unit * unit, id = end;
+    while (id > first && end - id < most && claim_free(a, id - 1, mine))
+        id--;
+    return end - id;
 }
 
 uint64_t segment_punch(const struct participant *p, uint64_t bytes)
 {
     const struct arena *a = p->arena;
-    uint64_t given = 0;
-    for (uint64_t id = segment_high(a); id-- > 0 && given < bytes;) {
-        struct segment *s = segment_at(a, id);
-        uint64_t word = load_acquire(&s->state);
-        uint64_t mine = claim_word(SEGMENT_PUNCHING, p->index, 0);
-        if (claim_kind(word) != SEGMENT_FREE || !change(s, word, mine))
+    uint64_t mine = claim_word(SEGMENT_PUNCHING, p->index, 0), given = 0;
+    for (uint64_t end = segment_high(a), n; end > 0 && given < bytes; end -= max_u64(n, 1)) {
+        n = claim_neighbours(a, end, ((bytes - given - 1) >> a->segment_shift) + 1, mine);
+        if (n == 0)
             continue;
         POINT("punch.claimed");
-        if (punch(a, id, mine))
-            given += segment_size(a);
-        else
-            change(s, mine, SEGMENT_FREE); /* refused: better in use than nobody's */
+        if (punch(a, end - n, n, mine))
+            given += n << a->segment_shift;
     }
     return given;
 }
@@ -551,6 +587,6 @@ void segment_reap(const struct arena *a, uint32_t dead)
         else if (kind == SEGMENT_CLEANING)
             change(s, word, SEGMENT_SEALED);
         else if (kind == SEGMENT_PUNCHING)
-            punch(a, id, word);
+            punch(a, id, 1, word);
     }
 }

@@ -106,6 +106,7 @@ enum segment_purpose { SEGMENT_FOR_PUT, SEGMENT_FOR_TOMBSTONE, SEGMENT_FOR_CLEAN
 
 /* A count over all segments; best effort beside writers. */
 struct segment_census {
+    uint64_t high; /* ids below it were looked at */
     uint64_t kinds[SEGMENT_KINDS];
     uint64_t used;      /* bytes behind the owners' marks, all segments */
     uint64_t live;      /* of them current */

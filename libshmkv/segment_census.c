@@ -88,7 +88,8 @@ static void count_other(const struct arena *a, struct segment_census *c, uint64_
 static void count_all(const struct arena *a, struct segment_census *c)
 {
     uint64_t sealed = 0, used = 0, live = 0, taken = 0;
-    for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
+    uint64_t n = segment_high(a);
+    for (uint64_t id = 0; id < n; id++) {
         const struct segment *s = segment_at(a, id);
         unsigned kind = claim_kind(load_seq_cst(&s->state)); /* [INV-S2] */
         if (unlikely(kind != SEGMENT_SEALED)) {
@@ -101,6 +102,7 @@ static void count_all(const struct arena *a, struct segment_census *c)
         live += bytes - min_u64(bytes, load_relaxed(&a->dead[id]));
         taken += load_relaxed(&s->taken);
     }
+    c->high = n;
     c->kinds[SEGMENT_SEALED] = sealed;
     c->used += used;
     c->live += live;
@@ -110,20 +112,22 @@ static void count_all(const struct arena *a, struct segment_census *c)
 static void count_kinds(const struct arena *a, struct segment_census *c)
 {
     uint64_t sealed = 0;
-    for (uint64_t id = 0, n = segment_high(a); id < n; id++) {
+    uint64_t n = segment_high(a);
+    for (uint64_t id = 0; id < n; id++) {
         unsigned kind = claim_kind(load_seq_cst(&segment_at(a, id)->state)); /* [INV-S2] */
         if (likely(kind == SEGMENT_SEALED))
             sealed++;
         else
             count_kind(a, c, id, kind);
     }
+    c->high = n;
     c->kinds[SEGMENT_SEALED] = sealed;
 }
 
 /* What is available, and for what, by the kinds. */
 static void divide(const struct arena *a, struct segment_census *c)
 {
-    uint64_t backed = segment_high(a) - c->kinds[SEGMENT_HOLE];
+    uint64_t backed = c->high - c->kinds[SEGMENT_HOLE];
     uint64_t other = arena_fixed_bytes(a) + index_memory(a);
     uint64_t size = load_relaxed(&a->sb->size);
     c->capacity = size > other ? (size - other) >> a->segment_shift : 0;

@@ -36,6 +36,8 @@ sync|durable.c|s/uint64_t wanted = load_seq_cst(&d->arena->sb->epoch);/uint64_t 
 R15-chain|image_journal.c|s/r->head.sequence > im->head.sequence \&\&/r->head.sequence > im->head.sequence + 1 \&\&/|test_image_journal
 INV-H1-section|collapse.c|s/uint64_t outer = epoch_enter(p);/uint64_t outer = 0;/|crash_collapse
 INV-H1-states|collapse.c|s,kind == SEGMENT_SEALED;,kind == SEGMENT_CLEANING;,|crash_collapse
+INV-S2-run|segment.c|/^static enum unit_claim claim_holes/,/^}/s/forget_run(a, first + claimed);/;/|crash_seldom
+INV-S2-stayed|arena_memory.c|s/removal() == REMOVAL_SEEN \&\& has_stayed/0 \&\& has_stayed/|test_arena_memory
 evict|evict.c|/^uint64_t evict_choose/,/^}/s/    evict_drain(&w->self);//|test_evict
 R17-run|recover.c|s/^        drop_rest(v, id);/        (void)drop_rest;/|crash_powerloss
 END

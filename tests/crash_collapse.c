@@ -19,14 +19,17 @@
 #define VALUE_BYTES 1000u
 
 static const struct shmkv_options usual = {.flags = SHMKV_NO_KEEPER, .size = 64 * MIB};
+static const struct shmkv_options indexed = {
+    .flags = SHMKV_NO_KEEPER, .size = 64 * MIB, .reserve = 300000};
 
 struct scene {
     struct shmkv *db;
     const struct arena *a;
-    struct writer keeper;
+    struct writer keeper, other;
     struct collapse c;
     unsigned units; /* that were collapsed */
     bool empty;
+    uint64_t root; /* that was */
 };
 
 static void count_units(void *arg, const char *point)
@@ -106,6 +109,42 @@ static void nothing_is_given_back_meanwhile(void **state)
     end(&s);
 }
 
+static bool area_is(const struct arena *a, uint64_t ref, unsigned kind)
+{
+    return claim_kind(load_acquire(&table_of(a, ref)->state)) == kind;
+}
+
+/* The root moves on, and what it was is retired. */
+static void grow_and_give_back(void *arg)
+{
+    struct scene *s = arg;
+    uint64_t root = table_root(s->a);
+    assert_int_equal(resize_grow(&s->other.self, &s->other.resizer, root), 0);
+    resize_finish(&s->other.self);
+    assert_true(table_root(s->a) != root);
+    grace_pass(s->a);
+    table_reclaim(&s->other.self);
+    assert_true(area_is(s->a, root, TABLE_LIMBO));
+    s->root = root;
+}
+
+static void the_index_stays_meanwhile(void **state)
+{
+    struct scene s;
+    begin(&s, state);
+    assert_true(table_bytes(table_of(s.a, table_root(s.a))->slots) >= HUGE_PAGE_BYTES);
+    writer_begin(&s.other, s.a, writers_process(state));
+    point_arm("collapse.unit", 1, POINT_CALL, grow_and_give_back, &s);
+    round_of(&s);
+    assert_true(s.root != 0);
+    grace_pass(s.a);
+    table_reclaim(&s.other.self);
+    assert_true(area_is(s.a, s.root, TABLE_FREE));
+    assert_in_range(arena_allocated(s.a), 1, segment_memory(s.a));
+    writer_end(&s.other);
+    end(&s);
+}
+
 /* ---- what is taken for such, and what is not ------------------------------------------------- */
 
 static void which_states_keep_memory(void **state)
@@ -168,6 +207,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_WITH(nothing_is_given_back_meanwhile, &usual),
+        FIXTURE_WITH(the_index_stays_meanwhile, &indexed),
         FIXTURE_WITH(which_states_keep_memory, &usual),
         FIXTURE_WITH(a_store_at_rest_is_left_alone, &usual),
     };

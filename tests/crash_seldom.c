@@ -112,6 +112,8 @@ static void assert_sound(struct shmkv *db)
     audit_reap(db);
     assert_int_equal(audit_claims(db), 0);
     assert_rc(shmkv_check(db, NULL, NULL), 0);
+    const struct arena *a = audit_arena(db);
+    assert_in_range(arena_allocated(a), 1, segment_memory(a)); /* INV-S2 */
 }
 
 static void meet(struct plan *p)
@@ -206,12 +208,35 @@ static void take_ahead(struct shmkv *db, const struct plan *p)
     child_assert(segment_prefill_unit(&c->writer.self) == HUGE_PAGE_BYTES);
 }
 
+/* The next unit of holes is one in which a run was. */
+static void prepare_former_run(struct shmkv *db)
+{
+    static char value[RUN_BYTES];
+    struct context *c;
+    prepare_keys(db);
+    for (unsigned i = 0; i < 12; i++)
+        assert_rc(shmkv_put(db, &i, 1, value, sizeof(value), NULL), 0);
+    for (unsigned i = 0; i < 12; i++)
+        assert_rc(shmkv_delete(db, &i, 1), 0);
+    assert_rc(store_writer(db, &c), 0);
+    const struct arena *a = &c->store->arena;
+    assert_rc(shmkv_compact(db), 0);
+    segment_punch(&c->writer.self, UINT64_MAX);
+    unsigned heads = 0;
+    for (uint64_t id = 0; id < segment_high(a); id++)
+        heads += load_acquire(&segment_at(a, id)->state) == SEGMENT_HOLE && segment_span(a, id) > 1;
+    assert_true(heads > 0);
+}
+
 static void in_taking_memory_ahead(void **state)
 {
-    struct plan p = {
-        .point = "segment.unit", .prepare = prepare_keys, .run = take_ahead, .left = 'k'};
+    static const char *const points[] = {"segment.unit", "segment.ahead"};
     (void)state;
-    meet_both(&p);
+    for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
+        struct plan p = {
+            .point = points[i], .prepare = prepare_former_run, .run = take_ahead, .left = 'k'};
+        meet_both(&p);
+    }
 }
 
 static void prepare_much(struct shmkv *db)

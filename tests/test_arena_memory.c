@@ -89,6 +89,53 @@ static void whole_units_are_huge_pages(void **state)
     arena_close(&a);
 }
 
+#define PARTS 16u /* of a unit that is read, and is given back in part */
+#define UNITS 100u
+
+/* The other half of a unit: who finds it gone waits for it in a page fault. */
+static int reads_for_ever(struct peer *parent, void *arg)
+{
+    const volatile char *unit = arg;
+
+    peer_send(parent, unit[MIB]);
+    for (uint64_t i = 0;; i += 4096)
+        (void)unit[MIB + i % MIB];
+    return 1;
+}
+
+/* The kernel may not be able to split it: then it has its memory still, and that is not hidden. */
+static void part_of_a_huge_page_goes_or_is_told_to_stay(void **state)
+{
+    struct arena a;
+    struct peer reader;
+    unsigned stayed = 0;
+
+    (void)state;
+    assert_int_equal(scratch_open(&a, "shm:a", true), 0);
+    if (!huge_made(&a)) {
+        arena_close(&a);
+        skip();
+    }
+    assert_int_equal(arena_take(&a, a.log_offset, HUGE_PAGE_BYTES), 0);
+    peer_start(&reader, reads_for_ever, arena_at(&a, a.log_offset));
+    assert_int_equal(peer_receive(&reader), 0);
+    for (unsigned unit = 0; unit < UNITS; unit++) {
+        arena_collapse(&a, a.log_offset);
+        for (unsigned part = 0; part < PARTS / 2; part++) {
+            uint64_t bytes = HUGE_PAGE_BYTES / PARTS, before = arena_allocated(&a);
+            int rc = arena_release(&a, a.log_offset + part * bytes, bytes);
+            assert_true(rc == 0 || rc == SHMKV_EBUSY);
+            assert_int_equal(arena_allocated(&a), rc == 0 ? before - bytes : before);
+            stayed += rc != 0;
+        }
+        assert_int_equal(arena_take(&a, a.log_offset, HUGE_PAGE_BYTES), 0);
+    }
+    print_message("# %u of %u parts stayed\n", stayed, UNITS * PARTS / 2);
+    peer_kill(&reader);
+    assert_int_equal(arena_release(&a, a.log_offset, MIB), 0);
+    arena_close(&a);
+}
+
 static void ranges_are_whole_pages_inside(void **state)
 {
     struct arena a;
@@ -388,6 +435,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         ARENA_CASE(taking_and_releasing),
         ARENA_CASE(whole_units_are_huge_pages),
+        ARENA_CASE(part_of_a_huge_page_goes_or_is_told_to_stay),
         ARENA_CASE(ranges_are_whole_pages_inside),
         cmocka_unit_test(a_full_tmpfs_is_an_error_not_a_signal),
         cmocka_unit_test(a_store_that_does_not_fit_leaves_nothing),
