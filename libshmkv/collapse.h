@@ -26,9 +26,9 @@
  *           least and stay as they are.                                    crash_collapse
  *
  * Progress: who touches the unit waits for the copy of it, and who maps memory in the keeper's own
- * process for what the kernel waits for (arena_huge.c).  Stopped or kept waiting inside of 1 to 4 it
- * is a reader that stands: it holds memory back, and is named.  So it is not done while puts find
- * no segment.
+ * process for what the kernel waits for (arena_huge.c).  Stopped or kept waiting inside of 1 to 4
+ * it is a reader that stands: it holds memory back, and is named.  So it is not done while puts
+ * find no segment.
  *
  * The memory then counts as the keeper's process', where cgroups count it; so it is not done unless
  * there is much to spare.

@@ -160,7 +160,7 @@ static void step_back(const struct participant *p, uint64_t id)
 /* What came of claiming a unit. */
 enum unit_claim { UNIT_CLAIMED, UNIT_IN_USE, UNIT_TOO_MUCH };
 
-/* All of the @n segments from @first on, which are holes; none if one is not, or is one too many. */
+/* All of the @n segments from @first on, which are holes; none if one is not, or is too many. */
 static enum unit_claim claim_holes(const struct participant *p, uint64_t first, uint64_t n)
 {
     const struct arena *a = p->arena;
@@ -524,9 +524,9 @@ void segment_unclaim_owner(const struct participant *p, uint64_t id, uint64_t wa
 }
 
 /*
- * PUNCHING -> HOLE of the @n segments from @id on, neighbours in one unit; the memory goes first, so
- * that a death in between leaves it counted.  Where it stays, -> FREE: better in use than nobody's;
- * as if none were taken, for who uses it next has to take what is missing.
+ * PUNCHING -> HOLE of the @n segments from @id on, neighbours in one unit; the memory goes first,
+ * so that a death in between leaves it counted.  Where it stays, -> FREE: better in use than
+ * nobody's; as if none were taken, for who uses it next has to take what is missing.
  */
 static bool punch(const struct arena *a, uint64_t id, uint64_t n, uint64_t word)
 {
