@@ -30,6 +30,9 @@ enum look { LOOK_NONE_LEFT, LOOK_NEXT, LOOK_AGAIN, LOOK_REFUSED };
 static enum look collapse_unit(const struct arena *a, struct collapse *c, uint64_t offset,
                                uint64_t *unit)
 {
+    c->spare = c->spare || arena_collapses();
+    if (!c->spare)
+        return LOOK_REFUSED;
     POINT("collapse.unit");
     int rc = arena_collapse(a, offset);
     POINT("collapse.done");
@@ -128,7 +131,8 @@ bool collapse_step(const struct participant *p, struct collapse *c, uint64_t now
         return c->soon;
     if (!c->running)
         begin_round(p->arena, c);
-    enum look last = arena_collapses() ? LOOK_NEXT : LOOK_REFUSED;
+    enum look last = LOOK_NEXT;
+    c->spare = false;
     uint64_t begun = clock_mono_ns(), end = begun;
     for (unsigned i = 0; i < STEP_UNITS && last == LOOK_NEXT && end - begun < STEP_NS; i++) {
         uint64_t before = end;

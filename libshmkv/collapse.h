@@ -52,6 +52,7 @@ struct collapse {
     uint32_t tries;     /* for the unit that is the next one */
     bool missed;        /* one was given up in this round */
     uint64_t again_ns;  /* the pause after such a one; 0: the last gave up none */
+    bool spare;         /* there is memory for it, as was seen in this step */
     bool soon;          /* more is to be done in milliseconds */
 };
 

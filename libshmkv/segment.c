@@ -203,12 +203,15 @@ uint64_t segment_prefill_unit(const struct participant *p)
     uint64_t n = segment_unit(a), first = 0, bytes = n << a->segment_shift;
     if (!claim_unit(p, n, &first))
         return 0;
-    bool taken = arena_take_ahead(a, arena_segment_start(a, first), bytes) == 0;
+    uint64_t offset = arena_segment_start(a, first);
+    bool taken = arena_take_ahead(a, offset, bytes) == 0;
     POINT("segment.ahead");
+    bool bare = !taken && arena_release(a, offset, bytes) == 0; /* what there was of it */
     for (uint64_t id = first; id < first + n; id++) {
         if (taken)
             store_relaxed(&segment_at(a, id)->taken, segment_size(a)); /* shown by the CAS */
-        change(segment_at(a, id), claim_word(SEGMENT_OPENING, p->index, 0), SEGMENT_FREE);
+        change(segment_at(a, id), claim_word(SEGMENT_OPENING, p->index, 0),
+               bare ? SEGMENT_HOLE : SEGMENT_FREE);
     }
     return taken ? bytes : 0;
 }

@@ -15,10 +15,13 @@
 #include <unistd.h>
 
 #include "arena_parts.h"
+#include "audit.h"
 #include "cgroup.h"
 #include "clock.h"
 #include "peer.h"
 #include "scratch.h"
+#include "segment.h"
+#include "store.h"
 
 #define MIB (1ull << 20)
 #define STORE "shm:a"
@@ -165,6 +168,37 @@ static void an_index_without_memory_says_so(void **state)
     if (!scratch_make(TMPFS_KIB))
         skip();
     int result = peer_run(grows_in_a_tmpfs, NULL);
+    scratch_remove();
+    assert_int_equal(result, 0);
+}
+
+/* A unit ahead is taken whole or not at all. */
+static int takes_ahead_in_a_tmpfs(struct peer *parent, void *arg)
+{
+    struct shmkv *db = open_store(4 * TMPFS_KIB * 1024);
+    const struct arena *a = audit_arena(db);
+    struct segment_census c;
+    struct context *context;
+    (void)parent;
+    (void)arg;
+    CHECK(db != NULL && store_writer(db, &context) == 0);
+    while (segment_prefill_unit(&context->writer.self) != 0)
+        continue;
+    segment_count(a, &c);
+    CHECK(c.kinds[SEGMENT_OPENING] == 0 && c.kinds[SEGMENT_FREE] >= segment_unit(a));
+    CHECK(c.taken == c.kinds[SEGMENT_FREE] << a->segment_shift);
+    CHECK(segment_memory(a) < TMPFS_KIB * 1024);
+    CHECK(arena_allocated(a) <= segment_memory(a));
+    CHECK(shmkv_close(db) == 0);
+    return 0;
+}
+
+static void what_is_taken_ahead_is_whole_units(void **state)
+{
+    (void)state;
+    if (!scratch_make(TMPFS_KIB))
+        skip();
+    int result = peer_run(takes_ahead_in_a_tmpfs, NULL);
     scratch_remove();
     assert_int_equal(result, 0);
 }
@@ -365,6 +399,9 @@ static int is_in_a_v2_cgroup(struct peer *parent, void *arg)
     CHECK(arena_take(&a, a.log_offset, 48 * MIB) == SHMKV_ENOSPC);
     CHECK(strstr(error_text(), "/sys/fs/cgroup/a to its limit") != NULL);
     CHECK(arena_take_value(&a, a.log_offset, 44 * MIB) == SHMKV_ENOSPC);
+    CHECK(arena_collapses()); /* 28 besides the eighth that is to be left */
+    CHECK(write_file("/sys/fs/cgroup/a/memory.current", "146800640\n"));
+    CHECK(!arena_collapses());
     CHECK(write_file("/sys/fs/cgroup/a/memory.current", "4096\n"));
     CHECK(arena_take(&a, a.log_offset, 64 * MIB) == 0);
     arena_close(&a);
@@ -389,6 +426,7 @@ int main(void)
         cmocka_unit_test(a_full_tmpfs_can_be_emptied),
         cmocka_unit_test(overwriting_goes_on_in_a_small_tmpfs),
         cmocka_unit_test(an_index_without_memory_says_so),
+        cmocka_unit_test(what_is_taken_ahead_is_whole_units),
         cmocka_unit_test(a_cgroup_at_its_limit_can_be_emptied),
         cmocka_unit_test(a_cgroup_at_its_limit_loses_nothing_of_an_image),
         cmocka_unit_test(cgroup_v2_limits_are_read),
