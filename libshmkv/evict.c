@@ -78,7 +78,7 @@ static void mark(const struct arena *a, const uint64_t *hash, unsigned n)
     }
 }
 
-/* Entries from @tail on, which are ours to drain. */
+/* Entries from @tail on. */
 static void drain(const struct participant *p, const struct hit_ring *ring, uint64_t tail,
                   uint64_t head)
 {
@@ -97,13 +97,13 @@ static void drain(const struct participant *p, const struct hit_ring *ring, uint
 /* Returns how many entries. */
 static uint64_t drain_ring(const struct participant *p, struct hit_ring *ring)
 {
+    uint64_t old = load_acquire(&ring->tail);  /* shows the flags as they are by then [V2] */
     uint64_t head = load_acquire(&ring->head); /* shows the entries; pairs with evict_hit [V1] */
-    uint64_t old = load_relaxed(&ring->tail);
-    uint64_t tail = head - min_u64(head - old, RING_ENTRIES); /* before it: overwritten */
-    /* relaxed: it only divides work; who fails leaves it to who was faster */
-    if (head == old || !cas_relaxed(&ring->tail, &old, head))
+    if (head == old)
         return 0;
+    uint64_t tail = head - min_u64(head - old, RING_ENTRIES); /* before it: overwritten */
     drain(p, ring, tail, head);
+    cas_acq_rel(&ring->tail, &old, head); /* [V2]; a failure: somebody else did the same */
     return head - tail;
 }
 

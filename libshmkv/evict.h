@@ -24,7 +24,10 @@
  * store.  A process that may not write the arena puts the hash of the key into a ring of its own,
  * in the sync object, and whoever cleans drains the rings and takes the flags away.
  *
- *   ring     owner: entry[head % n] = hash; head + 1 (release)    drainer: CAS tail -> head   [V1]
+ *   ring     owner: entry[head % n] = hash; head + 1 (release)                            [V1]
+ *            drainer: takes the flags away, then CAS tail -> head (release)               [V2]
+ *            In this order, so that who drains and is stopped or dies takes no hits with him: the
+ *            next one does it again, which harms nothing.
  *            Lossy: an entry that was overwritten before it was drained is a hit that nobody
  *            counts; one that is read while it is overwritten is a later hash, as good as any.
  *   flag     nothing else in its byte changes after publication, so plain stores do, of which one

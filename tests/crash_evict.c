@@ -10,11 +10,13 @@
 #include "writers.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "blob.h"
 #include "child.h"
+#include "evict.h"
 #include "point.h"
 
 #define KEYS 60000u /* three times as many as there is room for */
@@ -192,11 +194,55 @@ static void stopped_at_every_step(void **state)
         one(state, points[i], 1, POINT_STOP);
 }
 
+/* ---- hits ---------------------------------------------------------------------------------- */
+
+#define READ 100u
+
+struct draining {
+    struct writer other;
+    unsigned read; /* of the keys, by what the index has for them */
+};
+
+static void drain_and_count(void *arg)
+{
+    struct draining *d = arg;
+    char key[16];
+    evict_drain(&d->other.self);
+    for (unsigned i = 0; i < READ; i++) {
+        snprintf(key, sizeof(key), "read %u", i);
+        d->read += !record_is_unread(record_found(&d->other, key));
+    }
+}
+
+/* Others evict while it stands, and what was read stays all the same. */
+static void who_stands_in_draining_takes_no_hits_along(void **state)
+{
+    struct draining d = {.read = 0};
+    struct writer keeper;
+    struct shmkv *reader = fixture_open(*state, SHMKV_READONLY);
+    char key[16], value[16];
+    writer_begin(&keeper, fixture_arena(state), writers_process(state));
+    writer_begin(&d.other, fixture_arena(state), writers_process(state));
+    for (unsigned i = 0; i < READ; i++) {
+        snprintf(key, sizeof(key), "read %u", i);
+        writer_put(&keeper, key, "v");
+        assert_rc(shmkv_read(reader, key, strlen(key), value, sizeof(value), NULL), 0);
+    }
+    point_arm("evict.drained", 1, POINT_CALL, drain_and_count, &d);
+    assert_int_equal(evict_drain(&keeper.self), READ);
+    assert_int_equal(d.read, READ);
+    assert_int_equal(evict_drain(&keeper.self), 0);
+    writer_end(&d.other);
+    writer_end(&keeper);
+    assert_rc(shmkv_close(reader), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         FIXTURE_WITH(killed_at_every_step, &cache),
         FIXTURE_WITH(stopped_at_every_step, &cache),
+        FIXTURE_WITH(who_stands_in_draining_takes_no_hits_along, &cache),
     };
     return cmocka_run_group_tests_name("eviction, killed and stopped", tests, NULL, NULL);
 }
