@@ -29,7 +29,7 @@ awk 'BEGIN { for (i = 0; i < 30000; i++) printf "k%d\t%01000d\n", i, i }' >"$wor
 run load "$work/fill.tsv"
 holds "30 MB do not fit into 16 MiB" test "$status" = 3
 # (one that is killed leaves a dead process, of which check tells until its entry is taken anew)
-"$SHMKV" watch done --since 0 --count 1 --timeout 60s >/dev/null &
+"$SHMKV" watch changed --since 0 --count 1 --timeout 60s >/dev/null &
 watcher=$!
 expect "raise the size" 0 "" config size=48M
 # (grep -q would leave at the line, and info die of SIGPIPE)
@@ -37,9 +37,9 @@ holds "which info tells" test "$("$SHMKV" info | sed -n 's/^size\t//p')" = 50331
 expect "30 MB fit into 48 MiB" 0 "" load "$work/fill.tsv"
 expect "all of them" 0 30000 count
 expect "and the store is sound" 0 "" check
-"$SHMKV" set done yes
+"$SHMKV" set changed yes
 holds "who had it open meanwhile sees what is put" wait $watcher
-"$SHMKV" del done
+"$SHMKV" del changed
 
 refuse "less than is in use" 3 "in use.*delete" config size=16M
 refuse "less than any store may have" 3 "1 MiB" config size=4K
