@@ -280,10 +280,10 @@ static void slice(struct cell *c, unsigned size, unsigned i, unsigned turn)
 {
     const struct bench *b = c->bench;
     struct lane *lane = &team.shared->lanes[i];
-    struct team_order order = {
-        .verb = TEAM_RUN, .lane = i, .active = c->plan->procs[size], .turn = turn};
+    struct team_order order = {.verb = TEAM_RUN, .lane = i, .active = c->plan->procs[size]};
     static struct team_sum sum;
 
+    order.turn = turn * c->plan->procs_count + size; /* all engines have the same keys in it */
     order.task[0] = (struct team_task){lane->op, c->plan->stream};
     order.task[1] = (struct team_task){OP_OVERWRITE, c->plan->stream};
     order.duration = (uint64_t)(b->settings.slice_ms * 1e6 / b->ns_per_tick);
