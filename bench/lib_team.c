@@ -123,9 +123,9 @@ static uint64_t step_of(const struct lane *lane, enum operation op, unsigned sam
 }
 
 /*
- * The step of @steps at which a turn begins, for a member whose share begins at @first.  By the golden
- * section: each as far from those before it as can be, or short turns would find in the cache what
- * the last one left there.
+ * The step of @steps at which a turn begins, for a member whose share begins at @first.  By the
+ * golden section: each as far from those before it as can be, or short turns would find in the
+ * cache what the last one left there.
  */
 static uint64_t turn_begins(uint64_t first, uint64_t turn, uint64_t steps)
 {

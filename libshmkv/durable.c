@@ -2,9 +2,11 @@
 /* durable.c - see durable.h. */
 #include "durable.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "atomic_text.h"
 #include "clock.h"
@@ -81,6 +83,17 @@ static int take_lease(struct durable *d)
     }
     image_set_durable(&d->image, load_acquire(&words(d)->sequence)); /* [D2] */
     return 0;
+}
+
+bool durable_current(const struct durable *d)
+{
+    const struct superblock *sb = d->arena->sb;
+    struct stat st;
+    if (d->path == NULL)
+        return true;
+    if (stat(d->path, &st) != 0)
+        return errno != ENOENT && errno != ENOTDIR; /* else it is not known */
+    return st.st_dev == sb->image_device && st.st_ino == sb->image_inode;
 }
 
 /* ---- the interval --------------------------------------------------------------------------- */

@@ -65,6 +65,10 @@ void durable_failure_text(const struct durable_words *w, char text[DURABLE_TEXT]
  * sections.  As shmkv_sync(). */
 int durable_sync(struct durable *d, const struct participant *p, int64_t timeout_ms);
 
+/* Does the image still stand where it was opened?  Else it was removed or replaced by hand, and who
+ * opens the store now has another one. */
+bool durable_current(const struct durable *d);
+
 /* How often a process without an interval of its own makes one; as the store says now. */
 uint64_t durable_interval_ms(const struct arena *a);
 

@@ -47,6 +47,8 @@ static const struct record *record_of_table(const struct arena *a, const struct 
 {
     uint64_t mask = table_buckets(t) - 1, home = table_home(t, hash);
     const struct record *r = NULL;
+    if (unlikely(!table_is_sound(a, t)))
+        return NULL;
     for (uint64_t i = 0; r == NULL && i < min_u64(PROBED_BUCKETS, mask + 1); i++)
         r = record_in(a, table_bucket(a, t, (home + i) & mask), slot_tag(hash));
     return r;

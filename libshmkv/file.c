@@ -176,22 +176,24 @@ static int system_open(struct file *f, const char *path, unsigned flags, uint32_
     return rc;
 }
 
-/* Number and size; filters of system calls that are older than statx() refuse it. */
+/* Number, size and names; filters of system calls that are older than statx() refuse it. */
 static int look(int fd, struct stat *st)
 {
     struct statx s;
-    if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_SIZE, &s) != 0)
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_SIZE | STATX_NLINK, &s) != 0)
         return fstat(fd, st);
     st->st_dev = makedev(s.stx_dev_major, s.stx_dev_minor);
     st->st_ino = s.stx_ino;
     st->st_size = (off_t)s.stx_size;
+    st->st_nlink = s.stx_nlink;
     return 0;
 }
 
-static bool is_it(const struct file *f, int fd)
+static bool is_it(const struct file *f, int fd, nlink_t names)
 {
     struct stat st;
-    return fd >= 0 && look(fd, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode;
+    return fd >= 0 && look(fd, &st) == 0 && st.st_dev == f->device && st.st_ino == f->inode &&
+           st.st_nlink >= names;
 }
 
 static int size_of(int fd, uint64_t *bytes)
@@ -202,13 +204,16 @@ static int size_of(int fd, uint64_t *bytes)
     return rc;
 }
 
-/* A descriptor that is certainly the file; to be closed if it is not f->fd. */
+/*
+ * A descriptor that is certainly the file; to be closed if it is not f->fd.  What is written to a
+ * file that has no name any more is gone with the last who has it open, so that is an error.
+ */
 static int descriptor(const struct file *f)
 {
-    if (is_it(f, f->fd))
+    if (is_it(f, f->fd, 1))
         return f->fd;
     int fd = open(f->path, OPEN_FLAGS | (f->readonly ? O_RDONLY : O_RDWR));
-    if (is_it(f, fd))
+    if (is_it(f, fd, 1))
         return fd;
     if (fd >= 0)
         close(fd);
@@ -230,7 +235,7 @@ static void system_close(struct file *f)
 {
     if (f->map != NULL)
         munmap(f->map, f->bytes);
-    if (is_it(f, f->fd))
+    if (is_it(f, f->fd, 0))
         close(f->fd);
     free(f->path);
     *f = (struct file){.table = f->table, .fd = -1};
@@ -419,7 +424,7 @@ static void read_soon(int fd, off_t at, uint64_t bytes)
 
 static void system_hint(const struct file *f, uint64_t at, uint64_t bytes, enum file_hint hint)
 {
-    if (!is_it(f, f->fd))
+    if (!is_it(f, f->fd, 0))
         return;
     if (hint == FILE_SOON)
         read_soon(f->fd, (off_t)at, bytes);

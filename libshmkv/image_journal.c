@@ -183,7 +183,7 @@ static bool salvage_place(struct image *im, const char *journal, const struct im
     im->incomplete |= !fits;
     if (at + 2 * bytes > im->super.journal_bytes || r->page != at / PAGE_BYTES ||
         memcmp(r, (const char *)r + bytes, bytes) != 0)
-        image_note(sink, "one of both copies of commit %llu (byte %llu) is damaged", number,
+        image_note(sink, "note: one of both copies of commit %llu (byte %llu) is damaged", number,
                    (unsigned long long)im->super.journal_offset + at);
     return fits;
 }

@@ -55,7 +55,7 @@ static int salvage_super(struct image *im, struct image_sink *sink)
     im->journal_crc = im->super.crc;
     im->incomplete = !is_whole(&supers.copy[1 - supers.newest]);
     if (im->incomplete)
-        image_note(sink, "superblock %u is damaged, the other is whole", 1 - supers.newest);
+        image_note(sink, "note: superblock %u is damaged, the other is whole", 1 - supers.newest);
     return 0;
 }
 

@@ -64,6 +64,10 @@ const struct record *index_lookup(const struct arena *a, const struct index_key 
     const struct record *found = NULL;
     const struct table *t = table_of(a, table_root(a));
     for (;;) { /* chains have length one, longer only while tables go by */
+        if (unlikely(!table_is_sound(a, t))) {
+            *damaged = true;
+            return NULL;
+        }
         enum probe rc = probe_table(a, t, k, &found);
         if (likely(rc == PROBE_FOUND)) {
             if (unlikely(found == NULL))
@@ -80,8 +84,9 @@ const struct record *index_lookup(const struct arena *a, const struct index_key 
 void index_prefetch_record(const struct arena *a, uint64_t hash)
 {
     const struct table *t = table_of(a, table_root(a));
-    const _Atomic uint64_t *bucket = table_bucket(a, t, table_home(t, hash));
-    unsigned first = table_first_slot(t, hash);
+    const _Atomic uint64_t *slot = table_first(a, t, hash);
+    unsigned first = (unsigned)((uintptr_t)slot % CACHE_LINE / sizeof(*slot));
+    const _Atomic uint64_t *bucket = slot - first;
     unsigned m = bucket_rotate(bucket_match(bucket, slot_tag(hash)), first);
     if (m == 0)
         return;
@@ -173,6 +178,8 @@ static NOINLINE enum find find_place(const struct participant *p, const struct i
     const struct arena *a = p->arena;
     at->t = table_of(a, table_root(a));
     for (;;) {
+        if (unlikely(!table_is_sound(a, at->t)))
+            return FIND_DAMAGED;
         enum find rc = find_in_table(p, k, at);
         if (rc != FIND_NEXT)
             return rc;

@@ -54,6 +54,8 @@ static void people_stats(const struct arena *a, struct shmkv_stats *out)
 int shmkv_get_stats(struct shmkv *db, struct shmkv_stats *stats)
 {
     struct context *c;
+    if (stats == NULL)
+        return error_set(SHMKV_EINVAL, "get_stats: the result is NULL");
     int rc = store_context(db, &c);
     if (rc != 0)
         return rc;
@@ -123,6 +125,8 @@ static void durable_stats(const struct store *s, struct shmkv_keeper *keeper)
 int shmkv_get_keeper(struct shmkv *db, struct shmkv_keeper *keeper)
 {
     struct context *c;
+    if (keeper == NULL)
+        return error_set(SHMKV_EINVAL, "get_keeper: the result is NULL");
     int rc = store_context(db, &c);
     if (rc != 0)
         return rc;
@@ -131,6 +135,11 @@ int shmkv_get_keeper(struct shmkv *db, struct shmkv_keeper *keeper)
     *keeper = (struct shmkv_keeper){0};
     if (load_relaxed(&a->sb->state) == STORE_DEFUNCT || !arena_current(a)) /* relaxed: final */
         return error_set(SHMKV_EDEFUNCT, "%s: the store was removed while it was open; close it",
+                         a->name);
+    if (!durable_current(&c->store->durable))
+        return error_set(SHMKV_EDEFUNCT,
+                         "%s: the image was removed or replaced while it was open; close the "
+                         "store, and open it again",
                          a->name);
     uint32_t holder = keeper_holder(a, self);
     if (holder != 0)

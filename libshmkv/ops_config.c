@@ -30,6 +30,8 @@ static uint64_t largest_size(const struct arena *a)
 int shmkv_get_config(struct shmkv *db, struct shmkv_config *config)
 {
     struct context *c;
+    if (config == NULL)
+        return error_set(SHMKV_EINVAL, "get_config: the result is NULL");
     int rc = store_context(db, &c);
     if (rc != 0)
         return rc;

@@ -101,16 +101,39 @@ static int write_copy(struct context *c, const char *path)
     return rc != 0 ? rc : verify_copy(path);
 }
 
+/* An empty file beside @path, under a name that nobody has; NULL and an error if there is none. */
+static int make_partial(const char *path, char **partial)
+{
+    if (asprintf(partial, "%s.XXXXXX", path) < 0) {
+        *partial = NULL;
+        return error_set(SHMKV_ESYSTEM, "%s: no memory", path);
+    }
+    int fd = mkostemp(*partial, O_CLOEXEC);
+    if (fd >= 0) {
+        close(fd);
+        return 0;
+    }
+    int rc = error_errno(errno == EACCES   ? SHMKV_EACCESS
+                         : errno == EROFS  ? SHMKV_EREADONLY
+                         : errno == ENOENT ? SHMKV_ENOSTORE
+                         : errno == ENOSPC ? SHMKV_ENOSPC
+                                           : SHMKV_ESYSTEM,
+                         "%s: making a file beside it", path);
+    free(*partial);
+    *partial = NULL;
+    return rc;
+}
+
 /* Under another name until it is whole: a death leaves no image that opens and lacks everything. */
 static int backup(struct context *c, const char *path)
 {
     char *partial;
     if (access(path, F_OK) == 0)
         return error_set(SHMKV_ESTOREEXISTS, "%s: exists already", path);
-    if (asprintf(&partial, "%s.partial", path) < 0)
-        return error_set(SHMKV_ESYSTEM, "%s: no memory", path);
-    unlink(partial); /* of one that was killed */
-    int rc = write_copy(c, partial);
+    int rc = make_partial(path, &partial);
+    if (partial == NULL)
+        return rc;
+    rc = write_copy(c, partial);
     POINT("backup.written");
     if (rc == 0 && renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) != 0)
         rc = error_errno(errno == EEXIST ? SHMKV_ESTOREEXISTS : SHMKV_ESYSTEM, "%s: naming it",
@@ -134,6 +157,8 @@ int shmkv_backup(struct shmkv *db, const char *path)
     struct context *c;
     if (path == NULL)
         return error_set(SHMKV_EINVAL, "backup: the path is NULL");
+    if (strncmp(path, "shm:", 4) == 0)
+        return error_set(SHMKV_EINVAL, "backup: %s: a backup is a file: give its path", path);
     int rc = context_of(db, &c);
     if (rc == 0 && load_relaxed(&c->writer.self.entry->reading) != 0) /* own word */
         rc = error_set(SHMKV_EINVAL, "backup: inside the caller's own read section");

@@ -263,6 +263,8 @@ int shmkv_exists(struct shmkv *db, const void *key, size_t klen)
 int shmkv_reader_open(struct shmkv *db, struct shmkv_reader **reader)
 {
     struct context *c;
+    if (reader == NULL)
+        return error_set(SHMKV_EINVAL, "reader_open: the result is NULL");
     *reader = NULL;
     int rc = store_context(db, &c);
     if (rc != 0)

@@ -38,6 +38,8 @@ int shmkv_reserve(struct shmkv *db, const void *key, size_t klen, size_t vlen,
                   const struct shmkv_put_options *opt, struct shmkv_reservation *r)
 {
     struct context *c;
+    if (r == NULL)
+        return error_set(SHMKV_EINVAL, "reserve: the reservation is NULL");
     r->context = NULL;
     r->options = opt != NULL ? *opt : (struct shmkv_put_options){.flags = 0};
     int rc = store_writer(db, &c);
@@ -70,7 +72,7 @@ int shmkv_reserve(struct shmkv *db, const void *key, size_t klen, size_t vlen,
 /* The reservation's context if it is still open, and this process'. */
 static struct context *owner(const struct shmkv_reservation *r)
 {
-    struct context *c = r->context;
+    struct context *c = r != NULL ? r->context : NULL;
     return c != NULL && c->store != NULL && c->reserved ? c : NULL;
 }
 

@@ -166,11 +166,14 @@ int scan_step(const struct arena *a, const struct scan_filter *f, uint64_t curso
 {
     const struct table *t = table_of(a, table_root(a));
     struct step s = {.arena = a, .filter = f, .batch = b, .first = cursor, .last = UINT64_MAX};
+    b->count = 0;
+    b->next = 0;
+    b->damaged = !table_is_sound(a, t);
+    if (unlikely(b->damaged))
+        return 0;
     uint64_t home = table_home(t, cursor);
     if (homes < table_buckets(t) - home)
         s.last = ((home + homes) << t->shift) - 1;
-    b->count = 0;
-    b->damaged = false;
     b->next = s.last + 1; /* 0 behind the last hash */
     for (;;) {
         int rc = collect_table(&s, t);
@@ -181,6 +184,10 @@ int scan_step(const struct arena *a, const struct scan_filter *f, uint64_t curso
         if (next == 0)
             break;
         t = table_of(a, next);
+        if (unlikely(!table_is_sound(a, t))) {
+            b->damaged = true;
+            break;
+        }
         s.table++;
     }
     sort(b);

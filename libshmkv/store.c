@@ -183,6 +183,8 @@ int shmkv_open(const char *name, const struct shmkv_options *opt, struct shmkv *
 {
     static const struct shmkv_options defaults;
     const struct shmkv_options *o = opt != NULL ? opt : &defaults;
+    if (db == NULL)
+        return error_set(SHMKV_EINVAL, "open: the result is NULL");
     *db = NULL;
     int rc = check_options(name, o);
     if (rc == 0)

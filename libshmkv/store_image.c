@@ -113,6 +113,11 @@ int store_image_path(const char *name, char path[PATH_MAX])
     const char *join = real[1] != 0 ? "/" : "";
     if (snprintf(path, PATH_MAX, "%s%s%s", real, join, last) >= PATH_MAX)
         return error_set(SHMKV_EINVAL, "%s: the path is too long", name);
+    struct stat st;
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && access(path, F_OK) != 0 && errno == ENOENT)
+        return error_set(SHMKV_ENOSTORE,
+                         "%s: is a symbolic link to what is not there; remove it, or make that",
+                         name);
     return 0;
 }
 

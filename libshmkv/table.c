@@ -33,6 +33,14 @@ static uint64_t area_offset(const struct arena *a, const struct table *t)
     return a->sb->areas_offset + (uint64_t)(t - a->tables) * a->sb->area_bytes;
 }
 
+bool table_is_sound(const struct arena *a, const struct table *t)
+{
+    uint64_t slots = t->slots;
+    return slots >= TABLE_MIN_SLOTS && (slots & (slots - 1)) == 0 && slots <= table_max_slots(a) &&
+           t->slots_offset == area_offset(a, t) &&
+           t->shift == 64 - log2_exact(slots / BUCKET_SLOTS);
+}
+
 static void make_header(const struct arena *a, struct table *t, uint64_t generation, uint64_t slots)
 {
     uint64_t offset = area_offset(a, t);

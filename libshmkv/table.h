@@ -135,6 +135,9 @@ static inline uint64_t table_quota(uint64_t slots)
 uint64_t table_bytes(uint64_t slots);
 /* The largest table that fits an area. */
 uint64_t table_max_slots(const struct arena *a);
+/* May its slots be followed?  Of a table that root or next leads to, inside a section: if not, what
+ * leads there, or its header, was written over (R3). */
+bool table_is_sound(const struct arena *a, const struct table *t);
 
 /*
  * table_claim() - FREE -> CLAIMED(p) and a header for @slots slots; no memory is taken yet, but

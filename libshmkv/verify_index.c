@@ -151,13 +151,9 @@ static bool check_header(struct pass *p)
     const struct arena *a = p->v->a;
     const struct table *t = p->t;
     uint64_t generation = p->ref / TABLE_AREAS;
-    uint64_t area = a->sb->areas_offset + (p->ref % TABLE_AREAS) * a->sb->area_bytes;
     uint64_t state = load_acquire(&t->state);
-    bool sound = t->slots >= TABLE_MIN_SLOTS && (t->slots & (t->slots - 1)) == 0 &&
-                 t->slots <= table_max_slots(a) && t->slots_offset == area &&
-                 t->chunks_offset == area + t->slots * 8 &&
+    bool sound = table_is_sound(a, t) && t->chunks_offset == t->slots_offset + t->slots * 8 &&
                  t->chunks == (t->slots + TABLE_CHUNK_SLOTS - 1) / TABLE_CHUNK_SLOTS &&
-                 t->shift == 64 - log2_exact(t->slots / BUCKET_SLOTS) &&
                  load_relaxed(&t->generation) == generation &&
                  load_relaxed(&t->taken) == table_bytes(t->slots);
     bool live = claim_kind(state) == TABLE_LIVE && claim_epoch(state) == generation;

@@ -631,6 +631,35 @@ static void a_backup_is_one_cut_and_opens(void **state)
     assert_rc(shmkv_close(db), 0);
 }
 
+/* Its keeper has it open, and nobody would ever read what it writes there. */
+static void an_image_that_is_gone_is_told_of(void **state)
+{
+    (void)state;
+    char other[100];
+    struct shmkv_keeper k;
+    for (int replaced = 0; replaced <= 1; replaced++) {
+        struct shmkv *db = open_image(SHMKV_CREATE);
+        assert_rc(put_all(db, 5), 0);
+        assert_rc(shmkv_sync(db, -1), 0);
+        assert_rc(shmkv_get_keeper(db, &k), 0);
+        snprintf(other, sizeof(other), "%s/backup", directory);
+        assert_rc(shmkv_backup(db, other), 0);
+        assert_int_equal(replaced ? rename(other, image) : unlink(image), 0);
+        assert_rc(put_all(db, 6), 0);
+        assert_rc(shmkv_sync(db, -1), SHMKV_EDEFUNCT);
+        assert_true(strstr(shmkv_last_error(), "removed or replaced") != NULL);
+        assert_rc(shmkv_get_keeper(db, &k), SHMKV_EDEFUNCT);
+        shmkv_close(db);
+        if (!replaced)
+            assert_int_equal(rename(other, image), 0);
+        db = open_image(0);
+        assert_all(db, 5); /* it begins with what the backup has */
+        assert_rc(shmkv_close(db), 0);
+        assert_int_equal(unlink(image), 0);
+        lose_memory();
+    }
+}
+
 static void who_is_attached_to_lost_memory_is_told_apart(void **state)
 {
     (void)state;
@@ -863,6 +892,7 @@ int main(void)
         TEST(who_sits_in_a_section_may_not_sync),
         TEST(a_copy_of_an_image_is_a_store_of_its_own),
         TEST(a_backup_is_one_cut_and_opens),
+        TEST(an_image_that_is_gone_is_told_of),
         TEST(who_is_attached_to_lost_memory_is_told_apart),
         TEST(a_stopped_keeper_is_named),
         TEST(what_was_deleted_stays_deleted),

@@ -11,6 +11,7 @@
  */
 #include "live.h"
 
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -398,11 +399,16 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    char partial[96];
-    snprintf(partial, sizeof(partial), "%s.partial", copy);
+    glob_t partial; /* of backups that were killed */
+    char pattern[96];
+    snprintf(pattern, sizeof(pattern), "%s.??????", copy);
+    if (glob(pattern, 0, NULL, &partial) == 0) {
+        for (size_t i = 0; i < partial.gl_pathc; i++)
+            unlink(partial.gl_pathv[i]);
+        globfree(&partial);
+    }
     unlink(image);
     unlink(copy);
-    unlink(partial);
     rmdir(directory);
     return scratch_teardown(state);
 }

@@ -96,6 +96,19 @@ static void a_removed_file_is_told_of(void **state)
     file_close(&f);
 }
 
+static void what_has_no_name_is_not_written_to(void **state)
+{
+    (void)state;
+    struct file f;
+    create(&f);
+    int number = f.fd;
+    assert_int_equal(unlink(path), 0);
+    assert_rc(file_write(&f, page, sizeof(page), 0), SHMKV_EDEFUNCT); /* though it is open */
+    assert_text_has("removed or replaced");
+    file_close(&f);
+    assert_int_equal(fcntl(number, F_GETFD), -1); /* and it is closed all the same */
+}
+
 static void what_is_no_file_is_refused(void **state)
 {
     (void)state;
@@ -195,10 +208,15 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(what_is_written_is_read),   TEST(a_closed_descriptor_is_opened_again),
-        TEST(a_removed_file_is_told_of), TEST(what_is_no_file_is_refused),
-        TEST(read_only_file_systems),    TEST(the_wrong_owner),
-        cmocka_unit_test(a_full_disk),   TEST(a_limit_of_file_sizes),
+        TEST(what_is_written_is_read),
+        TEST(a_closed_descriptor_is_opened_again),
+        TEST(a_removed_file_is_told_of),
+        TEST(what_has_no_name_is_not_written_to),
+        TEST(what_is_no_file_is_refused),
+        TEST(read_only_file_systems),
+        TEST(the_wrong_owner),
+        cmocka_unit_test(a_full_disk),
+        TEST(a_limit_of_file_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

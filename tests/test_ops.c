@@ -464,6 +464,20 @@ static void a_closed_handle(void **state)
     assert_unchanged(f->db, &before);
 }
 
+static void a_result_that_is_null(void **state)
+{
+    struct fixture *f = *state;
+    struct shmkv_put_options o = {0};
+    assert_rc(shmkv_open(f->name, NULL, NULL), SHMKV_EINVAL);
+    assert_rc(shmkv_get_stats(f->db, NULL), SHMKV_EINVAL);
+    assert_rc(shmkv_get_keeper(f->db, NULL), SHMKV_EINVAL);
+    assert_rc(shmkv_get_config(f->db, NULL), SHMKV_EINVAL);
+    assert_rc(shmkv_reader_open(f->db, NULL), SHMKV_EINVAL);
+    assert_rc(shmkv_reserve(f->db, "k", 1, 1, &o, NULL), SHMKV_EINVAL);
+    assert_rc(shmkv_commit(NULL), SHMKV_EINVAL);
+    shmkv_cancel(NULL);
+}
+
 static void a_store_that_was_destroyed(void **state)
 {
     struct fixture *f = *state;
@@ -506,6 +520,7 @@ int main(void)
         FIXTURE(conditions_that_fail_change_nothing),
         FIXTURE(a_read_only_handle),
         FIXTURE(a_closed_handle),
+        FIXTURE(a_result_that_is_null),
         FIXTURE(a_store_that_was_destroyed),
     };
     return cmocka_run_group_tests_name("ops", tests, NULL, NULL);

@@ -483,6 +483,47 @@ static void stray_writes_kill_nobody(void **state)
     }
 }
 
+/* Root, or next, leads to an area that was never made a table. */
+static int use_without_table(void *arg)
+{
+    bool next = *(size_t *)arg != 0;
+    struct fixture f;
+    const struct shmkv_options o = {.size = 8u << 20, .flags = SHMKV_NO_KEEPER};
+    char key[24], buffer[400];
+    signal(SIGSEGV, SIG_DFL);
+    fixture_begin(&f, &o);
+    put_keys(f.db, 'a', KEYS);
+    const struct arena *a = arena_of(f.db);
+    uint64_t unused = (load_relaxed(&a->sb->root) ^ 7) + (5u << 4);
+    struct table *root = (struct table *)(uintptr_t)root_of(f.db);
+    store_relaxed(next ? &root->next : &a->sb->root, unused);
+    for (unsigned i = 0; i < 2 * KEYS; i++) {
+        int len = snprintf(key, sizeof(key), "a%u", i);
+        int rc = shmkv_read(f.db, key, (size_t)len, buffer, sizeof(buffer), NULL);
+        child_assert(next ? rc == 0 || i >= KEYS : rc == SHMKV_ECORRUPT);
+        rc = shmkv_put(f.db, key, (size_t)len, "v", 1, NULL);
+        child_assert(rc == SHMKV_ECORRUPT);
+        rc = shmkv_delete(f.db, key, (size_t)len);
+        child_assert(rc == SHMKV_ECORRUPT || (next && rc == SHMKV_ENOTFOUND));
+    }
+    struct shmkv_bytes many[40];
+    for (size_t i = 0; i < 40; i++)
+        many[i] = (struct shmkv_bytes){.data = &many[i], .size = 8};
+    child_assert(shmkv_put_many(f.db, many, many, 40, NULL, NULL) == SHMKV_ECORRUPT);
+    uint64_t cursor = 0;
+    child_assert(shmkv_scan(f.db, &cursor, NULL, see, buffer) == SHMKV_ECORRUPT && cursor == 0);
+    child_assert(shmkv_check(f.db, NULL, NULL) == SHMKV_ECORRUPT);
+    fixture_remove(&f);
+    return 0;
+}
+
+static void a_lost_table_kills_nobody(void **state)
+{
+    (void)state;
+    for (size_t next = 0; next <= 1; next++)
+        assert_int_equal(child_wait(child_start(use_without_table, &next), 20000), 0);
+}
+
 /* ---- beside others ------------------------------------------------------------------------- */
 
 static const struct shmkv_options busy = {.size = 8u << 20, .flags = SHMKV_NO_KEEPER};
@@ -552,6 +593,7 @@ int main(void)
         cmocka_unit_test(each_kind_of_damage_is_found),
         FIXTURE(what_was_moved_is_as_damaged_as_before),
         cmocka_unit_test(stray_writes_kill_nobody),
+        cmocka_unit_test(a_lost_table_kills_nobody),
         FIXTURE_WITH(beside_writers_a_sound_store_is_sound, &busy),
         FIXTURE_WITH(beside_the_killed_a_sound_store_is_sound, &busy),
     };

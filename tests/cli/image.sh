@@ -77,6 +77,28 @@ cp "$store" "$work/cp.shmkv"
 expect "a cp of the file is a store of its own" 0 "" -f "$work/cp.shmkv" set when elsewhere
 expect "which the first knows nothing of" 0 after get when
 
+# What has a name beside it that a backup might take stays.
+rm "$copy"
+echo precious >"$copy.partial"
+expect "backup beside a file" 0 "" backup "$copy"
+holds "which is left alone" test "$(cat "$copy.partial")" = precious
+holds "and nothing else is left" test "$(find "$work" -name 'copy.shmkv*' | wc -l)" = 2
+refuse "a backup that is no file" 3 "a backup is a file" backup shm:copy
+refuse "a backup into no directory" 3 "No such file" backup "$work/none/copy"
+
+# Half of what there is twice was written over: told, and no damage.
+cp "$copy" "$work/half.shmkv"
+printf '\377\377\377' | dd of="$work/half.shmkv" bs=1 seek=10 conv=notrunc status=none
+expect "one of both superblocks is damaged" 0 "note: superblock 0 is damaged, the other is whole" \
+    -f "$work/half.shmkv" check
+
+ln -s "$work/nowhere" "$work/dangling.shmkv"
+for command in "get a" "set a b" "create"; do
+    # shellcheck disable=SC2086 # a command and its arguments
+    refuse "a link to nothing: $command" 3 "symbolic link" -f "$work/dangling.shmkv" $command
+done
+rm "$work/dangling.shmkv"
+
 refuse "what is no store" 3 "." -f "$work/pairs.data" get a
 holds "is left alone" cmp -s "$work/pairs.data" <(seq 10000 | sed 's/.*/key& value&/')
 refuse "destroying it" 3 "." -f "$work/pairs.data" destroy
