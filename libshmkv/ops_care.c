@@ -41,14 +41,12 @@ static void memory_stats(const struct arena *a, struct shmkv_stats *out)
     out->segments_limbo = census.kinds[SEGMENT_LIMBO];
 }
 
-static void people_stats(const struct arena *a, struct shmkv_stats *out)
+static void people_stats(const struct arena *a, uint32_t self, struct shmkv_stats *out)
 {
     uint32_t high = load_acquire(&a->sync->participant_high);
     for (uint32_t i = 0; i < high; i++)
         out->participants += load_relaxed(&a->participants[i].owner) != 0;
-    high = load_acquire(&a->sync->process_high);
-    for (uint32_t i = 0; i < high; i++)
-        out->processes += load_relaxed(&a->processes[i].used) != 0;
+    out->processes = process_count(a, self);
 }
 
 int shmkv_get_stats(struct shmkv *db, struct shmkv_stats *stats)
@@ -72,7 +70,7 @@ int shmkv_get_stats(struct shmkv *db, struct shmkv_stats *stats)
     stats->tombstones = sums[STAT_tombstones_added] - sums[STAT_tombstones_dropped];
     index_stats(c, stats);
     memory_stats(a, stats);
-    people_stats(a, stats);
+    people_stats(a, c->store->process.index, stats);
     return 0;
 }
 

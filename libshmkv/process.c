@@ -281,6 +281,19 @@ unsigned process_reap_dead(const struct arena *a, uint32_t self,
     return reaped;
 }
 
+uint32_t process_count(const struct arena *a, uint32_t self)
+{
+    struct lockpage_file file = sync_file(a);
+    int fd = lockpage_open(&file);
+    uint32_t alive = 0;
+    for (uint32_t i = 0, count = entry_count(a); i < count; i++)
+        alive += load_acquire(&a->processes[i].used) != 0 && /* [P1] */
+                 (fd < 0 || i == self || lockpage_held(fd, LOCK_PROCESS(i)));
+    if (fd >= 0)
+        close(fd);
+    return alive;
+}
+
 bool process_alive(const struct arena *a, uint32_t self, uint32_t process)
 {
     struct lockpage_file file = sync_file(a);

@@ -33,6 +33,9 @@ void process_leave(struct process *p);
  */
 unsigned process_reap_dead(const struct arena *a, uint32_t self,
                            void (*reap)(void *arg, uint32_t process), void *arg);
+/* How many processes are attached, without those that have died; with them, if that cannot be asked
+ * because the store was removed or descriptors are short. */
+uint32_t process_count(const struct arena *a, uint32_t self);
 /* True if the lock byte of @process is held by someone (or it is @self). */
 bool process_alive(const struct arena *a, uint32_t self, uint32_t process);
 

@@ -2,8 +2,10 @@
 /* test_stats.c - counters: each participant's own, summed over those present and departed. */
 #include "writers.h"
 
+#include <signal.h>
 #include <string.h>
 
+#include "child.h"
 #include "stats.h"
 
 static void sums_of(const struct arena *a, uint64_t *sums)
@@ -97,13 +99,34 @@ static void the_public_figures_are_these(void **state)
     assert_int_equal(s.processes, 1);
 }
 
+static int attach_and_stop(void *arg)
+{
+    struct shmkv *db = fixture_open(arg, 0);
+    put_text(db, "key", "value");
+    raise(SIGSTOP);
+    return 0;
+}
+
+/* Those that were killed are not attached, whether somebody has cleaned up after them or not. */
+static void the_dead_are_not_counted(void **state)
+{
+    struct fixture *f = *state;
+    struct shmkv_stats s;
+    pid_t child = child_start(attach_and_stop, f);
+    assert_true(child_wait_stopped(child, 20000));
+    assert_rc(shmkv_get_stats(f->db, &s), 0);
+    assert_int_equal(s.processes, 2);
+    child_kill(child);
+    assert_rc(shmkv_get_stats(f->db, &s), 0);
+    assert_int_equal(s.processes, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FIXTURE(each_counter_is_its_own),
-        FIXTURE(the_departed_count),
-        FIXTURE(keys_and_tombstones_are_counted),
-        FIXTURE(the_public_figures_are_these),
+        FIXTURE(each_counter_is_its_own),         FIXTURE(the_departed_count),
+        FIXTURE(keys_and_tombstones_are_counted), FIXTURE(the_public_figures_are_these),
+        FIXTURE(the_dead_are_not_counted),
     };
     return cmocka_run_group_tests_name("stats", tests, NULL, NULL);
 }
