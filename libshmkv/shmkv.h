@@ -6,6 +6,8 @@
  *
  *  Return     0 on success, a negative SHMKV_E... code otherwise.  shmkv_strerror() names the
  *             code, shmkv_last_error() tells what happened to what, and what to do.
+ *  Pointers   Handles, sections, readers and items must be valid, they are not checked.  A key, or
+ *             a value with a length, that is NULL is SHMKV_EINVAL.
  *  Keys       1..SHMKV_KEY_MAX bytes, any bytes.  Values 0..4 GiB-1 bytes, any bytes, limited by
  *             the store (see shmkv_put()).  Sizes are in bytes, times in milliseconds.
  *  Ownership  What is passed in is copied before the call returns.  What is handed out by a
@@ -41,7 +43,11 @@ extern "C" {
 #define SHMKV_VERSION_STRING "0.1.0"
 #define SHMKV_KEY_MAX 65535u
 
-/* One line per error: name, code, short text (what shmkv_strerror() returns). */
+/*
+ * One line per error: name, code, short text (what shmkv_strerror() returns).  SHMKV_EBUSY is also
+ * what shmkv_reserve() returns while the thread has a reservation open, and shmkv_set_warning() and
+ * shmkv_close() if the function that tells of warnings calls them.
+ */
 #define SHMKV_ERRORS(X)                                                                            \
     X(SHMKV_ENOTFOUND, -1, "no such key")                                                          \
     X(SHMKV_EEXISTS, -2, "the key exists already")                                                 \
@@ -100,7 +106,7 @@ struct shmkv_options {
     uint64_t size;        /* of a new store: limit of memory in use, index included, in bytes;
                             0 means half of the machine's memory; memory is taken as needed */
     uint64_t reserve;     /* of a new store: expected number of keys; the index is made for them
-                            at once instead of growing; 0 means none */
+                            at once instead of growing; 0 means none; for volatile stores */
     uint64_t interval_ms; /* this process makes a checkpoint so often if there is something to
                              write; 0: as often as the store says, see shmkv_set_interval();
                              UINT64_MAX: only when asked, not even at close */
@@ -110,7 +116,7 @@ struct shmkv_options {
 /**
  * shmkv_open() - open a store, making it first if asked to.
  * @name:  the path of the store's image, or "shm:NAME" for a volatile store, which has none; NAME
- *         is 1..200 of [A-Za-z0-9._-].
+ *         is 1..200 of [A-Za-z0-9._-] and does not end in ".sync".
  * @opt:   NULL for all defaults: open an existing store for reading and writing.
  * @db:    receives the handle; set to NULL on error.
  * Opening one store twice in a process gives two handles on one mapping.
@@ -123,7 +129,8 @@ struct shmkv_options {
  * Return:  0, or SHMKV_ENOSTORE, SHMKV_ESTOREEXISTS, SHMKV_EACCESS, SHMKV_EFORMAT,
  *          SHMKV_EVERSION, SHMKV_EDEFUNCT, SHMKV_ENOSPC, SHMKV_ETIMEOUT, SHMKV_EINVAL,
  *          SHMKV_ELIMIT, SHMKV_ECORRUPT (the image), SHMKV_EIO, SHMKV_EREADONLY (its file system),
- *          SHMKV_ENOTSUP (a file system that cannot keep what is synced), SHMKV_ESYSTEM.
+ *          SHMKV_ENOTSUP (a file system that cannot keep what is synced; a cache with an image),
+ *          SHMKV_ESYSTEM.
  */
 SHMKV_API int shmkv_open(const char *name, const struct shmkv_options *opt, struct shmkv **db);
 
@@ -132,9 +139,12 @@ SHMKV_API int shmkv_open(const char *name, const struct shmkv_options *opt, stru
  * @db:  a handle; NULL does nothing.  No other thread may be inside a call on it, and every
  *       section and reservation of this handle must have ended.
  * The last process to close a store with an image writes what is not in it yet; if that fails the
- * handle is closed all the same, what was put stays in shared memory, and the error is returned.
+ * handle is closed all the same, what was put stays in shared memory, and the error is returned:
+ * as of shmkv_sync(), SHMKV_EDEFUNCT if the image was removed, moved or replaced meanwhile.
  * Later calls on the handle return SHMKV_ECLOSED, as long as it is among the last 64 that the
  * process has closed; after that its memory is reused, and a call on it is undefined.
+ * Return:  0, SHMKV_ECLOSED, the error of the last checkpoint, or SHMKV_EBUSY (called by the
+ *          function of shmkv_set_warning(); the handle is not closed).
  */
 SHMKV_API int shmkv_close(struct shmkv *db);
 
@@ -252,13 +262,15 @@ struct shmkv_put_options {
  * Visible: atomically, to every process, before return.
  * Durable: against the death of any process at once; against power loss, in a store with an image,
  *          with the next checkpoint, or before return with SHMKV_DURABLE (an error of that comes
- *          after the value is stored and visible: SHMKV_EIO, or ENOSPC of the disk).
+ *          after the value is stored and visible: SHMKV_EIO, SHMKV_ENOSPC of the disk, or another
+ *          as of shmkv_sync(); but SHMKV_ENOTSUP of a volatile store before).
  * Blocks:  never on another process (but for SHMKV_DURABLE); at most 100 ms for room in a full
  *          store, a value of many segments longer as long as cleaning gains room, and not at all
  *          inside the caller's own read section.  If killed inside: the old or the new value.
  * Return:  0, or SHMKV_EKEY, SHMKV_ETOOBIG, SHMKV_ENOSPC, SHMKV_EHELD, SHMKV_EEXISTS,
  *          SHMKV_ENOTFOUND, SHMKV_EREADONLY, SHMKV_ECLOSED, SHMKV_EBUSY, SHMKV_EINVAL,
- *          SHMKV_EDEFUNCT, SHMKV_ECORRUPT; nothing changed then.
+ *          SHMKV_EDEFUNCT, SHMKV_ECORRUPT, SHMKV_ENOTSUP (SHMKV_DURABLE in a volatile store),
+ *          SHMKV_ESYSTEM, SHMKV_ELIMIT; nothing changed then.
  */
 SHMKV_API int shmkv_put(struct shmkv *db, const void *key, size_t klen, const void *val,
                         size_t vlen, const struct shmkv_put_options *opt);
@@ -272,6 +284,7 @@ SHMKV_API int shmkv_delete(struct shmkv *db, const void *key, size_t klen);
 /**
  * shmkv_cas() - store a value if the key still has the version @expected.
  * @expected:  a version from a read; 0 means "absent".
+ * @opt:       as of shmkv_put(); of the flags SHMKV_DURABLE only.
  * Return:     0, SHMKV_EMISMATCH (changed, absent or expired in between), or as shmkv_put().
  */
 SHMKV_API int shmkv_cas(struct shmkv *db, const void *key, size_t klen, uint64_t expected,
@@ -331,9 +344,10 @@ struct shmkv_reservation {
 /**
  * shmkv_reserve() - room for a value that the caller then fills in place.
  * One reservation per thread and store at a time.  Other writes of the thread go on meanwhile.
- * @opt:    copied; what its @version points to must stay until shmkv_commit(), which writes it.
+ * @opt:    copied; what its @version points to must stay until shmkv_commit(), which writes it; of
+ *          the flags SHMKV_IF_ABSENT and SHMKV_IF_PRESENT only.
  * Invisible until shmkv_commit().  If killed before: no trace.
- * Return:  0, SHMKV_EBUSY (this thread has one already), or as shmkv_put().
+ * Return:  0, SHMKV_EBUSY (this thread has one open already; or as shmkv_put()), or as shmkv_put().
  */
 SHMKV_API int shmkv_reserve(struct shmkv *db, const void *key, size_t klen, size_t vlen,
                             const struct shmkv_put_options *opt, struct shmkv_reservation *r);
@@ -595,8 +609,11 @@ SHMKV_API int shmkv_check(struct shmkv *db, void (*report)(void *arg, const char
  * Return:  0: it survives a power loss.  SHMKV_ETIMEOUT (the text names who keeps house and does
  *          not get on), SHMKV_ENOSPC (the disk is full: the older checkpoint stands), SHMKV_EIO
  *          (what is durable is what was before; a later success does not take this back),
- *          SHMKV_ENOTSUP, SHMKV_EDEFUNCT, SHMKV_ECLOSED, SHMKV_EINVAL (in the caller's own
- *          section).
+ *          SHMKV_EDEFUNCT (the store was destroyed; or its image was removed, moved or replaced:
+ *          shmkv_backup() still saves what is in memory), SHMKV_ECORRUPT (the image, or what was to
+ *          be written), SHMKV_EREADONLY (the handle, or the file system), SHMKV_EINVAL (in the
+ *          caller's own section), SHMKV_EBUSY, SHMKV_EACCESS, SHMKV_ENOSTORE, SHMKV_EFORMAT,
+ *          SHMKV_EVERSION, SHMKV_ENOTSUP, SHMKV_ECLOSED, SHMKV_ELIMIT, SHMKV_ESYSTEM.
  */
 SHMKV_API int shmkv_sync(struct shmkv *db, int64_t timeout_ms);
 
@@ -606,18 +623,21 @@ SHMKV_API int shmkv_checkpoint(struct shmkv *db);
 
 /**
  * shmkv_backup() - a consistent copy of the store as an image of its own, while it is written to.
- * @path:   must not exist; what was made of it is removed on error.
- * Return:  0: it is durable, and was verified; SHMKV_ESTOREEXISTS, SHMKV_EACCESS, or as
- *          shmkv_sync().
+ * @path:   must not exist.  The copy is written to PATH.XXXXXX, with six random characters, and
+ *          renamed when it is whole; on an error that is removed.
+ * Return:  0: it is durable, and was verified; SHMKV_ESTOREEXISTS, SHMKV_EACCESS, SHMKV_ENOSTORE
+ *          (no such directory), SHMKV_EINVAL (@path is NULL), or as shmkv_sync().
  */
 SHMKV_API int shmkv_backup(struct shmkv *db, const char *path);
 
 /**
  * shmkv_check_image() - verify an image without opening the store.
  * @path:    of the image, which is not changed.
- * @report:  as in shmkv_check().
+ * @report:  may be NULL; receives a line per finding.  That one of the two superblocks is not whole
+ *           is told, too, but does not count.
  * Return:   0, SHMKV_ECORRUPT (something was found), SHMKV_ENOSTORE, SHMKV_EFORMAT, SHMKV_EVERSION,
- *           SHMKV_EACCESS, SHMKV_EIO, SHMKV_EINVAL (a volatile store), SHMKV_ENOTSUP.
+ *           SHMKV_EACCESS, SHMKV_EIO, SHMKV_EINVAL (a volatile store), SHMKV_ENOTSUP,
+ *           SHMKV_ESYSTEM.
  */
 SHMKV_API int shmkv_check_image(const char *path, void (*report)(void *arg, const char *line),
                                 void *arg);
