@@ -541,7 +541,8 @@ struct shmkv_keeper {
 
 /**
  * shmkv_get_keeper() - who keeps house, if anybody does at this moment.
- * Return:  0, SHMKV_EDEFUNCT (the store was removed; close it), SHMKV_ECLOSED, SHMKV_EINVAL.
+ * Return:  0, SHMKV_EDEFUNCT (the store was removed, or its image removed, moved or replaced; close
+ *          it), SHMKV_ECLOSED, SHMKV_EINVAL.
  */
 SHMKV_API int shmkv_get_keeper(struct shmkv *db, struct shmkv_keeper *keeper);
 
@@ -609,11 +610,12 @@ SHMKV_API int shmkv_check(struct shmkv *db, void (*report)(void *arg, const char
  * Return:  0: it survives a power loss.  SHMKV_ETIMEOUT (the text names who keeps house and does
  *          not get on), SHMKV_ENOSPC (the disk is full: the older checkpoint stands), SHMKV_EIO
  *          (what is durable is what was before; a later success does not take this back),
- *          SHMKV_EDEFUNCT (the store was destroyed; or its image was removed, moved or replaced:
- *          shmkv_backup() still saves what is in memory), SHMKV_ECORRUPT (the image, or what was to
- *          be written), SHMKV_EREADONLY (the handle, or the file system), SHMKV_EINVAL (in the
- *          caller's own section), SHMKV_EBUSY, SHMKV_EACCESS, SHMKV_ENOSTORE, SHMKV_EFORMAT,
- *          SHMKV_EVERSION, SHMKV_ENOTSUP, SHMKV_ECLOSED, SHMKV_ELIMIT, SHMKV_ESYSTEM.
+ *          SHMKV_EDEFUNCT (the store was destroyed; or its image was removed or replaced, or moved
+ *          while nobody had it open to write it: shmkv_backup() still saves what is in memory),
+ *          SHMKV_ECORRUPT (the image, or what was to be written), SHMKV_EREADONLY (the handle, or
+ *          the file system), SHMKV_EINVAL (in the caller's own section), SHMKV_EBUSY,
+ *          SHMKV_EACCESS, SHMKV_ENOSTORE, SHMKV_EFORMAT, SHMKV_EVERSION, SHMKV_ENOTSUP,
+ *          SHMKV_ECLOSED, SHMKV_ELIMIT, SHMKV_ESYSTEM.
  */
 SHMKV_API int shmkv_sync(struct shmkv *db, int64_t timeout_ms);
 
@@ -626,15 +628,14 @@ SHMKV_API int shmkv_checkpoint(struct shmkv *db);
  * @path:   must not exist.  The copy is written to PATH.XXXXXX, with six random characters, and
  *          renamed when it is whole; on an error that is removed.
  * Return:  0: it is durable, and was verified; SHMKV_ESTOREEXISTS, SHMKV_EACCESS, SHMKV_ENOSTORE
- *          (no such directory), SHMKV_EINVAL (@path is NULL), or as shmkv_sync().
+ *          (no such directory), SHMKV_EINVAL (@path is NULL, or "shm:..."), or as shmkv_sync().
  */
 SHMKV_API int shmkv_backup(struct shmkv *db, const char *path);
 
 /**
  * shmkv_check_image() - verify an image without opening the store.
  * @path:    of the image, which is not changed.
- * @report:  may be NULL; receives a line per finding.  That one of the two superblocks is not whole
- *           is told, too, but does not count.
+ * @report:  as in shmkv_check(); one copy of what an image holds twice is a note.
  * Return:   0, SHMKV_ECORRUPT (something was found), SHMKV_ENOSTORE, SHMKV_EFORMAT, SHMKV_EVERSION,
  *           SHMKV_EACCESS, SHMKV_EIO, SHMKV_EINVAL (a volatile store), SHMKV_ENOTSUP,
  *           SHMKV_ESYSTEM.
