@@ -35,7 +35,7 @@ static int check_name(const char *name)
         return error_set(SHMKV_EINVAL, "a store needs a name: shm:NAME");
     if (strncmp(name, NAME_SCHEME, scheme) != 0)
         return error_set(SHMKV_ENOTSUP,
-                         "%s: stores with an image file come with a later version; use shm:NAME",
+                         "%s: is no name of a store without an image; that is shm:NAME",
                          name);
     if (!arena_name_valid(name + scheme, strlen(name + scheme)))
         return error_set(SHMKV_EINVAL,

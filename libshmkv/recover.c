@@ -117,7 +117,8 @@ static void forget_dead(const struct recovery *v)
 static int load_all(struct recovery *v, struct recover_worker *total)
 {
     uint64_t keys = v->im->head.keys != 0 ? v->im->head.keys : v->bytes / BYTES_PER_KEY;
-    int rc = recover_index_begin(v, min_u64(keys, v->bytes / sizeof(struct record)));
+    keys = min_u64(keys, v->bytes / sizeof(struct record));
+    int rc = recover_index_begin(v, max_u64(keys, v->opt->keys));
     v->reading = true;
     if (rc == 0)
         rc = pass(v, total);

@@ -23,6 +23,7 @@
 
 struct recover_options {
     unsigned threads; /* 0: as many as there are processors, at most 16 */
+    uint64_t keys;    /* the index is made for so many, if there are not more */
     /* Called by one thread at a time, a few times a second; may be NULL. */
     void (*progress)(void *arg, uint64_t bytes_done, uint64_t bytes_all);
     void *arg;

@@ -57,7 +57,7 @@ extern "C" {
     X(SHMKV_ETOOBIG, -6, "the value is too large for this store")                                  \
     X(SHMKV_ENOSPC, -7, "no room left")                                                            \
     X(SHMKV_EHELD, -8, "no room: a stopped process holds memory back")                             \
-    X(SHMKV_EBUSY, -9, "busy: called from a signal handler inside a write")                        \
+    X(SHMKV_EBUSY, -9, "busy: a write that was interrupted, or an open reservation")               \
     X(SHMKV_EREADONLY, -10, "the store is open for reading only")                                  \
     X(SHMKV_ECLOSED, -11, "the handle is closed")                                                  \
     X(SHMKV_ENOSTORE, -12, "no such store")                                                        \
@@ -106,7 +106,7 @@ struct shmkv_options {
     uint64_t size;        /* of a new store: limit of memory in use, index included, in bytes;
                             0 means half of the machine's memory; memory is taken as needed */
     uint64_t reserve;     /* of a new store: expected number of keys; the index is made for them
-                            at once instead of growing; 0 means none; for volatile stores */
+                            at once instead of growing; 0 means that it is not known */
     uint64_t interval_ms; /* this process makes a checkpoint so often if there is something to
                              write; 0: as often as the store says, see shmkv_set_interval();
                              UINT64_MAX: only when asked, not even at close */

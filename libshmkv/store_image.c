@@ -214,7 +214,9 @@ static int load(struct opening *op)
     struct participant p;
     struct image im;
     struct recover_result result;
-    struct recover_options options = {.threads = 0};
+    struct recover_options options = {
+        .keys = op->look.state != IMAGE_READY ? op->o->reserve : 0,
+    };
     int rc = open_image(op, &im);
     if (rc != 0)
         return rc;

@@ -77,6 +77,10 @@ cp "$store" "$work/cp.shmkv"
 expect "a cp of the file is a store of its own" 0 "" -f "$work/cp.shmkv" set when elsewhere
 expect "which the first knows nothing of" 0 after get when
 
+"$SHMKV" -f "$work/large.shmkv" create --size 64M --reserve 200000
+holds "an index for the keys that are expected" test \
+    "$("$SHMKV" -f "$work/large.shmkv" stat | sed -n 's/^slots\t//p')" -ge 200000
+
 # What has a name beside it that a backup might take stays.
 rm "$copy"
 echo precious >"$copy.partial"
