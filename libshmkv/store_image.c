@@ -207,6 +207,15 @@ static int open_image(const struct opening *op, struct image *im)
     return rc;
 }
 
+/* A new image that became no store: as empty as it was, so that it may be created again. */
+static int blank(struct file *f, int refused)
+{
+    char why[ERROR_TEXT_BYTES];
+    snprintf(why, sizeof(why), "%s", error_text());
+    f->table->truncate(f, 0); /* if that fails, too, the file is an image without records */
+    return error_set(refused, "%s", why);
+}
+
 /* The arena is ours alone: fill it. */
 static int load(struct opening *op)
 {
@@ -236,6 +245,8 @@ static int load(struct opening *op)
         s->recovered = result.records;
         s->recovered_ms = result.ms;
     }
+    if (rc != 0 && op->look.state != IMAGE_READY)
+        rc = blank(&im.file, rc);
     image_close(&im);
     POINT("open.loaded");
     return rc;

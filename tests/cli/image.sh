@@ -81,6 +81,9 @@ expect "which the first knows nothing of" 0 after get when
 holds "an index for the keys that are expected" test \
     "$("$SHMKV" -f "$work/large.shmkv" stat | sed -n 's/^slots\t//p')" -ge 200000
 
+refuse "one that is too large" 3 "larger" -f "$work/small.shmkv" create --size 1M --reserve 100000000
+expect "which can be made with less" 0 "" -f "$work/small.shmkv" create --size 1M
+
 # What has a name beside it that a backup might take stays.
 rm "$copy"
 echo precious >"$copy.partial"
