@@ -65,8 +65,7 @@ int cli_result(const struct cli *cli, int rc)
     if (rc == 0) {
         return CLI_DONE;
     }
-    bool no = rc == SHMKV_ENOTFOUND || rc == SHMKV_EEXISTS || rc == SHMKV_EMISMATCH ||
-              rc == SHMKV_ETIMEOUT;
+    bool no = rc == SHMKV_ENOTFOUND || rc == SHMKV_EEXISTS || rc == SHMKV_EMISMATCH;
     const char *story = shmkv_last_error();
     if (!no || isatty(STDERR_FILENO)) {
         const char *text = no || !*story ? shmkv_strerror(rc) : story;

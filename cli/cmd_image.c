@@ -6,11 +6,10 @@
 
 #include "cli.h"
 
-/* A wait that ran out of time is an error here: it is not known what is durable. */
+/* A file that is there already is an error here, and no condition. */
 static int image_result(const struct cli *cli, int rc)
 {
-    return rc == SHMKV_ETIMEOUT || rc == SHMKV_EEXISTS ? cli_error(NULL, "%s", shmkv_last_error())
-                                                       : cli_result(cli, rc);
+    return rc == SHMKV_EEXISTS ? cli_error(NULL, "%s", shmkv_last_error()) : cli_result(cli, rc);
 }
 
 int cmd_sync(struct cli *cli)

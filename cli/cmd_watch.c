@@ -159,5 +159,6 @@ int cmd_watch(struct cli *cli)
     if (cli_has(cli, OPT_TIMEOUT)) {
         watch.deadline_ns = units_mono_ns() + cli->number[OPT_TIMEOUT] * 1000000;
     }
-    return cli_result(cli, cli->args > 0 ? watch_key(&watch) : watch_store(&watch));
+    int rc = cli->args > 0 ? watch_key(&watch) : watch_store(&watch);
+    return rc == SHMKV_ETIMEOUT ? CLI_NO : cli_result(cli, rc);
 }
