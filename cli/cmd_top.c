@@ -252,7 +252,14 @@ static int top_screen(struct cli *cli, struct top_look *look)
     if (rc != 0) {
         return cli_result(cli, rc);
     }
-    initscr();
+    SCREEN *screen = newterm(NULL, stdout, stdin); /* initscr() would end the program itself */
+    if (!screen) {
+        const char *term = getenv("TERM");
+        return cli_error(NULL,
+                         "cannot use this terminal (TERM=%s): nothing is known of that kind; set "
+                         "TERM to what it is, or use --once, which prints one table",
+                         term ? term : "");
+    }
     cbreak();
     noecho();
     timeout(TOP_PERIOD_MS);
@@ -274,6 +281,7 @@ static int top_screen(struct cli *cli, struct top_look *look)
         }
     }
     endwin();
+    delscreen(screen);
     return cli_result(cli, rc);
 }
 #else

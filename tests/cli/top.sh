@@ -31,6 +31,12 @@ else
     fi
     holds "q ends the screen" test "$ended" = 0
     holds "which showed the store" grep -q 'puts/s' "$work/screen"
+    for term in no-such-terminal ''; do
+        TERM=$term timeout 20 script -qec "$SHMKV top" "$work/screen" >/dev/null 2>&1
+        ended=$?
+        holds "a terminal of unknown kind '$term'" test "$ended" = 3 -a -n "$(grep \
+            "^shmkv: cannot use this terminal (TERM=$term): .*--once" "$work/screen")"
+    done
 fi
 kill $writer $watcher 2>/dev/null
 wait 2>/dev/null
