@@ -19,6 +19,15 @@ bool units_parse_signed(const char *text, int64_t *number);
 /* Bytes: "4096", "64K", "1G"; K, M, G, T are powers of 1024, in either case. */
 bool units_parse_size(const char *text, uint64_t *bytes);
 
+/* The limits of a store's --size, as the library has them. */
+#define UNITS_STORE_LEAST (1ull << 20)
+#define UNITS_STORE_MOST (1ull << 44)
+#define UNITS_STORE_RANGE "1M to 16T"
+static inline bool units_is_store_size(uint64_t bytes)
+{
+    return bytes >= UNITS_STORE_LEAST && bytes <= UNITS_STORE_MOST;
+}
+
 /* Milliseconds from "250ms", "10s", "5m", "2h", "7d"; a bare number is seconds, as for sleep(1);
  * "never" and 0 are 0. */
 bool units_parse_time(const char *text, uint64_t *ms);

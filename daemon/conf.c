@@ -4,11 +4,10 @@
 #include "conf.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "units.h"
 
 #define CONF_FILE_MOST (1u << 20)
 #define CONF_LINE_MOST 8192u
@@ -53,7 +52,7 @@ static bool conf_parse_value(enum conf_kind kind, const char *text, void *to)
     case KIND_FLAG:
         return conf_parse_flag(text, to);
     case KIND_SIZE:
-        return units_parse_size(text, to) && *(uint64_t *)to > 0;
+        return units_parse_size(text, to) && units_is_store_size(*(uint64_t *)to);
     case KIND_MODE:
         return units_parse_mode(text, to) && *(uint64_t *)to > 0;
     case KIND_TEXT:
@@ -62,20 +61,33 @@ static bool conf_parse_value(enum conf_kind kind, const char *text, void *to)
     return false;
 }
 
-const char *conf_set(struct conf_settings *settings, const char *name, const char *value)
+static const struct conf_row *conf_row(const char *name)
 {
     for (size_t i = 0; i < sizeof(conf_rows) / sizeof(conf_rows[0]); i++) {
-        const struct conf_row *row = &conf_rows[i];
-        if (strcmp(row->name, name) == 0) {
-            struct conf_settings copy = *settings; /* a bad value changes nothing */
-            bool good = conf_parse_value(row->kind, value, (char *)&copy + row->offset);
-            if (good) {
-                *settings = copy;
-            }
-            return good ? NULL : row->wanted;
+        if (strcmp(conf_rows[i].name, name) == 0) {
+            return &conf_rows[i];
         }
     }
-    return "there is no such setting: interval, create, size, mode, shm-dir";
+    return NULL;
+}
+
+bool conf_is_setting(const char *name)
+{
+    return conf_row(name) != NULL;
+}
+
+const char *conf_set(struct conf_settings *settings, const char *name, const char *value)
+{
+    const struct conf_row *row = conf_row(name);
+    if (!row) {
+        return "there is no such setting";
+    }
+    struct conf_settings copy = *settings; /* a bad value changes nothing */
+    bool good = conf_parse_value(row->kind, value, (char *)&copy + row->offset);
+    if (good) {
+        *settings = copy;
+    }
+    return good ? NULL : row->wanted;
 }
 
 bool conf_same(const struct conf_settings *a, const struct conf_settings *b)
@@ -85,6 +97,33 @@ bool conf_same(const struct conf_settings *a, const struct conf_settings *b)
 }
 
 /* ---- stores -------------------------------------------------------------------------------- */
+
+/* As in libshmkv/arena_name.c. */
+static const char *conf_check_volatile(const char *bare)
+{
+    static const char letters[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    size_t size = strlen(bare);
+    bool sync = size >= 5 && strcmp(bare + size - 5, ".sync") == 0;
+    return size >= 1 && size <= 200 && strspn(bare, letters) == size && !sync
+               ? NULL
+               : "a name is shm: and 1 to 200 of A-Z a-z 0-9 . _ - and does not end in .sync";
+}
+
+const char *conf_check_name(const char *name)
+{
+    size_t size = strlen(name);
+    if (strncmp(name, "shm:", 4) == 0) {
+        return conf_check_volatile(name + 4);
+    }
+    if (size == 0) {
+        return "a store needs a name: a path or shm:NAME";
+    }
+    if (size >= PATH_MAX) {
+        return "the path is too long";
+    }
+    return name[size - 1] == '/' ? "a store is a file, and this is the path of a directory" : NULL;
+}
 
 static struct conf_store *conf_lookup(const struct conf *conf, const char *name)
 {
@@ -195,11 +234,21 @@ static void conf_begin_store(struct conf_reader *r, char *text)
     const char *name = conf_trim(text + 1);
     if (name[0] != '/' && strncmp(name, "shm:", 4) != 0) {
         conf_wrong(r, "a store is an absolute path or shm:NAME");
+    } else if (conf_check_name(name)) {
+        conf_wrong(r, conf_check_name(name));
     } else if (conf_find(&r->seen, name)) {
         conf_wrong(r, "this store stands above already");
     } else if (!(r->store = strdup(name))) {
         conf_wrong(r, "no memory");
     }
+}
+
+static void conf_wrong_setting(struct conf_reader *r, const char *name)
+{
+    char what[256];
+    snprintf(what, sizeof(what),
+             "no setting '%.100s'; there are interval, create, size, mode and shm-dir", name);
+    conf_wrong(r, what);
 }
 
 static void conf_take_setting(struct conf_reader *r, char *text)
@@ -210,8 +259,13 @@ static void conf_take_setting(struct conf_reader *r, char *text)
         return;
     }
     *equals = '\0';
+    const char *name = conf_trim(text);
+    if (!conf_is_setting(name)) {
+        conf_wrong_setting(r, name);
+        return;
+    }
     const char *wrong =
-        conf_set(r->global ? &r->defaults : &r->settings, conf_trim(text), conf_trim(equals + 1));
+        conf_set(r->global ? &r->defaults : &r->settings, name, conf_trim(equals + 1));
     if (wrong) {
         conf_wrong(r, wrong);
     }

@@ -16,11 +16,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "units.h"
+
 /* Every setting: name, kind of value, member of struct conf_settings, what is wanted. */
 #define CONF_SETTINGS(X)                                                                           \
     X("interval", TIME, interval_ms, "a time such as 250ms, 1s or 1m")                             \
     X("create", FLAG, create, "yes or no")                                                         \
-    X("size", SIZE, size, "a size such as 64M or 1G")                                              \
+    X("size", SIZE, size, "a size such as 64M or 1G, " UNITS_STORE_RANGE)                          \
     X("mode", MODE, mode, "permission bits in octal such as 660")                                  \
     X("shm-dir", TEXT, shm_dir, "the absolute path of a directory on a tmpfs")
 
@@ -50,8 +52,14 @@ struct conf_sink {
     unsigned errors; /* counted */
 };
 
+/* Whether there is such a setting. */
+bool conf_is_setting(const char *name);
+
 /* Set one setting from text.  NULL, or what is wrong; static storage. */
 const char *conf_set(struct conf_settings *settings, const char *name, const char *value);
+
+/* What is wrong with the name of a store by the library's rules, or NULL. */
+const char *conf_check_name(const char *name);
 
 /* Add a store; one of that name gets these settings instead of its own.  False: no memory. */
 bool conf_add(struct conf *conf, const char *name, const struct conf_settings *settings);

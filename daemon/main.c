@@ -68,8 +68,12 @@ static bool main_configure(struct service *s, struct conf *conf)
     struct conf_sink sink = {.report = main_report, .arg = s};
     *conf = (struct conf){0};
     for (int i = 0; i < s->name_count; i++) {
-        if (!conf_add(conf, s->names[i], &s->settings)) {
-            say(SAY_ERROR, s->names[i], "no memory");
+        const char *wrong = conf_check_name(s->names[i]);
+        if (!wrong && !conf_add(conf, s->names[i], &s->settings)) {
+            wrong = "no memory";
+        }
+        if (wrong) {
+            say(SAY_ERROR, NULL, "'%s': %s", s->names[i], wrong);
             sink.errors++;
         }
     }

@@ -91,11 +91,12 @@ static void each_bad_line_is_named(void **state)
     assert_told("", "");
     assert_told("nonsense\n", "1:this is neither [STORE] nor NAME = VALUE;");
     assert_told("\nspeed = 3\n",
-                "2:there is no such setting: interval, create, size, mode, shm-dir;");
+                "2:no setting 'speed'; there are interval, create, size, mode and shm-dir;");
     assert_told("[shm:a]\ninterval = soon\ncreate = maybe\n",
                 "2:interval wants a time such as 250ms, 1s or 1m;3:create wants yes or no;");
     assert_told("size = 0\nmode = 999\nshm-dir = tmp\n",
-                "1:size wants a size such as 64M or 1G;2:mode wants permission bits in octal such "
+                "1:size wants a size such as 64M or 1G, 1M to 16T;2:mode wants permission bits in "
+                "octal such "
                 "as 660;3:shm-dir wants the absolute path of a directory on a tmpfs;");
     assert_told("[shm:a\n", "1:the ] at the end is missing;");
     assert_told("[\n", "1:the ] at the end is missing;");

@@ -13,7 +13,7 @@ stores+=("$b" "$c")
 usage() {
     local name=$1 pattern=$2
     shift 2
-    "$SHMKVD" "$@" >"$work/out" 2>"$work/err"
+    timeout 5 "$SHMKVD" "$@" >"$work/out" 2>"$work/err"
     local status=$?
     if [ $status = 2 ] && [ ! -s "$work/out" ] && grep -qE "$pattern" "$work/err"; then
         ok "$name"
@@ -23,6 +23,15 @@ usage() {
 }
 usage "an unknown option" "unknown|unrecognized" --frobnicate "$a"
 usage "a bad interval" "interval wants a time" --interval soon "$a"
+usage "a size that no store can have" "size wants .*1M to 16T" --test --create --size 1 "$a"
+for name in "" shm: shm:a/b shm:a.sync "shm:$(printf '%0201d' 0)" /x/; do
+    usage "a name that no store can have: '${name:0:12}'" "^shmkvd: '$name': " --test "$name"
+    usage "not tried for ever: '${name:0:12}'" "^shmkvd: '$name': " "$name"
+done
+printf '[shm:a/b]\n[/x/]\nsize=1k\nfoo = 1\n' >"$work/names.conf"
+for wrong in '1: a name is' '2: .*directory' '3: size wants' "4: no setting 'foo'; there are"; do
+    usage "in the file: $wrong" "^shmkvd: $work/names.conf:$wrong" -t -c "$work/names.conf"
+done
 usage "a file that is not there" "$work/none: No such file" --config "$work/none"
 holds "--help" grep -q -- '--config' <("$SHMKVD" --help)
 holds "--version" test "$("$SHMKVD" --version)" = "shmkvd $("$SHMKV" --version | cut -d' ' -f2)"
@@ -103,6 +112,9 @@ printf '[%s]\ninterval = 5s\nwrong\n' "$a" >"$conf"
 kill -HUP "$service"
 line "a bad line is named" "^shmkvd: $conf:3: "
 line "and the old settings stay" "^shmkvd: $conf: not taken over"
+printf '[%s]\n[shm:a/b]\n' "$a" >"$conf"
+kill -HUP "$service"
+line "nor is a store taken that there cannot be" "^shmkvd: $conf: not taken over" 2
 holds "with both stores" test "$(grep -c ": closed" "$log")" = 0
 printf '[%s]\ninterval = 5s\n' "$a" >"$conf"
 kill -HUP "$service"
