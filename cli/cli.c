@@ -197,8 +197,7 @@ static int cli_take_option(struct cli *cli, uint64_t known, struct cli_words *wo
     return cli_set_option(cli, option, value);
 }
 
-static const struct cli_command *cli_find_command(const struct cli_command *commands,
-                                                  const char *name)
+const struct cli_command *cli_find_command(const struct cli_command *commands, const char *name)
 {
     for (const struct cli_command *c = commands; c->name; c++) {
         if (c->run && strcmp(c->name, name) == 0) {
@@ -340,11 +339,18 @@ int cli_value(const char *argument, struct text *value)
     }
 }
 
-static int cli_write_errno; /* of the first cli_write() that failed */
+static int cli_write_errno; /* of the first cli_write() or cli_push() that failed */
 
 void cli_write(const struct text *t)
 {
     if (t->size > 0 && fwrite(t->data, 1, t->size, stdout) != t->size && !cli_write_errno) {
+        cli_write_errno = errno;
+    }
+}
+
+void cli_push(void)
+{
+    if (fflush(stdout) != 0 && !cli_write_errno) {
         cli_write_errno = errno;
     }
 }

@@ -99,6 +99,9 @@ bool cli_has(const struct cli *cli, enum cli_option option);
 /* Read @argv; @argv is reordered so that cli->arg can point into it. */
 int cli_parse(struct cli *cli, const struct cli_command *commands, int argc, char **argv);
 
+/* The command of that name, or NULL. */
+const struct cli_command *cli_find_command(const struct cli_command *commands, const char *name);
+
 /* The options of @set, a line each. */
 void cli_print_options(uint64_t set);
 uint64_t cli_common_options(void);
@@ -134,6 +137,9 @@ int cli_value(const char *argument, struct text *value);
 
 /* Write to standard output; an error is reported by cli_flush(). */
 void cli_write(const struct text *t);
+
+/* Write out what is buffered, for whoever waits for it; an error is reported by cli_flush(). */
+void cli_push(void);
 
 /* Write out what is still buffered: a full disk must not look like success.  Returns @status, or
  * CLI_ERROR. */

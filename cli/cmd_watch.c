@@ -40,9 +40,12 @@ static int64_t watch_timeout(const struct watch *watch, int64_t expires_ms)
     return timeout;
 }
 
+/* Enough was printed, or no more can be. */
 static bool watch_is_over(const struct watch *watch)
 {
-    return cli_has(watch->cli, OPT_CHANGES) && watch->changes >= watch->cli->number[OPT_CHANGES];
+    const struct cli *cli = watch->cli;
+    bool enough = cli_has(cli, OPT_CHANGES) && watch->changes >= cli->number[OPT_CHANGES];
+    return enough || ferror(stdout);
 }
 
 /* ---- one key ------------------------------------------------------------------------------- */
@@ -69,7 +72,7 @@ static void watch_print(const struct cli *cli, const struct text *value,
         text_add_string(&line, "\n");
     }
     cli_write(&line);
-    fflush(stdout);
+    cli_push();
     text_free(&line);
 }
 
@@ -123,7 +126,7 @@ static int watch_print_store(const struct cli *cli)
                                     ", \"keys\": %" PRIu64 "}\n"
                                   : "puts %" PRIu64 " deletes %" PRIu64 " keys %" PRIu64 "\n",
            stats.puts, stats.deletes, stats.keys);
-    fflush(stdout);
+    cli_push();
     return 0;
 }
 

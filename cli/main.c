@@ -7,6 +7,8 @@
 
 #define O(name) CLI_BIT(OPT_##name)
 
+static int main_help_for(struct cli *cli);
+
 /* A row without a function is a heading.  The order is that of the help. */
 static const struct cli_command commands[] = {
     {"One key", "", "", NULL, 0, 0, 0, false},
@@ -65,6 +67,7 @@ static const struct cli_command commands[] = {
     {"compact", "", "clean until nothing is gained any more", cmd_compact, O(VERBOSE), 0, 0, false},
     {"bench", "", "a quick measurement on a scratch store of its own", cmd_bench,
      O(SECONDS) | O(BENCH_KEYS) | O(VALUE_SIZE) | O(SIZE) | O(JSON), 0, 0, true},
+    {"help", "[COMMAND]", "show this, or the options of a command", main_help_for, 0, 0, 1, true},
     {NULL, NULL, NULL, NULL, 0, 0, 0, false},
 };
 
@@ -95,6 +98,15 @@ static int main_command_help(const struct cli_command *c)
            c->does + 1);
     cli_print_options(c->options | cli_common_options());
     return CLI_DONE;
+}
+
+static int main_help_for(struct cli *cli)
+{
+    if (cli->args == 0) {
+        return main_help();
+    }
+    const struct cli_command *c = cli_find_command(commands, cli->arg[0]);
+    return c ? main_command_help(c) : cli_usage(cli, "unknown command '%s'", cli->arg[0]);
 }
 
 static int main_finish(struct cli *cli, int status)

@@ -173,6 +173,8 @@ if [ -w /dev/full ]; then
     "$SHMKV" set k v
     "$SHMKV" get k >/dev/full 2>"$work/err"
     holds "get to a full disk fails" test $? = 3 -a -n "$(grep 'No space left' "$work/err")"
+    timeout 20 "$SHMKV" watch k --since 1 >/dev/full 2>"$work/err"
+    holds "watch to a full disk ends" test $? = 3 -a -n "$(grep 'No space left' "$work/err")"
     refuse "dump to a full disk fails" 3 'No space left' dump /dev/full
 else
     skip "a full disk: no /dev/full"

@@ -107,6 +107,12 @@ holds "and has removed its store" test -z "$("$SHMKV" ls | grep "^shm:bench-$ben
 run --help
 holds "--help" test "$status" = 0
 holds "--version" grep -qE '^shmkv [0-9]+\.[0-9]+\.[0-9]+$' <("$SHMKV" --version)
+"$SHMKV" help >"$work/help"
+holds "help is the same" test $? = 0 -a -s "$work/help" -a -z "$(diff "$work/help" "$work/out")"
+"$SHMKV" help set >"$work/help"
+holds "help COMMAND" test $? = 0 -a -z "$("$SHMKV" set --help | diff "$work/help" -)"
+refuse "help of an unknown command" 2 "unknown command 'frobnicate'" help frobnicate
+run --help
 # Two blanks at the front, a word in small letters: a command.
 commands=$(sed -nE 's/^  ([a-z]+) .*/\1/p' "$work/out")
 holds "it lists the commands" test "$(wc -w <<<"$commands")" -ge 25
