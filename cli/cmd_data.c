@@ -95,6 +95,17 @@ int cmd_append(struct cli *cli)
     return status;
 }
 
+/* What is wrong is the value, so say whose. */
+static int data_bad_counter(const struct cli *cli)
+{
+    const char *story = shmkv_last_error();
+    struct text key = {0};
+    text_add_shown(&key, cli->arg[0], strlen(cli->arg[0]));
+    cli_error(cli->store, "key '%.*s': %s", (int)key.size, key.data, story);
+    text_free(&key);
+    return CLI_ERROR;
+}
+
 int cmd_incr(struct cli *cli)
 {
     int64_t by = 1;
@@ -110,7 +121,8 @@ int cmd_incr(struct cli *cli)
     if (rc == 0) {
         printf("%" PRId64 "\n", result);
     }
-    return cli_result(cli, rc);
+    return rc == SHMKV_ENOTNUM || rc == SHMKV_EOVERFLOW ? data_bad_counter(cli)
+                                                        : cli_result(cli, rc);
 }
 
 int cmd_touch(struct cli *cli)

@@ -65,11 +65,11 @@ expect "set -v prints a version that cas takes" 0 "" cas c "$version" fourth
 expect "incr of an absent key" 0 "1" incr n1
 expect "incr by" 0 "43" incr n1 42
 expect "incr by a negative number" 0 "-7" incr n1 -50
-refuse "incr of a text" 3 'not a 64-bit decimal|decimal number' incr a
+refuse "incr of a text" 3 "$SHMKV_STORE: key 'a': .*(64-bit decimal|decimal number)" incr a
 expect "which is unchanged" 0 "two" get a
 refuse "incr by a text" 2 "'x' is not" incr n1 x
 expect "the largest counter" 0 "" set big 9223372036854775807
-refuse "does not overflow" 3 'leaves 64 bits' incr big
+refuse "does not overflow" 3 "$SHMKV_STORE: key 'big': .*leaves 64 bits" incr big
 expect "and is unchanged" 0 "9223372036854775807" get big
 
 expect "append" 0 "" append a "+more"
