@@ -37,10 +37,13 @@ int cmd_destroy(struct cli *cli)
 {
     int rc = shmkv_destroy(cli->store, cli->shm_dir, cli_has(cli, OPT_FORCE));
     if (rc == SHMKV_EINUSE) {
-        const char *story = shmkv_last_error();
-        return cli_error(strstr(story, cli->store) ? NULL : cli->store,
-                         "%s ('shmkv readers' lists them; --force removes it anyway)",
-                         *story ? story : shmkv_strerror(rc));
+        return cli_error(NULL,
+                         "%s is in use: 'shmkv readers' lists by whom; --force removes it anyway, "
+                         "and those get an error",
+                         cli->store);
+    }
+    if (rc == SHMKV_ENOSTORE) {
+        return cli_error(NULL, "there is no store %s", cli->store);
     }
     return cli_result(cli, rc);
 }

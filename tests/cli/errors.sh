@@ -77,7 +77,7 @@ expect "and is found" 0 "v" get "${long%k}"
 
 refuse "a missing store" 3 "there is no store $SHMKV_STORE " get a
 refuse "a missing store for del" 3 'there is no store' del a
-refuse "a missing store for destroy" 3 'there is no store' destroy
+refuse "a missing store for destroy" 3 "there is no store $SHMKV_STORE\$" destroy
 refuse "a name without shm:" 3 'there is no store plain' -f plain get a
 refuse "a file that is no image" 3 'passwd: is not the image of a shmkv store' -f /etc/passwd get a
 echo 'my diary' >"$work/diary"

@@ -63,7 +63,8 @@ for _ in $(seq 50); do
     "$SHMKV" ls | grep -q "^$SHMKV_STORE"$'\t.*\t1\tusable' && break
     sleep 0.1
 done
-refuse "destroy of a store in use" 3 'force' destroy
+refuse "destroy of a store in use" 3 ' in use: .*readers.*--force' destroy
+holds "says so once" test "$(grep -o readers <<<"$err" | wc -l)" = 1
 expect "which is still there" 0 "" set a b
 expect "destroy --force" 0 "" destroy --force
 refuse "gone" 3 'there is no store' get a
