@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,13 +190,56 @@ struct dump_file {
     char *part;       /* written first, then renamed to @path; NULL if @path is written directly */
 };
 
+/* Who is killed takes the part with him, where the signal lets him. */
+static const int dump_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGPIPE, SIGTERM, SIGXCPU, SIGXFSZ};
+#define DUMP_SIGNALS (sizeof(dump_signals) / sizeof(dump_signals[0]))
+
+static char *volatile dump_doomed; /* for the handler; NULL: nothing is to be removed */
+
+static void dump_on_signal(int number)
+{
+    const char *part = dump_doomed;
+    if (part) {
+        unlink(part);
+    }
+    raise(number); /* SA_RESETHAND: once this returns it ends the process, as it would have */
+}
+
+/* What is ignored stays so, as under nohup(1). */
+static void dump_catch(void)
+{
+    struct sigaction act = {.sa_handler = dump_on_signal, .sa_flags = (int)SA_RESETHAND};
+    for (size_t i = 0; i < DUMP_SIGNALS; i++) {
+        struct sigaction old;
+        if (sigaction(dump_signals[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL) {
+            sigaction(dump_signals[i], &act, NULL);
+        }
+    }
+}
+
+/* mkstemp(), and no signal before the handler knows the name. */
+static int dump_make_part(char *part)
+{
+    sigset_t set, old;
+    sigemptyset(&set);
+    for (size_t i = 0; i < DUMP_SIGNALS; i++) {
+        sigaddset(&set, dump_signals[i]);
+    }
+    dump_catch();
+    pthread_sigmask(SIG_BLOCK, &set, &old);
+    int fd = mkstemp(part);
+    dump_doomed = fd < 0 ? NULL : part;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return fd;
+}
+
 static FILE *dump_open_part(struct dump_file *dump)
 {
     if (asprintf(&dump->part, "%s.XXXXXX", dump->path) < 0) {
         dump->part = NULL;
         return NULL;
     }
-    int fd = mkstemp(dump->part);
+    int fd = dump_make_part(dump->part);
     if (fd < 0) {
         free(dump->part);
         dump->part = NULL;
@@ -239,6 +283,7 @@ static int dump_close(struct dump_file *dump, int status)
     if (dump->part && status != CLI_DONE) {
         unlink(dump->part);
     }
+    dump_doomed = NULL;
     free(dump->part);
     return status;
 }

@@ -165,6 +165,18 @@ expect "clear" 0 "" clear
 expect "nothing is left" 0 "0" count
 expect "scan of nothing" 0 "" scan
 
+# Nor does a dump that is killed leave a part of a file, or touch the one that was there.
+mkdir "$work/killed"
+echo old >"$work/killed/dump.tsv"
+head -c 100000 /dev/zero | tr '\0' x | "$SHMKV" set long -
+(
+    ulimit -c 0 -f 8
+    exec "$SHMKV" dump "$work/killed/dump.tsv"
+) 2>/dev/null
+holds "a dump is killed by its limit" test $? = $((128 + $(kill -l XFSZ)))
+holds "and leaves what was there" test "$(head -qc 99 "$work"/killed/*)" = old
+"$SHMKV" del long
+
 # A full disk is not a success.
 if [ -w /dev/full ]; then
     "$SHMKV" load "$work/in.tsv"
