@@ -224,6 +224,9 @@ static const char *format_take_object(char *at, const char *end, struct format_p
     if (!format_take(&at, end, '{')) {
         return "a JSON object was expected";
     }
+    if (format_take(&at, end, '}')) {
+        return at == end ? "key and value are both needed" : "something follows the JSON object";
+    }
     do {
         const char *why = format_take_member(&at, end, &seen, pair);
         if (why) {

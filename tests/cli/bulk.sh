@@ -165,6 +165,9 @@ expect "clear" 0 "" clear
 expect "nothing is left" 0 "0" count
 expect "scan of nothing" 0 "" scan
 
+echo '{}' >"$work/empty.jsonl"
+refuse "an empty object" 3 'empty.jsonl:1: key and value are both needed' load "$work/empty.jsonl"
+
 # Nor does a dump that is killed leave a part of a file, or touch the one that was there.
 mkdir "$work/killed"
 echo old >"$work/killed/dump.tsv"
