@@ -153,6 +153,9 @@ static int cli_set_option(struct cli *cli, int option, const char *value)
     };
     const struct cli_option_row *row = &cli_options[option];
     if (!cli_parse_value(row->kind, value, &cli->number[option])) {
+        if (row->kind == KIND_NUMBER && units_is_too_large(value)) {
+            return cli_usage(cli, "--%s: '%s' is too large a number", row->name, value);
+        }
         return cli_usage(cli, "--%s: '%s' is not %s", row->name, value, wanted[row->kind]);
     }
     cli->given |= CLI_BIT(option);
@@ -222,6 +225,9 @@ static int cli_check_args(const struct cli *cli)
     if (c->most >= 0 && cli->args > c->most) {
         return cli_usage(cli, "'%s' is one argument too many: %s %s", cli->arg[c->most], c->name,
                          c->args);
+    }
+    if (cli->store && !*cli->store) {
+        return cli_usage(cli, "'' is no name of a store");
     }
     if (!c->storeless && !cli->store) {
         return cli_usage(cli, "no store is named: use -f PATH, -f shm:NAME, or set SHMKV_STORE");

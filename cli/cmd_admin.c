@@ -14,6 +14,9 @@ int cmd_create(struct cli *cli)
     if (cli_has(cli, OPT_SIZE) && cli->number[OPT_SIZE] == 0) {
         return cli_usage(cli, "--size: a store of no size can hold nothing");
     }
+    if (cli_has(cli, OPT_SIZE) && !units_is_store_size(cli->number[OPT_SIZE])) {
+        return cli_usage(cli, "--size: '%s' is not " UNITS_STORE_RANGE, cli->text[OPT_SIZE]);
+    }
     struct shmkv_options options = {
         .flags = SHMKV_CREATE | SHMKV_EXCLUSIVE | SHMKV_NO_KEEPER |
                  (cli_has(cli, OPT_CACHE) ? (uint32_t)SHMKV_CACHE : 0u),

@@ -48,6 +48,9 @@ static int config_take_value(const struct cli *cli, const char *name, const char
         return cli_usage(cli, "%s: '%s' is no %s", name, value,
                          is_size ? "size such as 64M or 1G" : "time such as 250ms, 1s or 1m");
     }
+    if (is_size && !units_is_store_size(*number)) {
+        return cli_usage(cli, "size: '%s' is not " UNITS_STORE_RANGE, value);
+    }
     return CLI_DONE;
 }
 

@@ -66,7 +66,9 @@ int cmd_cas(struct cli *cli)
 {
     uint64_t expected;
     if (!units_parse_number(cli->arg[1], &expected)) {
-        return cli_usage(cli, "VERSION: '%s' is not a whole number", cli->arg[1]);
+        return cli_usage(cli, "VERSION: '%s' is %s", cli->arg[1],
+                         units_is_too_large(cli->arg[1]) ? "too large a number"
+                                                         : "not a whole number");
     }
     uint64_t version = 0;
     struct shmkv_put_options options = {.ttl_ms = cli->number[OPT_TTL], .version = &version};

@@ -70,8 +70,18 @@ static int walk_flush(struct walk_state *walk)
     return CLI_DONE;
 }
 
+/* The library knows what a pattern is, so it is a mistake only once the store is open. */
+static int walk_bad_match(const struct cli *cli)
+{
+    return cli_usage(cli, "--match: '%s' is no pattern: a [ without its ], or a \\ at the end",
+                     cli->text[OPT_MATCH]);
+}
+
 static int walk_result(struct walk_state *walk, int rc)
 {
+    if (rc == SHMKV_EINVAL && cli_has(walk->cli, OPT_MATCH)) {
+        return walk_bad_match(walk->cli);
+    }
     if (rc == WALK_CANNOT) {
         struct format_pair pair = {.key = walk->why_key.data, .klen = walk->why_key.size};
         return walk_cannot(walk->cli, &pair, walk->why);
@@ -142,7 +152,8 @@ int cmd_count(struct cli *cli)
     if (rc == 0) {
         printf("%" PRIu64 "\n", count);
     }
-    return cli_result(cli, rc);
+    return rc == SHMKV_EINVAL && cli_has(cli, OPT_MATCH) ? walk_bad_match(cli)
+                                                         : cli_result(cli, rc);
 }
 
 static int mget_one(struct cli *cli, struct walk_print *print, const char *key, struct text *value)

@@ -55,6 +55,13 @@ bool units_parse_number(const char *text, uint64_t *number)
     return units_scaled(text, none, number);
 }
 
+bool units_is_too_large(const char *text)
+{
+    uint64_t ignored;
+    return *text && strspn(text, "0123456789") == strlen(text) &&
+           !units_parse_number(text, &ignored);
+}
+
 bool units_parse_signed(const char *text, int64_t *number)
 {
     bool negative = *text == '-';

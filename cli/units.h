@@ -16,6 +16,9 @@
 bool units_parse_number(const char *text, uint64_t *number);
 bool units_parse_signed(const char *text, int64_t *number);
 
+/* Whether @text is a whole number, of more than 64 bits. */
+bool units_is_too_large(const char *text);
+
 /* Bytes: "4096", "64K", "1G"; K, M, G, T are powers of 1024, in either case. */
 bool units_parse_size(const char *text, uint64_t *bytes);
 

@@ -50,7 +50,11 @@ mistakes() {
     refuse "$1a size that is none" 2 "--size: '1Q' is not a size" create --size 1Q
     refuse "$1a size of nothing" 2 'no size' create --size 0
     refuse "$1a number that is none" 2 "--limit: 'ten' is not a whole number" scan --limit ten
-    refuse "$1a number out of range" 2 'is not a whole number' scan --limit 99999999999999999999
+    refuse "$1a number out of range" 2 'is too large' scan --limit 99999999999999999999
+    refuse "$1a version out of range" 2 'is too large' cas k 99999999999999999999 x
+    refuse "$1a size that no store has" 2 "--size: '1' is not 1M to 16T" create --size 1
+    refuse "$1nor may have" 2 "size: '1k' is not 1M to 16T" config size=1k
+    refuse "$1a store without a name" 2 "'' is no name of a store" -f '' get a
     refuse "$1a mode that is none" 2 "--mode: '999' is not" create --mode 999
     refuse "$1a version that is none" 2 "'v1' is not a whole number" cas k v1 x
     refuse "$1an empty key" 2 'a key must have 1 to 65535 bytes; this one has 0' set '' v
@@ -67,6 +71,8 @@ holds "no store is named" test $? = 2 -a -n "$(grep 'use -f PATH' "$work/err")"
 expect "a store with a key" 0 "" set a kept
 before=$(look)
 mistakes "beside a key: "
+refuse "a pattern that is none" 2 "--match: '\[' is no pattern" scan --match '['
+refuse "nor to count by" 2 "--match: 'a\[' is no pattern" count --match 'a['
 unchanged "and none of them changes anything" "$before"
 "$SHMKV" destroy
 expect "the longest key is fine" 0 "" set "${long%k}" v
