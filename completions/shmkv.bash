@@ -75,7 +75,7 @@ _shmkv() {
     local common="--store --shm-dir --help"
     local all="set get del exists incr append cas touch ttl mget mset load dump scan count create
         info config clear destroy ls gc stat readers top watch sync checkpoint backup check
-        repair compact bench"
+        repair compact bench help"
     _shmkv_command
     COMPREPLY=()
     case $prev in
@@ -104,6 +104,7 @@ _shmkv() {
     case $command in
     "") mapfile -t COMPREPLY < <(compgen -W "$all" -- "$cur") ;;
     config) mapfile -t COMPREPLY < <(compgen -W "size=" -- "$cur") ;;
+    help) mapfile -t COMPREPLY < <(compgen -W "$all" -- "$cur") ;;
     load | dump | backup | repair) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     set | get | del | exists | incr | append | cas | touch | ttl | mget | watch)
         IFS=$'\n'
