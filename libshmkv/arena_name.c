@@ -35,8 +35,7 @@ static int check_name(const char *name)
         return error_set(SHMKV_EINVAL, "a store needs a name: shm:NAME");
     if (strncmp(name, NAME_SCHEME, scheme) != 0)
         return error_set(SHMKV_ENOTSUP,
-                         "%s: is no name of a store without an image; that is shm:NAME",
-                         name);
+                         "%s: is no name of a store without an image; that is shm:NAME", name);
     if (!arena_name_valid(name + scheme, strlen(name + scheme)))
         return error_set(SHMKV_EINVAL,
                          "%.220s: a name is shm: and 1 to %u of A-Z a-z 0-9 . _ - and does not end "
