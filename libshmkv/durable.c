@@ -87,10 +87,10 @@ static int take_lease(struct durable *d)
 
 bool durable_current(const struct durable *d)
 {
-    const struct superblock *sb = d->arena->sb;
     struct stat st;
     if (d->path == NULL)
         return true;
+    const struct superblock *sb = d->arena->sb;
     if (stat(d->path, &st) != 0)
         return errno != ENOENT && errno != ENOTDIR; /* else it is not known */
     return st.st_dev == sb->image_device && st.st_ino == sb->image_inode;

@@ -99,22 +99,24 @@ static inline uint64_t table_buckets(const struct table *t)
     return t->slots / BUCKET_SLOTS;
 }
 
+/* (Here and below % 64 is what shifts do anyway; of no table, as a scribbled root leads to, it keeps
+ * the shortest way of a read within the arena.) */
 static inline uint64_t table_home(const struct table *t, uint64_t hash)
 {
-    return hash >> t->shift;
+    return hash >> t->shift % 64;
 }
 
 /* In a bucket a key's probe begins at the slot that its next three bits name, and wraps. */
 static inline unsigned table_first_slot(const struct table *t, uint64_t hash)
 {
-    return (unsigned)(hash >> (t->shift - 3)) % BUCKET_SLOTS;
+    return (unsigned)(hash >> (t->shift - 3) % 64) % BUCKET_SLOTS;
 }
 
 /* That slot: bucket and place in it are the hash's highest bits, in this order. */
 static ALWAYS_INLINE _Atomic uint64_t *table_first(const struct arena *a, const struct table *t,
                                                    uint64_t hash)
 {
-    return table_slots(a, t) + (hash >> (t->shift - 3));
+    return table_slots(a, t) + (hash >> (t->shift - 3) % 64);
 }
 
 static inline _Atomic uint64_t *table_bucket(const struct arena *a, const struct table *t,
