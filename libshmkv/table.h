@@ -99,8 +99,8 @@ static inline uint64_t table_buckets(const struct table *t)
     return t->slots / BUCKET_SLOTS;
 }
 
-/* (Here and below % 64 is what shifts do anyway; of no table, as a scribbled root leads to, it keeps
- * the shortest way of a read within the arena.) */
+/* Here and below, % 64 is what shifts do anyway: of no table, as a scribbled root leads to, they
+ * are defined. */
 static inline uint64_t table_home(const struct table *t, uint64_t hash)
 {
     return hash >> t->shift % 64;
