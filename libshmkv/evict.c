@@ -5,8 +5,7 @@
 #include "point.h"
 
 #define DRAIN_BATCH 32u
-#define PROBED_BUCKETS 4u /* most records stand in the first */
-#define KEEP_SHIFT 4      /* all but a 16th of a segment may be kept, INV-V3 */
+#define KEEP_SHIFT 4 /* all but a 16th of a segment may be kept, INV-V3 */
 #define YOUNG_FIRST 10u
 #define YOUNG_LEAST 20u /* a 20th of the log; as much is always left to what is kept */
 #define YOUNG_STEP 4u   /* records, for each ghost that was met */
@@ -31,50 +30,61 @@ int evict_join(const struct participant *p)
     return rc;
 }
 
-static const struct record *record_in(const struct arena *a, const _Atomic uint64_t *bucket,
-                                      uint64_t tag)
+static bool has_hash(const struct arena *a, const struct record *r, uint64_t hash)
 {
-    for (unsigned m = bucket_match(bucket, tag); m != 0; m &= m - 1) {
-        uint64_t word = load_acquire(&bucket[bucket_slot(m, 0)]); /* [I1] */
-        if (slot_is_record(word) && slot_tag_of(word) == tag && index_in_log(a, slot_offset(word)))
-            return arena_at(a, slot_offset(word));
+    return index_fits_log(a, r) && hash_key(record_key(r), r->klen, &a->hash_secret) == hash;
+}
+
+/* One table: the first record that has the hash's tag, or, if @sure, the hash itself. */
+static const struct record *record_of_table(const struct arena *a, const struct table *t,
+                                            uint64_t hash, bool sure)
+{
+    if (unlikely(!table_is_sound(a, t)))
+        return NULL;
+    uint64_t mask = table_buckets(t) - 1, b = table_home(t, hash), tag = slot_tag(hash);
+    unsigned first = table_first_slot(t, hash);
+    for (uint64_t n = 0; n <= mask; n++, b = (b + 1) & mask) {
+        const _Atomic uint64_t *bucket = table_bucket(a, t, b);
+        for (unsigned m = bucket_rotate(bucket_match(bucket, tag), first); m != 0; m &= m - 1) {
+            uint64_t word = load_acquire(&bucket[bucket_slot(m, first)]); /* [I1] */
+            if (word == SLOT_EMPTY || word == SLOT_MOVED_EMPTY)
+                return NULL;
+            uint64_t offset = slot_offset(word);
+            if (slot_tag_of(word) != tag || !slot_is_record(word) || !index_in_log(a, offset))
+                continue;
+            if (!sure || has_hash(a, arena_at(a, offset), hash))
+                return arena_at(a, offset);
+        }
     }
     return NULL;
 }
 
-static const struct record *record_of_table(const struct arena *a, const struct table *t,
-                                            uint64_t hash)
-{
-    uint64_t mask = table_buckets(t) - 1, home = table_home(t, hash);
-    const struct record *r = NULL;
-    if (unlikely(!table_is_sound(a, t)))
-        return NULL;
-    for (uint64_t i = 0; r == NULL && i < min_u64(PROBED_BUCKETS, mask + 1); i++)
-        r = record_in(a, table_bucket(a, t, (home + i) & mask), slot_tag(hash));
-    return r;
-}
-
-/* The record that most likely has the hash: as sure as a tag is, for a guess is enough. */
-static const struct record *likely_record(const struct arena *a, uint64_t hash)
+static const struct record *record_of(const struct arena *a, uint64_t hash, bool sure)
 {
     const struct table *t = table_of(a, table_root(a));
-    const struct record *r = record_of_table(a, t, hash);
+    const struct record *r = record_of_table(a, t, hash, sure);
     uint64_t next = load_acquire(&t->next); /* it may have been moved there [T1] */
-    return r == NULL && next != 0 ? record_of_table(a, table_of(a, next), hash) : r;
+    return r == NULL && next != 0 ? record_of_table(a, table_of(a, next), hash, sure) : r;
 }
 
-/* Buckets, records, marks: three passes, so that the cache misses of each overlap. */
+/*
+ * Buckets, records, marks: three passes, so that the cache misses of each overlap.  The record that
+ * has the tag is nearly always the one; but where it is not, as long as its twin is there, none of
+ * a key's hits would count.
+ */
 static void mark(const struct arena *a, const uint64_t *hash, unsigned n)
 {
     const struct record *found[DRAIN_BATCH];
     for (unsigned i = 0; i < n; i++)
         index_prefetch(a, hash[i]);
     for (unsigned i = 0; i < n; i++) {
-        found[i] = likely_record(a, hash[i]);
+        found[i] = record_of(a, hash[i], false);
         if (found[i] != NULL)
             __builtin_prefetch(found[i], 1);
     }
     for (unsigned i = 0; i < n; i++) {
+        if (found[i] != NULL && !has_hash(a, found[i], hash[i]))
+            found[i] = record_of(a, hash[i], true);
         if (found[i] != NULL)
             record_mark_read(found[i]);
     }

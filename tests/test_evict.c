@@ -3,6 +3,7 @@
 #include "writers.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -375,6 +376,59 @@ static void who_may_write_notes_at_once(void **state)
     }
 }
 
+#define TWINS 20000u
+
+struct twin {
+    uint64_t place; /* bucket and tag */
+    unsigned number;
+};
+
+static int by_place(const void *a, const void *b)
+{
+    const struct twin *x = a, *y = b;
+    return (x->place > y->place) - (x->place < y->place);
+}
+
+/* Keys by bucket and tag: of so many, some dozens have both in common. */
+static struct twin *twins_of(const struct arena *a)
+{
+    const struct table *root = table_of(a, table_root(a));
+    struct twin *twin = calloc(TWINS, sizeof(*twin));
+    char key[32];
+    for (unsigned i = 0; i < TWINS; i++) {
+        snprintf(key, sizeof(key), "twin %u", i);
+        uint64_t hash = hash_key(key, strlen(key), &a->hash_secret);
+        twin[i] = (struct twin){table_home(root, hash) << 16 | slot_tag(hash), i};
+    }
+    qsort(twin, TWINS, sizeof(*twin), by_place);
+    return twin;
+}
+
+/* A hit is of a hash: it counts for its own key, not for who stands before it with the same tag. */
+static void twins_are_told_apart(void **state)
+{
+    struct fixture *f = *state;
+    struct shmkv *reader = fixture_open(f, SHMKV_READONLY);
+    struct twin *twin = twins_of(audit_arena(f->db));
+    unsigned pairs = 0;
+    for (unsigned i = 0; i + 1 < TWINS; i++) {
+        if (twin[i].place != twin[i + 1].place)
+            continue;
+        for (unsigned j = i; j < i + 2; j++)
+            assert_rc(put_numbered(f->db, "twin", twin[j].number), 0);
+        for (unsigned j = i; j < i + 2; j++)
+            assert_true(has_numbered(reader, "twin", twin[j].number));
+        assert_true(is_unread(f->db, "twin", twin[i].number)); /* and makes its context current */
+        assert_int_equal(evict_drain(&store_current->writer.self), 2);
+        for (unsigned j = i; j < i + 2; j++)
+            assert_false(is_unread(f->db, "twin", twin[j].number));
+        pairs++;
+    }
+    assert_in_range(pairs, 10, 200);
+    free(twin);
+    shmkv_close(reader);
+}
+
 /* More hits of a process that may not write than its ring has room for: the last ones are marked,
  * nothing else happens. */
 static void a_ring_forgets_the_oldest(void **state)
@@ -542,6 +596,7 @@ int main(void)
         FIXTURE_WITH(what_is_read_in_batches_stays, &cache),
         FIXTURE_WITH(a_reader_without_rights_counts, &cache),
         FIXTURE_WITH(who_may_write_notes_at_once, &cache),
+        FIXTURE_WITH(twins_are_told_apart, &cache),
         FIXTURE_WITH(a_ring_forgets_the_oldest, &cache),
         FIXTURE_WITH(a_held_segment_costs_little, &cache),
         FIXTURE_WITH(all_hot_is_no_excuse, &cache),
