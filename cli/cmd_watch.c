@@ -134,7 +134,6 @@ static int watch_store(struct watch *watch)
 {
     uint64_t ticket = 0;
     int rc = shmkv_wait_any(watch->cli->db, &ticket, 0); /* only fetches the ticket */
-    rc = rc == SHMKV_ETIMEOUT ? 0 : rc;
     while (rc == 0 && !watch_is_over(watch)) {
         rc = shmkv_wait_any(watch->cli->db, &ticket, watch_timeout(watch, 0));
         if (rc == 0) {

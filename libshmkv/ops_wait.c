@@ -101,19 +101,14 @@ int shmkv_wait(struct shmkv *db, const void *key, size_t klen, uint64_t seen, in
 
 /* What the new ticket counts must be visible to the caller: the fence makes each writer's CAS,
  * which comes before its counter, as visible as the counter was; x86 would not need it. */
-static uint64_t take_ticket(const struct arena *a)
-{
-    uint64_t ticket = notify_ticket(a);
-    epoch_fence_all(a);
-    return ticket;
-}
-
 static int look_at_ticket(struct target *t)
 {
     const struct arena *a = &t->c->store->arena;
-    if (notify_ticket(a) == t->seen)
+    uint64_t ticket = notify_ticket(a);
+    if (ticket == t->seen)
         return 0;
-    t->seen = take_ticket(a);
+    t->seen = ticket;
+    epoch_fence_all(a);
     return 1;
 }
 
@@ -127,9 +122,7 @@ int shmkv_wait_any(struct shmkv *db, uint64_t *ticket, int64_t timeout_ms)
         return rc;
     if (ticket == NULL)
         return error_set(SHMKV_EINVAL, "wait_any: the ticket is NULL");
-    struct target t = {.c = c, .seen = *ticket};
-    if (t.seen == 0)
-        t.seen = take_ticket(&c->store->arena);
+    struct target t = {.c = c, .seen = *ticket}; /* 0 is no ticket: it differs */
     rc = wait_until(&t, NOTIFY_ANY, look_at_ticket, timeout_ms);
     *ticket = t.seen;
     return rc;

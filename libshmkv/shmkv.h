@@ -427,8 +427,9 @@ SHMKV_API int shmkv_wait(struct shmkv *db, const void *key, size_t klen, uint64_
 
 /**
  * shmkv_wait_any() - sleep until anything was written.
- * @ticket:  in: 0 the first time, else what the last call left; out: for the next call.  Nothing
- *           written between two calls is missed.
+ * @ticket:  in: what the last call left; or 0, the first time: then it returns 0 at once, as what
+ *           the caller has read until then may be old.  Out: for the next call.  Nothing written
+ *           between two calls is missed.
  * Return:   as shmkv_wait().
  */
 SHMKV_API int shmkv_wait_any(struct shmkv *db, uint64_t *ticket, int64_t timeout_ms);

@@ -283,7 +283,8 @@ static void what_is_not_read_goes(void **state)
         assert_rc(put_numbered(db, "hot", i), 0);
     for (unsigned i = 0; i < cold_puts(); i++)
         assert_rc(put_numbered(db, "cold", i), 0);
-    assert_int_equal(count_hot(db), 0);
+    assert_in_range(count_hot(db), 0,
+                    HOT / 50); /* whose ghost is taken for another's: sixteen bits */
 }
 
 /* A batch counts as single reads do. */
