@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* cmd_image.c - the commands that concern a store's image: sync checkpoint backup check repair. */
 #define _GNU_SOURCE
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,9 +39,38 @@ static void image_report(void *arg, const char *line)
     puts(line);
 }
 
+/* The store as it is in memory, if it is there. */
+static int image_open_memory(struct cli *cli)
+{
+    struct shmkv_options options = {.flags = SHMKV_READONLY | SHMKV_LIVE, .shm_dir = cli->shm_dir};
+    return shmkv_open(cli->store, &options, &cli->db);
+}
+
+/* While somebody writes to the image, what is read of it may be of two commits. */
+static int image_check_unused(struct cli *cli)
+{
+    struct shmkv_stats stats;
+    if (cli_is_volatile(cli) || image_open_memory(cli) != 0) {
+        return CLI_DONE; /* what is wrong with it is for the repair to say */
+    }
+    if (shmkv_get_stats(cli->db, &stats) == 0 && stats.processes > 1) {
+        return cli_error(NULL,
+                         "%s: in use (other processes: %" PRIu64
+                         "), so what is in memory is newer: "
+                         "save that with shmkv backup, or stop them first",
+                         cli->store, stats.processes - 1);
+    }
+    shmkv_close(cli->db);
+    cli->db = NULL;
+    return CLI_DONE;
+}
+
 int cmd_repair(struct cli *cli)
 {
-    return image_result(cli, shmkv_repair(cli->store, cli->arg[0], image_report, NULL));
+    int status = image_check_unused(cli);
+    return status != CLI_DONE
+               ? status
+               : image_result(cli, shmkv_repair(cli->store, cli->arg[0], image_report, NULL));
 }
 
 /* ---- check --------------------------------------------------------------------------------- */
@@ -48,8 +78,7 @@ int cmd_repair(struct cli *cli)
 /* The store in memory; @alone: it has no image. */
 static int image_check_memory(struct cli *cli, bool alone)
 {
-    struct shmkv_options options = {.flags = SHMKV_READONLY | SHMKV_LIVE, .shm_dir = cli->shm_dir};
-    int rc = shmkv_open(cli->store, &options, &cli->db);
+    int rc = image_open_memory(cli);
     if (rc == SHMKV_ENOSTORE && !alone) {
         if (cli_output_is_terminal()) {
             puts("the image is sound; the store is not in memory");

@@ -70,6 +70,73 @@ int shmkv_checkpoint(struct shmkv *db)
     return rc;
 }
 
+/* ---- a new image --------------------------------------------------------------------------- */
+
+/* May an image get this name? */
+static int check_new(const char *path)
+{
+    if (strncmp(path, "shm:", 4) == 0)
+        return error_set(SHMKV_EINVAL, "%s: what is to be made is a file: give its path", path);
+    if (access(path, F_OK) == 0)
+        return error_set(SHMKV_ESTOREEXISTS, "%s: exists; name a file that does not", path);
+    return 0;
+}
+
+/*
+ * An empty file beside @path, under a name that nobody has; NULL and an error if there is none.  An
+ * image is written there until it is whole: a death leaves none that opens and lacks everything.
+ */
+static char *make_partial(const char *path, int *rc)
+{
+    char *partial;
+    *rc = check_new(path);
+    if (*rc != 0)
+        return NULL;
+    if (asprintf(&partial, "%s.XXXXXX", path) < 0) {
+        *rc = error_set(SHMKV_ESYSTEM, "%s: no memory", path);
+        return NULL;
+    }
+    int fd = mkostemp(partial, O_CLOEXEC);
+    if (fd >= 0) {
+        close(fd);
+        return partial;
+    }
+    *rc = error_errno(errno == EACCES   ? SHMKV_EACCESS
+                      : errno == EROFS  ? SHMKV_EREADONLY
+                      : errno == ENOENT ? SHMKV_ENOSTORE
+                      : errno == ENOSPC ? SHMKV_ENOSPC
+                                        : SHMKV_ESYSTEM,
+                      "%s: making a file beside it", path);
+    free(partial);
+    return NULL;
+}
+
+/* The directory, by the file of an image that has its last name. */
+static int sync_name(const char *path)
+{
+    struct file f;
+    int rc = file_open(&f, path, FILE_READONLY, 0);
+    if (rc != 0)
+        return rc;
+    rc = f.table->barrier_name(&f);
+    file_close(&f);
+    return rc;
+}
+
+/* It gets its name if @rc is 0, else it is removed; frees @partial. */
+static int end_partial(char *partial, const char *path, int rc)
+{
+    if (rc == 0 && renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) != 0)
+        rc = error_errno(errno == EEXIST ? SHMKV_ESTOREEXISTS : SHMKV_ESYSTEM, "%s: naming it",
+                         path);
+    else if (rc == 0)
+        rc = sync_name(path);
+    if (rc != 0)
+        unlink(partial);
+    free(partial);
+    return rc;
+}
+
 /* ---- backup -------------------------------------------------------------------------------- */
 
 /* Every record that the image lists is whole: what an opening would find. */
@@ -101,55 +168,15 @@ static int write_copy(struct context *c, const char *path)
     return rc != 0 ? rc : verify_copy(path);
 }
 
-/* An empty file beside @path, under a name that nobody has; NULL and an error if there is none. */
-static int make_partial(const char *path, char **partial)
-{
-    if (asprintf(partial, "%s.XXXXXX", path) < 0) {
-        *partial = NULL;
-        return error_set(SHMKV_ESYSTEM, "%s: no memory", path);
-    }
-    int fd = mkostemp(*partial, O_CLOEXEC);
-    if (fd >= 0) {
-        close(fd);
-        return 0;
-    }
-    int rc = error_errno(errno == EACCES   ? SHMKV_EACCESS
-                         : errno == EROFS  ? SHMKV_EREADONLY
-                         : errno == ENOENT ? SHMKV_ENOSTORE
-                         : errno == ENOSPC ? SHMKV_ENOSPC
-                                           : SHMKV_ESYSTEM,
-                         "%s: making a file beside it", path);
-    free(*partial);
-    *partial = NULL;
-    return rc;
-}
-
-/* Under another name until it is whole: a death leaves no image that opens and lacks everything. */
 static int backup(struct context *c, const char *path)
 {
-    char *partial;
-    if (access(path, F_OK) == 0)
-        return error_set(SHMKV_ESTOREEXISTS, "%s: exists already", path);
-    int rc = make_partial(path, &partial);
+    int rc;
+    char *partial = make_partial(path, &rc);
     if (partial == NULL)
         return rc;
     rc = write_copy(c, partial);
     POINT("backup.written");
-    if (rc == 0 && renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) != 0)
-        rc = error_errno(errno == EEXIST ? SHMKV_ESTOREEXISTS : SHMKV_ESYSTEM, "%s: naming it",
-                         path);
-    if (rc == 0) { /* the directory, by the file of an image that has its last name */
-        struct file f;
-        rc = file_open(&f, path, FILE_READONLY, 0);
-        if (rc == 0) {
-            rc = f.table->barrier_name(&f);
-            file_close(&f);
-        }
-    } else {
-        unlink(partial);
-    }
-    free(partial);
-    return rc;
+    return end_partial(partial, path, rc);
 }
 
 int shmkv_backup(struct shmkv *db, const char *path)
@@ -157,8 +184,6 @@ int shmkv_backup(struct shmkv *db, const char *path)
     struct context *c;
     if (path == NULL)
         return error_set(SHMKV_EINVAL, "backup: the path is NULL");
-    if (strncmp(path, "shm:", 4) == 0)
-        return error_set(SHMKV_EINVAL, "backup: %s: a backup is a file: give its path", path);
     int rc = context_of(db, &c);
     if (rc == 0 && load_relaxed(&c->writer.self.entry->reading) != 0) /* own word */
         rc = error_set(SHMKV_EINVAL, "backup: inside the caller's own read section");
@@ -187,6 +212,13 @@ int shmkv_repair(const char *path, const char *out, void (*report)(void *arg, co
                  void *arg)
 {
     struct image_sink sink = {.report = report, .arg = arg};
-    int rc = out != NULL ? check_path(path) : error_set(SHMKV_EINVAL, "repair: no output is named");
-    return rc != 0 ? rc : verify_image_repair(path, out, &sink);
+    if (out == NULL)
+        return error_set(SHMKV_EINVAL, "repair: no output is named");
+    int rc = check_path(path);
+    char *partial = rc == 0 ? make_partial(out, &rc) : NULL;
+    if (partial == NULL)
+        return rc;
+    rc = verify_image_repair(path, partial, &sink);
+    POINT("repair.written");
+    return end_partial(partial, out, rc);
 }

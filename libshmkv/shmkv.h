@@ -647,7 +647,8 @@ SHMKV_API int shmkv_check_image(const char *path, void (*report)(void *arg, cons
 /**
  * shmkv_repair() - save what can be saved of a damaged image into a new one.
  * @path:    of the damaged image, which is not changed; nobody may have it open.
- * @out:     of the new one; must not exist.
+ * @out:     of the new one; must not exist.  Written as a backup is: it has its name when it is
+ *           whole.
  * @report:  may be NULL; receives a line for each thing that was lost, and a last one with sums.
  * Return:   0: every record that validates is in @out; else as shmkv_check_image() and
  *           shmkv_backup().

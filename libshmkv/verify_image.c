@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include "error.h"
 #include "record.h"
@@ -225,8 +224,6 @@ static int make_out(struct rescue *r, const char *out)
                                .segment_bytes = r->from->super.segment_bytes,
                                .segment_count = r->from->super.segment_count,
                                .size = r->from->head.size};
-    if (access(out, F_OK) == 0)
-        return error_set(SHMKV_ESTOREEXISTS, "%s: exists; name a file that does not", out);
     if (getrandom(g.uuid, sizeof(g.uuid), 0) != (ssize_t)sizeof(g.uuid))
         return error_errno(SHMKV_ESYSTEM, "getrandom");
     r->items = calloc(g.segment_count, sizeof(*r->items));
@@ -266,9 +263,7 @@ static int rescue_all(struct rescue *r, const char *out, struct image_sink *sink
     if (rc == 0)
         rc = commit(r, &s);
     image_close(&r->to);
-    if (rc != 0)
-        unlink(out);
-    else
+    if (rc == 0)
         image_note(sink, "%llu records saved, %llu bytes lost", (unsigned long long)s.records,
                    (unsigned long long)s.lost);
     return rc;

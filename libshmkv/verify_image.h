@@ -16,7 +16,8 @@
 
 /* SHMKV_ECORRUPT: something was found; other codes: it cannot be looked at. */
 int verify_image(const char *path, struct image_sink *sink);
-/* Save every record that validates in the new image @out. */
+/* Save every record that validates in the new image @out, which does not exist or is blank; on an
+ * error it is for the caller to remove. */
 int verify_image_repair(const char *path, const char *out, struct image_sink *sink);
 
 #endif

@@ -3,8 +3,8 @@
  * crash_seldom.c - death and standstill at steps that need something rare to be passed: a mover
  * that meets what was evicted, a segment on lease, an idle table, memory given back unasked, taken
  * ahead or made huge pages, a walk, a checkpoint that copies much, or a run, or decides the record
- * of somebody who stands still, a backup, the repair of an image's head, a segment rewritten by a
- * recovery.
+ * of somebody who stands still, a backup, a repair, the mending of an image's head, a segment that
+ * is rewritten by a recovery.
  *
  * With the other crash tests every point of the library is one at which a test acts; the last line
  * of `make check` counts them (points.sh).
@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "child.h"
@@ -399,7 +400,7 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    glob_t partial; /* of backups that were killed */
+    glob_t partial; /* of backups and repairs that were killed */
     char pattern[96];
     snprintf(pattern, sizeof(pattern), "%s.??????", copy);
     if (glob(pattern, 0, NULL, &partial) == 0) {
@@ -617,6 +618,36 @@ static void in_a_backup(void **state)
     assert_rc(shmkv_check_image(copy, NULL, NULL), 0);
 }
 
+static int repair(void *arg)
+{
+    arm(arg);
+    int rc = shmkv_repair(image, copy, NULL, NULL);
+    return rc == 0 ? 0 : rc == SHMKV_ESTOREEXISTS ? 1 : 2;
+}
+
+/* So has what is repaired; and a name that somebody else took meanwhile is his. */
+static void in_a_repair(void **state)
+{
+    (void)state;
+    struct plan p = {.point = "repair.written", .action = POINT_KILL};
+    make_image();
+    pid_t pid = child_start(repair, &p);
+    assert_int_equal(child_wait(pid, LIMIT_MS), CHILD_SIGNAL + SIGKILL);
+    assert_int_equal(access(copy, F_OK), -1);
+    assert_rc(shmkv_repair(image, copy, NULL, NULL), 0);
+    assert_rc(shmkv_check_image(copy, NULL, NULL), 0);
+    unlink(copy);
+    p.action = POINT_STOP;
+    pid = child_start(repair, &p);
+    assert_true(child_wait_stopped(pid, LIMIT_MS));
+    assert_int_equal(symlink("his", copy), 0);
+    kill(pid, SIGCONT);
+    assert_int_equal(child_wait(pid, LIMIT_MS), 1);
+    struct stat st;
+    assert_int_equal(lstat(copy, &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+}
+
 static int put_and_stand(void *arg)
 {
     struct shmkv *db;
@@ -680,6 +711,7 @@ int main(void)
         IMAGE(in_copying_ahead),
         IMAGE(in_copying_a_run),
         IMAGE(in_a_backup),
+        IMAGE(in_a_repair),
         IMAGE(in_deciding_a_record),
     };
     return cmocka_run_group_tests_name("seldom", tests, NULL, NULL);

@@ -90,7 +90,7 @@ echo precious >"$copy.partial"
 expect "backup beside a file" 0 "" backup "$copy"
 holds "which is left alone" test "$(cat "$copy.partial")" = precious
 holds "and nothing else is left" test "$(find "$work" -name 'copy.shmkv*' | wc -l)" = 2
-refuse "a backup that is no file" 3 "a backup is a file" backup shm:copy
+refuse "a backup that is no file" 3 "give its path" backup shm:copy
 refuse "a backup into no directory" 3 "No such file" backup "$work/none/copy"
 
 # Half of what there is twice was written over: told, and no damage.
@@ -149,4 +149,21 @@ holds "repair" test "$status" = 0 -a -n "$out"
 expect "saves what is whole" 0 9999 -f "$work/repaired.shmkv" count
 expect "a pair beside it" 0 value4999 -f "$work/repaired.shmkv" get key4999
 expect "and is sound" 0 "" -f "$work/repaired.shmkv" check
+
+# What is in use is newer in memory than what is read of its image.
+mkfifo "$work/pipe"
+"$SHMKV" -f "$work/repaired.shmkv" load <"$work/pipe" &
+user=$!
+exec 3>"$work/pipe"
+for _ in $(seq 200); do
+    "$SHMKV" ls | grep -E $'\t1\t[a-z ]*$' >/dev/null && break
+    sleep 0.05
+done
+refuse "repair of what is in use" 3 "backup" -f "$work/repaired.shmkv" repair "$work/again.shmkv"
+holds "makes nothing" test -z "$(find "$work" -name 'again*')"
+exec 3>&-
+wait "$user"
+expect "and when it is not" 0 "9999 records saved, 0 bytes lost" \
+    -f "$work/repaired.shmkv" repair "$work/again.shmkv"
+refuse "repair to a name that is taken" 3 "exists" -f "$work/again.shmkv" repair "$store"
 finish
