@@ -12,8 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #ifdef SHMKV_CURSES
 #include <curses.h>
+#include <term.h>
 #endif
 
 #include "cli.h"
@@ -243,6 +245,17 @@ static void top_draw(const struct cli *cli, const struct text *t)
     refresh();
 }
 
+/* Of one that is not, newterm() would lose some memory; initscr() would end the program. */
+static bool top_terminal_is_known(void)
+{
+    int error;
+    if (setupterm(NULL, STDOUT_FILENO, &error) != OK) {
+        return false;
+    }
+    del_curterm(cur_term);
+    return true;
+}
+
 static int top_screen(struct cli *cli, struct top_look *look)
 {
     int (*order)(const void *, const void *) = top_by_rate;
@@ -252,7 +265,7 @@ static int top_screen(struct cli *cli, struct top_look *look)
     if (rc != 0) {
         return cli_result(cli, rc);
     }
-    SCREEN *screen = newterm(NULL, stdout, stdin); /* initscr() would end the program itself */
+    SCREEN *screen = top_terminal_is_known() ? newterm(NULL, stdout, stdin) : NULL;
     if (!screen) {
         const char *term = getenv("TERM");
         return cli_error(NULL,
