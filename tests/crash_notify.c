@@ -91,6 +91,14 @@ static uint64_t wakes(struct shmkv *db)
 static const char *const waker_points[] = {"notify.before_wake", "notify.taken", "notify.woken",
                                            "notify.settling", "notify.settled"};
 
+/* Stop a sleeper: woken beside a waker at work it would arm again before it looks, and might hide
+ * what the waker does next.  SIGCONT lets it sleep on, unless it was woken. */
+static void hold(pid_t asleep)
+{
+    kill(asleep, SIGSTOP);
+    assert_true(child_wait_stopped(asleep, 5000));
+}
+
 /* Start a waiter, and a writer that dies at @point. */
 static pid_t kill_waker_at(void **state, const char *point)
 {
@@ -99,7 +107,9 @@ static pid_t kill_waker_at(void **state, const char *point)
     struct actor writer = {.fixture = *state, .key = "k", .point = point, .action = POINT_KILL};
     reap(db); /* the last waiter; else the writer might, and would wake this one before its put */
     pid_t asleep = start_waiter(db, &waiter);
+    hold(asleep);
     assert_int_equal(child_wait(child_start(put, &writer), 5000), CHILD_SIGNAL + SIGKILL);
+    kill(asleep, SIGCONT);
     return asleep;
 }
 
@@ -242,8 +252,10 @@ static void an_arming_beside_settling_is_noticed(void **state)
     struct actor writer = {.fixture = *state, .key = "k", .action = POINT_STOP};
     writer.point = "notify.settling";
     pid_t pid = start_waiter(db, &first);
+    hold(pid);
     pid_t settling = child_start(put, &writer);
     assert_true(child_wait_stopped(settling, 5000));
+    kill(pid, SIGCONT);
     assert_int_equal(child_wait(pid, SOON_MS), 0);
     second.seen = version_of(db, "k");
     pid = start_waiter(db, &second);
