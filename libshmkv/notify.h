@@ -15,7 +15,7 @@
  *   membarrier(2)                     [N1]         waiting = me                [N2]
  *   changed?  yes: disarm and return               changes++                   [N3]
  *   FUTEX_WAIT while changes == c     [N3]         FUTEX_WAKE all
- *                                                  waiting: me -> FREE
+ *   changed?  yes: disarm and return               waiting: me -> FREE
  *                                                  no word of the group armed: settle
  *
  * Nothing is counted, so a death can leave no wrong count.  The first writer takes the arming away
@@ -67,7 +67,7 @@ static inline void notify_change(const struct participant *p, uint64_t hash)
         notify_wake(p, hash);
 }
 
-/* One wait; a round is notify_arm(), a look at what is waited for, notify_sleep(). */
+/* One wait; a round is notify_arm(), a look at what is waited for, notify_sleep(), another look. */
 struct notify_wait {
     const struct participant *self;
     unsigned word;

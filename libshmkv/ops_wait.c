@@ -63,9 +63,11 @@ static int wait_until(struct target *t, unsigned word, look_fn *look, int64_t ti
         uint64_t now = clock_mono_ns();
         if (rc == 0 && now >= deadline)
             rc = error_code(SHMKV_ETIMEOUT);
-        if (rc == 0)
+        if (rc == 0) {
             notify_sleep(&n, deadline - now);
-        else
+            rc = look(t); /* mostly that is it, and whoever woke us took our arming away */
+        }
+        if (rc != 0)
             notify_disarm(&n);
     }
     return rc < 0 ? rc : 0;

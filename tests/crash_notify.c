@@ -91,8 +91,8 @@ static uint64_t wakes(struct shmkv *db)
 static const char *const waker_points[] = {"notify.before_wake", "notify.taken", "notify.woken",
                                            "notify.settling", "notify.settled"};
 
-/* Stop a sleeper: woken beside a waker at work it would arm again before it looks, and might hide
- * what the waker does next.  SIGCONT lets it sleep on, unless it was woken. */
+/* Stop a sleeper: if it looked again by itself beside a waker at work, it would take its arming
+ * away before the waker does.  SIGCONT lets it sleep on, unless it was woken. */
 static void hold(pid_t asleep)
 {
     kill(asleep, SIGSTOP);
