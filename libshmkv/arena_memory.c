@@ -10,8 +10,8 @@
  * not counted by the store; taking the range again finds it there.
  *
  * Memory is given back by MADV_REMOVE, or where that does nothing (qemu-user only pretends it,
- * other kernels in user space refuse it) by fallocate(2) again: an index area that is used anew
- * must read as zero.  A part of a huge page goes only if the kernel can split that, which it cannot
+ * other kernels in user space refuse it, and Linux too in a program that has called mlockall(2)) by
+ * fallocate(2) again: an index area that is used anew must read as zero.  A part of a huge page goes only if the kernel can split that, which it cannot
  * while somebody waits in a page fault for it; then the part is zeroed, and stays, and the kernel
  * says nothing.  mincore(2) tells.
  *
@@ -307,13 +307,13 @@ static bool has_stayed(const struct range *r)
 
 static int give_back(const struct range *r)
 {
-    int rc;
-    if (removal() == REMOVAL_NONE)
-        return allocate(r, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
-    do {
-        rc = madvise(r->base + r->offset, r->bytes, MADV_REMOVE);
-    } while (rc != 0 && errno == EINTR);
-    return rc;
+    int rc = -1;
+    if (removal() != REMOVAL_NONE) {
+        do {
+            rc = madvise(r->base + r->offset, r->bytes, MADV_REMOVE);
+        } while (rc != 0 && errno == EINTR);
+    }
+    return rc == 0 ? 0 : allocate(r, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
 }
 
 int arena_release(const struct arena *a, uint64_t offset, uint64_t bytes)

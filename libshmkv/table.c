@@ -125,11 +125,14 @@ int table_take(const struct arena *a, struct table *t, uint64_t bytes, bool *com
     return 0;
 }
 
-/* PUNCHING(p) -> FREE; the memory goes first, so that a death in between leaves it counted. */
+/* PUNCHING(p) -> FREE; the memory goes first, so that a death in between leaves it counted.  Where
+ * it stays, -> LIMBO(0): nobody looks there, so whoever reclaims next tries again. */
 static void empty_area(const struct arena *a, struct table *t, uint64_t word)
 {
-    if (arena_release(a, area_offset(a, t), load_relaxed(&t->taken)) != 0)
+    if (arena_release(a, area_offset(a, t), load_relaxed(&t->taken)) != 0) {
+        change(t, word, claim_word(TABLE_LIMBO, 0, 0));
         return;
+    }
     POINT("table.released");
     store_seq_cst(&t->taken, 0);
     change(t, word, TABLE_FREE);

@@ -16,6 +16,7 @@
  *   LIVE(g) -> LIMBO(e)    anyone who sees a younger root, e = G loaded after that    [E2]
  *   LIMBO(e) -> PUNCHING(p)    any p, e <= safe; gives the memory back, so the area reads as zero
  *   PUNCHING(p) -> FREE    p
+ *   PUNCHING(p) -> LIMBO(0)    p, whose memory the system did not take back
  *
  * A table reference is (generation << 4 | area): areas are reused, generations are not, so a
  * stalled finisher cannot install a table that has died in the meantime (R14).
