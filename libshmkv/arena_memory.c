@@ -10,7 +10,7 @@
  * not counted by the store; taking the range again finds it there.
  *
  * Memory is given back by MADV_REMOVE, or where that does nothing (qemu-user only pretends it,
- * other kernels in user space refuse it, and Linux too in a program that has called mlockall(2)) by
+ * other kernels in user space refuse it, and Linux where a program has called mlockall(2)) by
  * fallocate(2) again: an index area that is used anew must read as zero.  A part of a huge page goes only if the kernel can split that, which it cannot
  * while somebody waits in a page fault for it; then the part is zeroed, and stays, and the kernel
  * says nothing.  mincore(2) tells.

@@ -321,7 +321,7 @@ static bool move_slots(struct writer *w)
 {
     const struct arena *a = w->self.arena;
     uint64_t outer = epoch_enter(&w->self);
-    bool running = resize_running(a);
+    bool running = resize_advancing(a, &w->resizer);
     resize_help(&w->self, &w->resizer, MOVE_SLOTS);
     epoch_exit(&w->self, outer);
     return running;

@@ -91,7 +91,7 @@ static bool resize_some(struct writer *w)
     uint64_t before = load_relaxed(&a->sb->root);
     uint64_t outer = epoch_enter(&w->self);
     resize_help(&w->self, &w->resizer, TABLE_CHUNK_SLOTS);
-    bool running = resize_running(a);
+    bool running = resize_advancing(a, &w->resizer);
     epoch_exit(&w->self, outer);
     resize_purge(&w->self, &w->resizer);
     resize_prepare(&w->self, &w->resizer, PREPARE_BYTES);

@@ -9,6 +9,7 @@
  */
 #include "resize.h"
 
+#include "error.h"
 #include "point.h"
 #include "resize_parts.h"
 #include "segment.h"
@@ -92,14 +93,18 @@ static void top_up(const struct arena *a, struct table *to, uint64_t moved)
 }
 
 /* Finish the resize of @ref.  Inside a section, root was @ref in it, its next is set. */
-static void finish(const struct participant *p, uint64_t ref)
+static void finish(const struct participant *p, struct resizer *z, uint64_t ref)
 {
     const struct arena *a = p->arena;
     struct table *t = table_of(a, ref);
     uint64_t next = load_acquire(&t->next);
     uint64_t moved;
-    if (!resize_finish_chunks(p, t, &moved) || table_root(a) != ref)
-        return; /* damaged, or done by others */
+    if (!resize_finish_chunks(p, t, &moved)) {
+        z->stuck_ref = ref;
+        return;
+    }
+    if (table_root(a) != ref)
+        return; /* done by others */
     top_up(a, table_of(a, next), moved);
     POINT("resize.finishing");
     /* release [T1]; generation in the word: a stalled finisher changes nothing two tables later */
@@ -161,7 +166,7 @@ static bool next_chunk(const struct participant *p, struct resizer *z, uint64_t 
     struct table *t = table_of(a, ref);
     uint64_t c = add_relaxed(&t->cursor, 1); /* only divides work */
     if (c >= t->chunks) {
-        finish(p, ref);
+        finish(p, z, ref);
         return false;
     }
     const struct table *to = table_of(a, load_acquire(&t->next));
@@ -174,7 +179,7 @@ static bool next_chunk(const struct participant *p, struct resizer *z, uint64_t 
 /* Have a chunk of the running resize of @root; false: there is none, or none left. */
 static bool have_chunk(const struct participant *p, struct resizer *z, uint64_t root)
 {
-    if (load_acquire(&table_of(p->arena, root)->next) == 0)
+    if (load_acquire(&table_of(p->arena, root)->next) == 0 || unlikely(z->stuck_ref == root))
         return false;
     return z->chunk_ref == root || next_chunk(p, z, root);
 }
@@ -194,13 +199,14 @@ void resize_pay(const struct participant *p, struct resizer *z)
 
 void resize_finish(const struct participant *p)
 {
+    struct resizer own = {.chunk_ref = 0};
     const struct arena *a = p->arena;
     uint64_t outer = epoch_enter(p);
     uint64_t root = table_root(a);
     struct table *t = table_of(a, root);
     show_next(a, t);
     if (load_acquire(&t->next) != 0)
-        finish(p, root);
+        finish(p, &own, root);
     epoch_exit(p, outer);
 }
 
@@ -217,6 +223,10 @@ int resize_grow(const struct participant *p, struct resizer *z, uint64_t ref)
         if (closed) {
             show_next(a, t);
             resize_help(p, z, 2 * t->slots); /* all, with all others who need it done */
+            if (unlikely(z->stuck_ref == root))
+                rc = error_set(SHMKV_ECORRUPT,
+                               "%s: the index is damaged, and cannot grow; shmkv check lists where",
+                               a->name);
         }
     } else {
         rc = resize_start(p, z, root);

@@ -70,6 +70,7 @@ struct resizer {
     bool chunk_by_all;    /* which are all writes, not only those that take tickets */
     uint32_t chunk_moved; /* plain MOVED slots of it so far */
     bool chunk_stuck;     /* a slot of it could not be moved: the index is damaged */
+    uint64_t stuck_ref;   /* of a table with such a slot, whose resize never ends; 0: none */
 };
 
 /* Make the slot @s of @t terminal.  Inside a section.  Returns the terminal word. */
@@ -79,7 +80,8 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
  * resize_grow() - give inserters tickets again: finish the running resize of the table @ref, or
  * start one and finish it as far as that is our part.  Outside of a write section.
  * SHMKV_ENOSPC without a text: no memory for a larger table; with one, and z->refused: the limit
- * allows it, but the machine does not.  Other errors have a text.
+ * allows it, but the machine does not.  Other errors have a text: SHMKV_ECORRUPT, a slot cannot be
+ * moved, so that the resize never ends.
  */
 int resize_grow(const struct participant *p, struct resizer *z, uint64_t ref);
 /* Move about @slots slots of a running resize.  Inside a section. */
@@ -107,6 +109,12 @@ void resize_leave(const struct participant *p, struct resizer *z);
 static inline bool resize_running(const struct arena *a)
 {
     return load_acquire(&table_of(a, table_root(a))->next) != 0;
+}
+
+/* The same, of one that can end, as far as @z has learnt. */
+static inline bool resize_advancing(const struct arena *a, const struct resizer *z)
+{
+    return resize_running(a) && z->stuck_ref != table_root(a);
 }
 
 #endif

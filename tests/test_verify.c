@@ -483,6 +483,40 @@ static void stray_writes_kill_nobody(void **state)
     }
 }
 
+/* A slot that leads nowhere cannot be moved: the resize never ends, and that is said. */
+static int grow_over_a_lost_slot(void *arg)
+{
+    struct fixture f;
+    const struct shmkv_options o = {.size = 8u << 20, .flags = SHMKV_NO_KEEPER};
+    char key[24];
+    int rc = 0;
+    (void)arg;
+    fixture_begin(&f, &o);
+    put_keys(f.db, 'a', KEYS);
+    const struct arena *a = arena_of(f.db);
+    _Atomic uint64_t *slot = table_slots(a, root_of(f.db));
+    while (!slot_is_record(load_relaxed(slot)))
+        slot++;
+    store_relaxed(slot, slot_record(slot_tag_of(load_relaxed(slot)), a->reserve));
+    for (unsigned i = 0; rc == 0 && i < 100 * KEYS; i++) {
+        int len = snprintf(key, sizeof(key), "b%u", i);
+        rc = shmkv_put(f.db, key, (size_t)len, "v", 1, NULL);
+    }
+    child_assert(rc == SHMKV_ECORRUPT);
+    child_assert(shmkv_exists(f.db, "b0", 2) == 0); /* what is whole can be read */
+    child_assert(shmkv_put(f.db, "b0", 2, "w", 1, NULL) == 0);
+    child_assert(shmkv_compact(f.db) == 0);
+    child_assert(shmkv_check(f.db, NULL, NULL) == SHMKV_ECORRUPT);
+    fixture_remove(&f);
+    return 0;
+}
+
+static void a_lost_slot_holds_up_nobody(void **state)
+{
+    (void)state;
+    assert_int_equal(child_wait(child_start(grow_over_a_lost_slot, NULL), 20000), 0);
+}
+
 /* Root, or next, leads to an area that was never made a table. */
 static int use_without_table(void *arg)
 {
@@ -593,6 +627,7 @@ int main(void)
         cmocka_unit_test(each_kind_of_damage_is_found),
         FIXTURE(what_was_moved_is_as_damaged_as_before),
         cmocka_unit_test(stray_writes_kill_nobody),
+        cmocka_unit_test(a_lost_slot_holds_up_nobody),
         cmocka_unit_test(a_lost_table_kills_nobody),
         FIXTURE_WITH(beside_writers_a_sound_store_is_sound, &busy),
         FIXTURE_WITH(beside_the_killed_a_sound_store_is_sound, &busy),
