@@ -11,9 +11,9 @@
  *
  * Memory is given back by MADV_REMOVE, or where that does nothing (qemu-user only pretends it,
  * other kernels in user space refuse it, and Linux where a program has called mlockall(2)) by
- * fallocate(2) again: an index area that is used anew must read as zero.  A part of a huge page goes only if the kernel can split that, which it cannot
- * while somebody waits in a page fault for it; then the part is zeroed, and stays, and the kernel
- * says nothing.  mincore(2) tells.
+ * fallocate(2) again: an index area that is used anew must read as zero.  A part of a huge page
+ * goes only if the kernel can split that, which it cannot while somebody waits in a page fault for
+ * it; then the part is zeroed, and stays, and the kernel says nothing.  mincore(2) tells.
  *
  * The descriptors are used for fallocate and fstat only (what has memory is asked of another one),
  * and are not trusted: closefrom(3) in the program may have closed them, and their numbers may now

@@ -180,8 +180,11 @@ static int clean(struct writer *w, uint64_t id, struct evict_walk *e, struct pie
         stat_add(&w->self, STAT_segments_cleaned, 1);
         return 1;
     }
-    if (rc == SHMKV_ECORRUPT) /* leave it alone: `check` reports it */
+    if (rc == SHMKV_ECORRUPT) { /* leave it alone: `check` reports it */
         store_relaxed(&w->self.arena->dead[id], 0);
+        if (e != NULL)
+            evict_requeue(w->self.arena, id);
+    }
     segment_unclaim_owner(&w->self, id, piece->walked);
     return rc == SHMKV_ECORRUPT ? 0 : rc;
 }
@@ -198,7 +201,7 @@ static uint64_t choose_to_evict(struct writer *w, struct evict_walk *e, uint64_t
             return id;
         e->budget = kept < EVICT_RUNS_KEPT ? UINT64_MAX : 0;
         *gained = evict_run(w, e, id, *word);
-        if (*gained != 0 || kept > EVICT_RUNS_KEPT) /* it has changed under us, too */
+        if (*gained > 0 || kept > EVICT_RUNS_KEPT) /* it has changed under us, too */
             return SEGMENT_NONE;
     }
 }

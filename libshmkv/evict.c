@@ -203,6 +203,11 @@ uint64_t evict_choose(struct writer *w, struct evict_walk *walk, uint64_t *word)
     return q->oldest;
 }
 
+void evict_requeue(const struct arena *a, uint64_t id)
+{
+    store_relaxed(&segment_at(a, id)->kept, segment_stamp(a, 1)); /* relaxed: policy */
+}
+
 /* ---- ghosts -------------------------------------------------------------------------------- */
 
 /* The top of the hash chooses the bucket; these bits, of which the tag has none, are the rest. */

@@ -98,10 +98,13 @@ bool evict_keeps(struct writer *w, struct evict_walk *walk, const struct record 
 /* Make the key of @r absent, if @r is current; @word: as of index_evict(), and its results. */
 int evict_record(struct writer *w, const struct evict_walk *walk, const struct record *r,
                  uint64_t word);
+/* Let the segment, or run, @id be the last of the kept queue: also one that is damaged, or it would
+ * be the oldest for ever, and nothing be evicted any more. */
+void evict_requeue(const struct arena *a, uint64_t id);
 /*
  * evict_run() - the turn of the run whose head @id has the state @word, RUN_HEAD, has come.
  * Return: 1: it is free as soon as sections have ended; 0: it was kept, or has changed; or
- * SHMKV_ECORRUPT.
+ * SHMKV_ECORRUPT, after evict_requeue().
  */
 int evict_run(struct writer *w, struct evict_walk *walk, uint64_t id, uint64_t word);
 /* The walk was completed: how many records there are is learnt from it. */

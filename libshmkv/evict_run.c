@@ -8,7 +8,7 @@
 /* Its place in the kept queue is the last, and that it was read is forgotten: as a copy would. */
 static void keep(const struct arena *a, uint64_t id, const struct record *r)
 {
-    store_relaxed(&segment_at(a, id)->kept, segment_stamp(a, 1)); /* relaxed: policy */
+    evict_requeue(a, id);
     record_mark_unread(r);
     POINT("evict.run_kept");
 }
@@ -18,8 +18,10 @@ static int keep_or_evict(struct writer *w, struct evict_walk *walk, uint64_t id,
 {
     const struct arena *a = w->self.arena;
     const struct record *r = arena_at(a, arena_segment_start(a, id));
-    if (!index_fits_log(a, r))
-        return SHMKV_ECORRUPT; /* it was written over: `check` reports that */
+    if (!index_fits_log(a, r)) { /* it was written over: `check` reports that */
+        evict_requeue(a, id);
+        return SHMKV_ECORRUPT;
+    }
     if (!evict_keeps(w, walk, r))
         return evict_record(w, walk, r, word);
     keep(a, id, r);

@@ -20,6 +20,7 @@
 #define VALUE_BYTES 100u
 #define PASSES 4u     /* times that a cache is filled */
 #define LAP_PUTS 100u /* less than what fills a segment */
+#define DAMAGED 2u
 
 static const struct shmkv_options cache = {.flags = SHMKV_NO_KEEPER | SHMKV_CACHE,
                                            .size = 4u << 20};
@@ -127,6 +128,33 @@ static void never_full_whatever_is_held_back(void **state)
     assert_rc(shmkv_check(db, NULL, NULL), 0);
 }
 
+/* Write over the first record of some segments of this kind, of those that were filled first. */
+static void damage(struct shmkv *db, unsigned wanted)
+{
+    const struct arena *a = audit_arena(db);
+    unsigned damaged = 0;
+    for (uint64_t id = 0; id < segment_high(a) && damaged < DAMAGED; id++) {
+        if (claim_kind(load_acquire(&segment_at(a, id)->state)) != wanted)
+            continue;
+        struct record *r = arena_at(a, arena_segment_start(a, id));
+        r->klen = 0; /* what ends a walk */
+        r->vlen = wanted == SEGMENT_RUN_HEAD ? UINT32_MAX : r->vlen;
+        damaged++;
+    }
+    assert_int_equal(damaged, DAMAGED);
+}
+
+/* One that is damaged must not be the oldest for ever: what is behind it makes room. */
+static void never_full_of_what_is_damaged(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    for (unsigned i = 0; i < cold_puts() / PASSES / 2; i++)
+        assert_rc(put_numbered(db, "cold", i), 0);
+    damage(db, SEGMENT_SEALED);
+    for (unsigned i = 0; i < cold_puts(); i++)
+        assert_rc(put_numbered(db, "other", i), 0);
+}
+
 /* Room comes from what is over before its turn, and tombstones need none of the log for long. */
 static void never_full_of_what_is_over(void **state)
 {
@@ -227,6 +255,16 @@ static void a_run_pushes_out_small_ones(void **state)
         assert_true(has_numbered(db, "big", 2));
         assert_sound(db);
     }
+}
+
+static void never_full_of_damaged_runs(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    for (unsigned i = 0; i < 2 * DAMAGED; i++)
+        assert_rc(put_big(db, "big", i, BIG), 0);
+    damage(db, SEGMENT_RUN_HEAD);
+    for (unsigned i = 0; i < 400; i++)
+        assert_rc(put_big(db, "other", i, BIG), 0);
 }
 
 /* One that is read stays, as small ones do, while others come and go; and is moved nowhere. */
@@ -586,10 +624,12 @@ int main(void)
         FIXTURE_WITH(the_next_table_lends_its_memory, &large_cache),
         FIXTURE_WITH(never_full_whatever_is_held_back, &large_cache),
         FIXTURE_WITH(never_full_of_what_is_over, &cache),
+        FIXTURE_WITH(never_full_of_what_is_damaged, &cache),
         FIXTURE_WITH(never_full_of_any_size, &cache),
         FIXTURE_WITH(never_full_of_runs, &cache),
         FIXTURE_WITH(never_full_of_runs_and_others, &cache),
         FIXTURE_WITH(a_run_pushes_out_small_ones, &cache),
+        FIXTURE_WITH(never_full_of_damaged_runs, &cache),
         FIXTURE_WITH(a_run_that_is_read_stays, &cache),
         FIXTURE_WITH(runs_that_are_all_hot, &cache),
         FIXTURE_WITH(what_is_read_stays, &cache),
