@@ -64,6 +64,13 @@ static void give_up(struct durable *d)
     d->lease = NULL;
 }
 
+/* Is it the file that was locked, and not one that has got its name since? */
+static bool is_ours(const struct durable *d)
+{
+    const struct superblock *sb = d->arena->sb;
+    return d->image.file.device == sb->image_device && d->image.file.inode == sb->image_inode;
+}
+
 /* SHMKV_EBUSY without a text: another process has it. */
 static int take_lease(struct durable *d)
 {
@@ -76,6 +83,13 @@ static int take_lease(struct durable *d)
     POINT("durable.leased");
     store_relaxed(&words(d)->holder, own_name(d)); /* relaxed: information */
     rc = image_open(&d->image, d->path, false);
+    if (rc == 0 && !is_ours(d)) {
+        image_close(&d->image);
+        rc = error_set(SHMKV_EDEFUNCT,
+                       "%s was replaced while the store was in use; close the store and open it "
+                       "again",
+                       d->path);
+    }
     if (rc != 0) {
         lockpage_release(d->lease);
         d->lease = NULL;
@@ -228,7 +242,6 @@ int durable_sync(struct durable *d, const struct participant *p, int64_t timeout
     uint64_t wanted = load_seq_cst(&d->arena->sb->epoch);
     uint32_t failures = load_seq_cst(&w->failures);
     uint64_t begun = clock_mono_ns();
-    bool asked = false;
     max_seq_cst(&w->wanted, wanted);
     for (;;) {
         uint32_t seen = load_seq_cst(&w->word); /* before the look, so no attempt is missed [D3] */
@@ -244,9 +257,7 @@ int durable_sync(struct durable *d, const struct participant *p, int64_t timeout
         uint64_t spent = clock_mono_ns() - begun;
         if (timeout_ms >= 0 && spent >= (uint64_t)timeout_ms * 1000000u)
             return timed_out(d);
-        if (!asked)
-            ask(d, wanted);
-        asked = true;
+        ask(d, wanted); /* again each time: the keeper forgets what was asked before a failure */
         futex_wait(&w->word, seen, WAIT_NS);
     }
 }
@@ -385,7 +396,8 @@ static int finish_once(struct durable *d, const struct participant *p)
     if (pending == 0) /* relaxed: read when nobody is attached, arena_image.c */
         store_relaxed(&words(d)->settled, mark);
     give_up(d);
-    return rc != 0 ? rc : pending != 0;
+    /* who has written and closed since the look found the lease taken, and left it to us */
+    return rc != 0 ? rc : pending != 0 || arena_log_mark(d->arena) != mark;
 }
 
 int durable_finish(struct durable *d, const struct participant *p)

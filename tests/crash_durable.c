@@ -204,6 +204,70 @@ static void the_last_to_close_writes_it(void **state)
     }
 }
 
+#define LATER_MS 60000u /* an interval that no test waits for */
+
+static int close_slowly(void *arg)
+{
+    struct shmkv *db;
+    (void)arg;
+    child_assert(open_path(image, SHMKV_NO_KEEPER, LATER_MS, &db) == 0);
+    point_arm("durable.giving_up", 1, POINT_STOP, NULL, NULL);
+    child_assert(shmkv_close(db) == 0);
+    return 0;
+}
+
+/* INV-D3: who closes while another, who has seen nothing to write, has not given up the lease yet,
+ * leaves it to him. */
+static void the_last_two_to_close_write_it(void **state)
+{
+    (void)state;
+    assert_rc(shmkv_close(open_image(SHMKV_CREATE | SHMKV_NO_KEEPER)), 0);
+    pid_t child = child_start(close_slowly, NULL);
+    assert_true(child_wait_stopped(child, LIMIT_MS));
+    struct shmkv *db;
+    assert_rc(open_path(image, SHMKV_NO_KEEPER, LATER_MS, &db), 0);
+    assert_rc(shmkv_put(db, "late", 4, "v", 1, NULL), 0);
+    assert_rc(shmkv_close(db), 0);
+    kill(child, SIGCONT);
+    assert_int_equal(child_wait(child, LIMIT_MS), 0);
+    lose_memory();
+    db = open_image(0);
+    assert_rc(shmkv_exists(db, "late", 4), 0);
+    assert_rc(shmkv_close(db), 0);
+}
+
+static int sync_slowly(void *arg)
+{
+    struct shmkv *db;
+    (void)arg;
+    child_assert(open_path(image, SHMKV_NO_KEEPER, NEVER, &db) == 0);
+    child_assert(shmkv_put(db, "k", 1, "v", 1, NULL) == 0);
+    point_arm("durable.leased", 1, POINT_STOP, NULL, NULL);
+    child_assert(shmkv_sync(db, -1) == SHMKV_EDEFUNCT);
+    shmkv_close(db);
+    return 0;
+}
+
+/* Another image gets the name between the lock and the opening: nothing is written to that one. */
+static void an_image_put_in_its_place_is_left_alone(void **state)
+{
+    char other[96];
+    (void)state;
+    snprintf(other, sizeof(other), "%s/other", directory);
+    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    assert_rc(shmkv_backup(db, other), 0);
+    assert_rc(shmkv_close(db), 0);
+    pid_t child = child_start(sync_slowly, NULL);
+    assert_true(child_wait_stopped(child, LIMIT_MS));
+    assert_int_equal(rename(other, image), 0);
+    kill(child, SIGCONT);
+    assert_int_equal(child_wait(child, LIMIT_MS), 0);
+    db = open_image(0);
+    assert_rc(shmkv_exists(db, "k", 1), SHMKV_ENOTFOUND);
+    assert_rc(shmkv_check(db, NULL, NULL), 0);
+    assert_rc(shmkv_close(db), 0);
+}
+
 static const struct durable_words *words(struct shmkv *db)
 {
     return &audit_arena(db)->sync->durable;
@@ -886,6 +950,8 @@ int main(void)
         TEST(synced_is_there),
         TEST(a_death_loses_nothing),
         TEST(the_last_to_close_writes_it),
+        TEST(the_last_two_to_close_write_it),
+        TEST(an_image_put_in_its_place_is_left_alone),
         TEST(the_interval_is_kept_without_anybody_asking),
         TEST(durable_puts_are_durable),
         TEST(a_dropped_write_stays_away),
