@@ -35,9 +35,10 @@ static bool has_hash(const struct arena *a, const struct record *r, uint64_t has
     return index_fits_log(a, r) && hash_key(record_key(r), r->klen, &a->hash_secret) == hash;
 }
 
-/* One table: the first record that has the hash's tag, or, if @sure, the hash itself. */
+/* Of one table.  By the whole hash: as long as another key with the same tag stood before it, none
+ * of a key's hits would count. */
 static const struct record *record_of_table(const struct arena *a, const struct table *t,
-                                            uint64_t hash, bool sure)
+                                            uint64_t hash)
 {
     if (unlikely(!table_is_sound(a, t)))
         return NULL;
@@ -50,43 +51,33 @@ static const struct record *record_of_table(const struct arena *a, const struct 
             if (word == SLOT_EMPTY || word == SLOT_MOVED_EMPTY)
                 return NULL;
             uint64_t offset = slot_offset(word);
-            if (slot_tag_of(word) != tag || !slot_is_record(word) || !index_in_log(a, offset))
-                continue;
-            if (!sure || has_hash(a, arena_at(a, offset), hash))
+            if (slot_tag_of(word) == tag && slot_is_record(word) && index_in_log(a, offset) &&
+                has_hash(a, arena_at(a, offset), hash))
                 return arena_at(a, offset);
         }
     }
     return NULL;
 }
 
-static const struct record *record_of(const struct arena *a, uint64_t hash, bool sure)
+static const struct record *record_of(const struct arena *a, uint64_t hash)
 {
     const struct table *t = table_of(a, table_root(a));
-    const struct record *r = record_of_table(a, t, hash, sure);
+    const struct record *r = record_of_table(a, t, hash);
     uint64_t next = load_acquire(&t->next); /* it may have been moved there [T1] */
-    return r == NULL && next != 0 ? record_of_table(a, table_of(a, next), hash, sure) : r;
+    return r == NULL && next != 0 ? record_of_table(a, table_of(a, next), hash) : r;
 }
 
-/*
- * Buckets, records, marks: three passes, so that the cache misses of each overlap.  The record that
- * has the tag is nearly always the one; but where it is not, as long as its twin is there, none of
- * a key's hits would count.
- */
+/* Buckets, records, marks: three passes, so that the cache misses of each overlap. */
 static void mark(const struct arena *a, const uint64_t *hash, unsigned n)
 {
-    const struct record *found[DRAIN_BATCH];
     for (unsigned i = 0; i < n; i++)
         index_prefetch(a, hash[i]);
+    for (unsigned i = 0; i < n; i++)
+        index_prefetch_record(a, hash[i]);
     for (unsigned i = 0; i < n; i++) {
-        found[i] = record_of(a, hash[i], false);
-        if (found[i] != NULL)
-            __builtin_prefetch(found[i], 1);
-    }
-    for (unsigned i = 0; i < n; i++) {
-        if (found[i] != NULL && !has_hash(a, found[i], hash[i]))
-            found[i] = record_of(a, hash[i], true);
-        if (found[i] != NULL)
-            record_mark_read(found[i]);
+        const struct record *r = record_of(a, hash[i]);
+        if (r != NULL)
+            record_mark_read(r);
     }
 }
 

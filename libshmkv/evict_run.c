@@ -18,10 +18,8 @@ static int keep_or_evict(struct writer *w, struct evict_walk *walk, uint64_t id,
 {
     const struct arena *a = w->self.arena;
     const struct record *r = arena_at(a, arena_segment_start(a, id));
-    if (!index_fits_log(a, r)) { /* it was written over: `check` reports that */
-        evict_requeue(a, id);
-        return SHMKV_ECORRUPT;
-    }
+    if (!index_fits_log(a, r))
+        return SHMKV_ECORRUPT; /* it was written over: `check` reports that */
     if (!evict_keeps(w, walk, r))
         return evict_record(w, walk, r, word);
     keep(a, id, r);
@@ -35,6 +33,8 @@ int evict_run(struct writer *w, struct evict_walk *walk, uint64_t id, uint64_t w
     int rc = 0;
     if (load_acquire(&segment_at(a, id)->state) == word)
         rc = keep_or_evict(w, walk, id, word);
+    if (rc < 0) /* in the section: it is the same run still */
+        evict_requeue(a, id);
     epoch_exit(&w->self, outer);
     return rc < 0 ? rc : collect_run(w, id, word);
 }
