@@ -55,9 +55,8 @@ static int image_check_unused(struct cli *cli)
     }
     if (shmkv_get_stats(cli->db, &stats) == 0 && stats.processes > 1) {
         return cli_error(NULL,
-                         "%s: in use (other processes: %" PRIu64
-                         "), so what is in memory is newer: "
-                         "save that with shmkv backup, or stop them first",
+                         "%s: in use (other processes: %" PRIu64 "), so what is in memory is "
+                         "newer: save that with shmkv backup, or stop them first",
                          cli->store, stats.processes - 1);
     }
     shmkv_close(cli->db);

@@ -64,11 +64,11 @@ static void give_up(struct durable *d)
     d->lease = NULL;
 }
 
-/* Is it the file that was locked, and not one that has got its name since? */
-static bool is_ours(const struct durable *d)
+/* Is that file the store's image, and not one that has got its name since? */
+static bool is_ours(const struct durable *d, uint64_t device, uint64_t inode)
 {
     const struct superblock *sb = d->arena->sb;
-    return d->image.file.device == sb->image_device && d->image.file.inode == sb->image_inode;
+    return device == sb->image_device && inode == sb->image_inode;
 }
 
 /* SHMKV_EBUSY without a text: another process has it. */
@@ -83,7 +83,7 @@ static int take_lease(struct durable *d)
     POINT("durable.leased");
     store_relaxed(&words(d)->holder, own_name(d)); /* relaxed: information */
     rc = image_open(&d->image, d->path, false);
-    if (rc == 0 && !is_ours(d)) {
+    if (rc == 0 && !is_ours(d, d->image.file.device, d->image.file.inode)) {
         image_close(&d->image);
         rc = error_set(SHMKV_EDEFUNCT,
                        "%s was replaced while the store was in use; close the store and open it "
@@ -104,10 +104,9 @@ bool durable_current(const struct durable *d)
     struct stat st;
     if (d->path == NULL)
         return true;
-    const struct superblock *sb = d->arena->sb;
     if (stat(d->path, &st) != 0)
         return errno != ENOENT && errno != ENOTDIR; /* else it is not known */
-    return st.st_dev == sb->image_device && st.st_ino == sb->image_inode;
+    return is_ours(d, st.st_dev, st.st_ino);
 }
 
 /* ---- the interval --------------------------------------------------------------------------- */

@@ -84,9 +84,8 @@ const struct record *index_lookup(const struct arena *a, const struct index_key 
 void index_prefetch_record(const struct arena *a, uint64_t hash)
 {
     const struct table *t = table_of(a, table_root(a));
-    const _Atomic uint64_t *slot = table_first(a, t, hash);
-    unsigned first = (unsigned)((uintptr_t)slot % CACHE_LINE / sizeof(*slot));
-    const _Atomic uint64_t *bucket = slot - first;
+    unsigned first;
+    const _Atomic uint64_t *bucket = table_first_bucket(a, t, hash, &first);
     unsigned m = bucket_rotate(bucket_match(bucket, slot_tag(hash)), first);
     if (m == 0)
         return;

@@ -155,9 +155,8 @@ static ALWAYS_INLINE bool index_peek(const struct arena *a, const struct index_k
                                      const struct record **found)
 {
     const struct table *t = table_of(a, table_root(a));
-    const _Atomic uint64_t *slot = table_first(a, t, k->hash);
-    unsigned first = (unsigned)((uintptr_t)slot % CACHE_LINE / sizeof(*slot));
-    const _Atomic uint64_t *bucket = slot - first;
+    unsigned first;
+    const _Atomic uint64_t *bucket = table_first_bucket(a, t, k->hash, &first);
     for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
         uint64_t word = load_acquire(&bucket[(first + i) % BUCKET_SLOTS]); /* [I1] */
         if (likely(index_is_plain(a, k, word, found)))

@@ -40,7 +40,7 @@
  *               tickets.pml, test_resize: an_idle_claim_*, crash_resize: a_claim_*, only_what_*
  *
  * Death: CLAIMED(p), and TAKING(p), is given back by the reaper unless a CLOSED word names it;
- * tickets held by a dead participant are lost until the next resize.
+ * PUNCHING(p) is emptied by him; tickets held by a dead participant are lost until the next resize.
  */
 #ifndef SHMKV_TABLE_H
 #define SHMKV_TABLE_H
@@ -118,6 +118,15 @@ static ALWAYS_INLINE _Atomic uint64_t *table_first(const struct arena *a, const 
                                                    uint64_t hash)
 {
     return table_slots(a, t) + (hash >> (t->shift - 3) % 64);
+}
+
+/* Its bucket, and its place in that: by the address, so that also of no table it is in one line. */
+static ALWAYS_INLINE const _Atomic uint64_t *
+table_first_bucket(const struct arena *a, const struct table *t, uint64_t hash, unsigned *first)
+{
+    const _Atomic uint64_t *slot = table_first(a, t, hash);
+    *first = (unsigned)((uintptr_t)slot % CACHE_LINE / sizeof(*slot));
+    return slot - *first;
 }
 
 static inline _Atomic uint64_t *table_bucket(const struct arena *a, const struct table *t,
