@@ -99,7 +99,7 @@ void resize_purge_urgent(const struct participant *p, struct resizer *z);
 /*
  * Start a resize to a smaller size if keys fill less than 3/32 of the slots; tombstones and lost
  * tickets may make it one of the same size, which the next can go below.  The store's first table
- * is as large as was asked for, and stays.  True if a resize runs.
+ * is as large as was asked for, and stays.  True if a resize runs that can end.
  */
 bool resize_shrink(const struct participant *p, struct resizer *z);
 /* Give tickets, chunk and prepared table back. */

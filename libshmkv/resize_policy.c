@@ -233,7 +233,7 @@ bool resize_shrink(const struct participant *p, struct resizer *z)
         resize_start(p, z, table_root(a));
         z->urgent = false;
     }
-    bool running = resize_running(a);
+    bool running = resize_advancing(a, z);
     epoch_exit(p, outer);
     return running;
 }
