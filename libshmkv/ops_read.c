@@ -109,19 +109,6 @@ static NOINLINE int get_slowly(struct context *c, const void *key, size_t klen,
     return 0;
 }
 
-/* The key does not stand where its probe begins. */
-static NOINLINE int get_probing(struct context *c, const void *key, size_t klen,
-                                struct shmkv_item *item, uint64_t hash)
-{
-    struct index_key k = {.data = key, .size = klen, .hash = hash};
-    const struct record *r;
-    if (unlikely(!index_peek(c->writer.self.arena, &k, &r)))
-        return get_slowly(c, key, klen, item);
-    stat_add(&c->writer.self, STAT_hits, 1);
-    fill_plain(r, klen, item);
-    return 0;
-}
-
 /*
  * Each instruction between two cache misses is one the next call's misses wait for: what is not
  * the common case goes elsewhere in tail calls, so that nothing has to be saved for it.
@@ -136,8 +123,8 @@ FLATTEN int shmkv_get(const struct shmkv_section *section, const void *key, size
     struct index_key k = {.data = key, .size = klen};
     const struct record *r;
     k.hash = hash_key(key, klen, &a->hash_secret);
-    if (unlikely(!index_peek_first(a, &k, &r)))
-        return get_probing(c, key, klen, item, k.hash);
+    if (unlikely(!index_peek(a, &k, &r)))
+        return get_slowly(c, key, klen, item);
     stat_add(&c->writer.self, STAT_hits, 1);
     fill_plain(r, klen, item);
     return 0;
