@@ -50,6 +50,7 @@
 #include "arena_parts.h"
 
 #include "clock.h"
+#include "descriptor.h"
 #include "error.h"
 #include "fork.h"
 #include "point.h"
@@ -84,7 +85,7 @@ static int open_sync(struct arena *a, const struct arena_options *opt,
                      const struct arena_look *look)
 {
     struct stat st;
-    a->sync_fd = open(a->sync_path, O_RDWR | ARENA_OPEN_FLAGS);
+    a->sync_fd = descriptor_open(a->sync_path, O_RDWR | ARENA_OPEN_FLAGS, 0);
     if (a->sync_fd < 0 && errno == ENOENT && opt->create) {
         int rc = arena_create_sync(a, opt);
         if (rc != 0)
@@ -123,7 +124,7 @@ static int lock_attached(struct arena *a)
 static int open_arena(struct arena *a, const struct arena_look *look)
 {
     struct stat st;
-    a->fd = open(a->path, (a->readonly ? O_RDONLY : O_RDWR) | ARENA_OPEN_FLAGS);
+    a->fd = descriptor_open(a->path, (a->readonly ? O_RDONLY : O_RDWR) | ARENA_OPEN_FLAGS, 0);
     if (a->fd < 0 && errno == EACCES && !a->readonly && eaccess(a->path, R_OK) == 0)
         return error_set(SHMKV_EACCESS,
                          "%s: you (uid %u) may read %s but not write it (owner uid %u, mode %04o); "

@@ -7,6 +7,7 @@
 #include "arena_parts.h"
 
 #include "clock.h"
+#include "descriptor.h"
 #include "error.h"
 #include "point.h"
 
@@ -32,7 +33,7 @@ static mode_t arena_mode(const struct arena_options *opt)
 /* Make an object that was not there.  Its mode is set afterwards: the umask must not narrow it. */
 static int make_object(const struct arena *a, const char *path, mode_t mode, int *fd)
 {
-    *fd = open(path, O_RDWR | O_CREAT | O_EXCL | ARENA_OPEN_FLAGS, 0600);
+    *fd = descriptor_open(path, O_RDWR | O_CREAT | O_EXCL | ARENA_OPEN_FLAGS, 0600);
     if (*fd < 0 && errno == EEXIST)
         return ARENA_AGAIN;
     if (*fd < 0)

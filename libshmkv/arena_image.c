@@ -33,6 +33,7 @@
 #include <unistd.h>
 
 #include "atomic_text.h"
+#include "descriptor.h"
 
 #define PATH_WORDS (IMAGE_PATH_BYTES / 8)
 #define CHUNK 64u /* descriptors, or entries, that are read at once */
@@ -105,7 +106,7 @@ static bool read_mark(const struct arena *a, const struct superblock *sb, uint64
 {
     struct segment some[CHUNK];
     uint64_t high = min_u64(load_relaxed(&sb->segment_high), sb->segment_count);
-    int fd = open(a->path, O_RDONLY | ARENA_OPEN_FLAGS);
+    int fd = descriptor_open(a->path, O_RDONLY | ARENA_OPEN_FLAGS, 0);
     bool whole = fd >= 0;
     *mark = 0;
     for (uint64_t id = 0; whole && id < high; id += CHUNK) {
@@ -126,7 +127,7 @@ static bool all_left(const struct arena *a, const struct sync_header *header)
 {
     struct process_entry some[CHUNK];
     uint32_t high = load_relaxed(&header->process_high);
-    int fd = open(a->sync_path, O_RDONLY | ARENA_OPEN_FLAGS);
+    int fd = descriptor_open(a->sync_path, O_RDONLY | ARENA_OPEN_FLAGS, 0);
     bool left = fd >= 0 && high <= PROCESS_MAX;
     for (uint32_t p = 0; left && p < high; p += CHUNK) {
         size_t n = min_u64(high - p, CHUNK);

@@ -20,6 +20,7 @@
 #include "arena_parts.h"
 
 #include "clock.h"
+#include "descriptor.h"
 #include "error.h"
 #include "fork.h"
 
@@ -85,7 +86,7 @@ static uint64_t self(void)
 /* Read the small file @path as a string. */
 static bool read_text(const char *path, char *text, size_t size)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = descriptor_open(path, O_RDONLY, 0);
     ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
     if (fd >= 0)
         close(fd);

@@ -4,6 +4,7 @@
 #include "arena_parts.h"
 
 #include "clock.h"
+#include "descriptor.h"
 #include "error.h"
 
 #include <dirent.h>
@@ -120,7 +121,7 @@ static uint64_t count_processes(const struct arena *a, const struct arena_look *
     uint32_t high = load_relaxed(&look->header.process_high);
     uint32_t count = high < PROCESS_MAX ? high : PROCESS_MAX;
     uint64_t alive = 0;
-    int fd = look->attached ? open(a->sync_path, O_RDONLY | ARENA_OPEN_FLAGS) : -1;
+    int fd = look->attached ? descriptor_open(a->sync_path, O_RDONLY | ARENA_OPEN_FLAGS, 0) : -1;
 
     for (uint32_t i = 0; fd >= 0 && i < count; i++) {
         struct process_entry entry;
@@ -184,7 +185,7 @@ static int lock_pair(struct arena *a, const struct arena_look *look)
     struct stat st;
     int fd = -1;
     if (!look->sync_there)
-        fd = open(a->sync_path, O_RDWR | O_CREAT | O_EXCL | ARENA_OPEN_FLAGS, 0600);
+        fd = descriptor_open(a->sync_path, O_RDWR | O_CREAT | O_EXCL | ARENA_OPEN_FLAGS, 0600);
     if (fd >= 0)
         close(fd);
     if (lstat(a->sync_path, &st) != 0)

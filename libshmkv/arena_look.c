@@ -26,6 +26,7 @@
 #define _GNU_SOURCE
 #include "arena_parts.h"
 
+#include "descriptor.h"
 #include "error.h"
 #include "futex.h"
 #include "point.h"
@@ -62,7 +63,7 @@ static int check_owner(const struct arena *a, const char *path, const struct sta
 static int open_object(const struct arena *a, const char *path, bool creating, struct stat *st,
                        int *fd)
 {
-    *fd = open(path, O_RDONLY | ARENA_OPEN_FLAGS);
+    *fd = descriptor_open(path, O_RDONLY | ARENA_OPEN_FLAGS, 0);
     if (*fd < 0 && errno == ENOENT)
         return 0;
     if (*fd < 0 && errno == EACCES && lstat(path, st) == 0) {
@@ -148,7 +149,7 @@ static void read_boot_id(void)
 {
     char text[64] = "";
     struct statfs fs;
-    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    int fd = descriptor_open("/proc/sys/kernel/random/boot_id", O_RDONLY, 0);
     bool genuine = fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
     ssize_t n = genuine ? read(fd, text, sizeof(text) - 1) : 0;
     unsigned digits = 0;
@@ -287,7 +288,7 @@ static bool mark_defunct(const struct arena *a)
     const uint32_t defunct = STORE_DEFUNCT;
     struct superblock head;
     bool blank = true;
-    int fd = open(a->path, O_RDWR | ARENA_OPEN_FLAGS);
+    int fd = descriptor_open(a->path, O_RDWR | ARENA_OPEN_FLAGS, 0);
     bool used = fd >= 0 && read_head(a, fd, &head, sizeof(head), &blank) == 0 && !blank &&
                 load_relaxed(&head.state) != STORE_BUILDING;
     if (used)
@@ -300,7 +301,7 @@ static bool mark_defunct(const struct arena *a)
 /* Who sleeps until a key changes would sleep for ever. */
 static void wake_all(const struct arena *a)
 {
-    int fd = open(a->sync_path, O_RDWR | ARENA_OPEN_FLAGS);
+    int fd = descriptor_open(a->sync_path, O_RDWR | ARENA_OPEN_FLAGS, 0);
     struct stat st;
     char *sync = MAP_FAILED;
 

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "arena_parts.h"
 
+#include "descriptor.h"
 #include "error.h"
 
 #include <errno.h>
@@ -174,9 +175,9 @@ int arena_name_fd(int fd, const char *path, uint64_t device, uint64_t inode)
     struct stat st;
     if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == device && st.st_ino == inode)
         return fd;
-    int fresh = open(path, O_RDWR | ARENA_OPEN_FLAGS);
+    int fresh = descriptor_open(path, O_RDWR | ARENA_OPEN_FLAGS, 0);
     if (fresh < 0 && errno == EACCES)
-        fresh = open(path, O_RDONLY | ARENA_OPEN_FLAGS);
+        fresh = descriptor_open(path, O_RDONLY | ARENA_OPEN_FLAGS, 0);
     if (fresh >= 0 && fstat(fresh, &st) == 0 && st.st_dev == device && st.st_ino == inode)
         return fresh;
     if (fresh >= 0)

@@ -35,6 +35,7 @@
 
 #include "atomics.h"
 #include "base.h"
+#include "descriptor.h"
 #include "error.h"
 
 #define MAP_STEP (64ull << 20)
@@ -165,7 +166,7 @@ static int system_open(struct file *f, const char *path, unsigned flags, uint32_
     if ((flags & FILE_CREATE) != 0)
         how |= O_CREAT;
     f->readonly = readonly;
-    f->fd = open(path, how, mode != 0 ? mode : 0600);
+    f->fd = descriptor_open(path, how, mode != 0 ? mode : 0600);
     if (f->fd < 0)
         return open_failed(path, flags);
     f->path = strdup(realpath(path, absolute) != NULL ? absolute : path);
@@ -212,7 +213,7 @@ static int descriptor(const struct file *f)
 {
     if (is_it(f, f->fd, 1))
         return f->fd;
-    int fd = open(f->path, OPEN_FLAGS | (f->readonly ? O_RDONLY : O_RDWR));
+    int fd = descriptor_open(f->path, OPEN_FLAGS | (f->readonly ? O_RDONLY : O_RDWR), 0);
     if (is_it(f, fd, 1))
         return fd;
     if (fd >= 0)
@@ -401,7 +402,7 @@ static int system_truncate(struct file *f, uint64_t bytes)
 static int open_null(void)
 {
     struct stat st;
-    int fd = open("/dev/null", O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = descriptor_open("/dev/null", O_WRONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0);
     if (fd < 0 || (fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3)))
         return fd;
     close(fd);
@@ -439,7 +440,7 @@ static int system_barrier_name(struct file *f)
     size_t length = slash == NULL ? 0 : max_u64((uint64_t)(slash - f->path), 1);
     memcpy(directory, slash == NULL ? "." : f->path, length + (slash == NULL));
     directory[length + (slash == NULL)] = 0;
-    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = descriptor_open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
     int rc = fd >= 0 ? fsync(fd) : -1;
     bool cannot = fd < 0 && (errno == EACCES || errno == EPERM); /* may be written, not be read */
     if (fd >= 0)

@@ -4,6 +4,7 @@
 #include "lockpage.h"
 
 #include "base.h"
+#include "descriptor.h"
 #include "error.h"
 #include "point.h"
 
@@ -66,9 +67,9 @@ int lockpage_open(const struct lockpage_file *file)
 {
     struct stat st;
     const int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
-    int fd = open(file->path, O_RDWR | flags);
+    int fd = descriptor_open(file->path, O_RDWR | flags, 0);
     if (fd < 0 && (errno == EACCES || errno == EROFS)) /* enough for a shared lock */
-        fd = open(file->path, O_RDONLY | flags);
+        fd = descriptor_open(file->path, O_RDONLY | flags, 0);
     if (fd < 0 && (errno == ENOENT || errno == ELOOP))
         return gone(file);
     if (fd < 0)

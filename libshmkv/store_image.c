@@ -41,6 +41,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "descriptor.h"
 #include "error.h"
 #include "point.h"
 #include "recover.h"
@@ -76,7 +77,7 @@ static int look(struct opening *op)
 static int make_file(const struct opening *op)
 {
     mode_t mode = op->o->mode != 0 ? op->o->mode & 0777u : 0600;
-    int fd = open(op->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    int fd = descriptor_open(op->path, O_RDWR | O_CREAT | O_EXCL, 0600);
     if (fd < 0 && errno == EEXIST)
         return 0;
     if (fd < 0)

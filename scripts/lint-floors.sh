@@ -18,7 +18,7 @@ export LC_ALL=C.UTF-8
 # From the ground up.  A room may include itself and every room before it; ROOM_PART.c and
 # ROOM_PART.h are parts of ROOM.
 floors=(
-    "shmkv base atomics atomic_text point error hash crc32c clock futex fork" # 0 tools
+    "shmkv base atomics atomic_text point error hash crc32c clock futex fork descriptor" # 0 tools
     "layout claim lockpage arena"                                 # 1 memory
     "process epoch stats"                                         # 2 people
     "record segment append run"                                   # 3 log

@@ -191,6 +191,28 @@ else
     skip "a scribbled store: cannot mount"
 fi
 
+# ---- standard output and error that are closed ---------------------------------------------------
+
+# Their numbers are the next that open(2) gives away: what is printed must not get into the store.
+head -c 200000 /dev/urandom >"$work/large"
+for store in "$SHMKV_STORE" "$work/closed.img"; do
+    "$SHMKV" -f "$store" set large - <"$work/large"
+    "$SHMKV" -f "$store" set word text
+    before=$("$SHMKV" -f "$store" dump --format jsonl | sort | md5sum)
+    "$SHMKV" -f "$store" get large >&- 2>"$work/err"
+    holds "output that is closed is an error, $store" test $? = 3 \
+        -a -n "$(grep 'standard output: cannot write' "$work/err")"
+    "$SHMKV" -f "$store" dump >&- 2>&-
+    "$SHMKV" -f "$store" incr word 2>&-
+    holds "the status is right without any, $store" test $? = 3
+    "$SHMKV" -f "$store" incr word <&- >&- 2>&-
+    printf 'no pair\n' | "$SHMKV" -f "$store" load --skip-bad -v >&- 2>&-
+    holds "and the store is as it was, $store" test "$before" = \
+        "$("$SHMKV" -f "$store" dump --format jsonl 2>&1 | sort | md5sum)"
+    expect "check finds nothing, $store" 0 "" -f "$store" check
+    "$SHMKV" -f "$store" destroy
+done
+
 # ---- permissions ---------------------------------------------------------------------------------
 
 other=(setpriv --reuid=65534 --clear-groups)
