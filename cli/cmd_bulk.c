@@ -57,7 +57,11 @@ struct bulk_file {
 
 /* ---- reading ------------------------------------------------------------------------------- */
 
-/* Get more bytes behind those that are left; they move to the front of the block. */
+/*
+ * Get more bytes behind those that are left; they move to the front of the block.  A record that
+ * is longer than a block is looked through from its beginning each time, so its part is doubled
+ * before that, however few bytes a pipe gives at once.
+ */
 static int bulk_fill(struct bulk_load *load, struct bulk_file *file)
 {
     struct text *block = &file->block;
@@ -68,16 +72,19 @@ static int bulk_fill(struct bulk_load *load, struct bulk_file *file)
     block->size = left;
     file->start = 0;
     text_reserve(block, left > BULK_BLOCK ? left : BULK_BLOCK);
-    ssize_t got;
-    do {
-        got = read(file->fd, block->data + left, block->room - left);
-    } while (got < 0 && errno == EINTR);
-    if (got < 0) {
-        return cli_error(file->name, "%s", strerror(errno));
+    size_t enough = left > BULK_BLOCK ? 2 * left : left + 1;
+    while (block->size < enough && !file->ended) {
+        ssize_t got = read(file->fd, block->data + block->size, block->room - block->size);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0) {
+            return cli_error(file->name, "%s", strerror(errno));
+        }
+        block->size += (size_t)got;
+        load->bytes += (uint64_t)got;
+        file->ended = got == 0;
     }
-    block->size += (size_t)got;
-    load->bytes += (uint64_t)got;
-    file->ended = got == 0;
     return CLI_DONE;
 }
 
