@@ -81,6 +81,12 @@ bool cli_has(const struct cli *cli, enum cli_option option)
     return cli->given & CLI_BIT(option);
 }
 
+int64_t cli_timeout(const struct cli *cli)
+{
+    bool none = !cli_has(cli, OPT_TIMEOUT) || strcmp(cli->text[OPT_TIMEOUT], "never") == 0;
+    return none ? -1 : (int64_t)cli->number[OPT_TIMEOUT];
+}
+
 uint64_t cli_common_options(void)
 {
     return CLI_BIT(OPT_STORE) | CLI_BIT(OPT_SHM_DIR) | CLI_BIT(OPT_HELP);
@@ -323,6 +329,15 @@ int cli_check_key(const struct cli *cli, const char *key)
                          size);
     }
     return CLI_DONE;
+}
+
+int cli_check_keys(const struct cli *cli)
+{
+    int status = CLI_DONE;
+    for (int i = 0; i < cli->args && status == CLI_DONE; i++) {
+        status = cli_check_key(cli, cli->arg[i]);
+    }
+    return status;
 }
 
 int cli_value(const char *argument, struct text *value)

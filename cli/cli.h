@@ -96,6 +96,9 @@ struct cli {
 
 bool cli_has(const struct cli *cli, enum cli_option option);
 
+/* Milliseconds of --timeout; -1: there is none, as without the option. */
+int64_t cli_timeout(const struct cli *cli);
+
 /* Read @argv; @argv is reordered so that cli->arg can point into it. */
 int cli_parse(struct cli *cli, const struct cli_command *commands, int argc, char **argv);
 
@@ -131,6 +134,8 @@ int cli_error(const char *what, const char *format, ...) __attribute__((format(p
 
 /* CLI_DONE, or CLI_USAGE if @key has not 1 to 65535 bytes. */
 int cli_check_key(const struct cli *cli, const char *key);
+/* The same of all arguments. */
+int cli_check_keys(const struct cli *cli);
 
 /* The bytes of a VALUE argument: its own, or standard input's for "-". */
 int cli_value(const char *argument, struct text *value);

@@ -217,12 +217,10 @@ int cmd_del(struct cli *cli)
     if (!by_prefix && cli->args == 0) {
         return cli_usage(cli, "give at least one key, or --prefix");
     }
-    for (int i = 0; i < cli->args; i++) {
-        if (cli_check_key(cli, cli->arg[i]) != CLI_DONE) {
-            return CLI_USAGE;
-        }
+    int status = cli_check_keys(cli);
+    if (status == CLI_DONE) {
+        status = cli_open(cli, 0);
     }
-    int status = cli_open(cli, 0);
     if (status != CLI_DONE) {
         return status;
     }
@@ -233,7 +231,10 @@ int cmd_del(struct cli *cli)
 
 int cmd_exists(struct cli *cli)
 {
-    int status = data_begin_read(cli);
+    int status = cli_check_keys(cli);
+    if (status == CLI_DONE) {
+        status = cli_open(cli, SHMKV_READONLY);
+    }
     if (status != CLI_DONE) {
         return status;
     }

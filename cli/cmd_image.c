@@ -15,7 +15,7 @@ static int image_result(const struct cli *cli, int rc)
 
 int cmd_sync(struct cli *cli)
 {
-    int64_t timeout = cli_has(cli, OPT_TIMEOUT) ? (int64_t)cli->number[OPT_TIMEOUT] : -1;
+    int64_t timeout = cli_timeout(cli);
     int status = cli_open(cli, 0);
     return status == CLI_DONE ? image_result(cli, shmkv_sync(cli->db, timeout)) : status;
 }

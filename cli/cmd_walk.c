@@ -175,12 +175,13 @@ static int mget_one(struct cli *cli, struct walk_print *print, const char *key, 
 
 int cmd_mget(struct cli *cli)
 {
-    for (int i = 0; i < cli->args; i++) {
-        if (cli_check_key(cli, cli->arg[i]) != CLI_DONE) {
-            return CLI_USAGE;
-        }
+    int status = cli_check_keys(cli);
+    if (status == CLI_DONE) {
+        status = cli_open(cli, SHMKV_READONLY);
     }
-    int status = cli_open(cli, SHMKV_READONLY);
+    if (status != CLI_DONE) {
+        return status;
+    }
     struct walk_print print = walk_choose(cli);
     struct text value = {0};
     for (int i = 0; i < cli->args && status != CLI_ERROR; i++) {

@@ -158,8 +158,9 @@ int cmd_watch(struct cli *cli)
         return status;
     }
     struct watch watch = {.cli = cli};
-    if (cli_has(cli, OPT_TIMEOUT)) {
-        watch.deadline_ns = units_mono_ns() + cli->number[OPT_TIMEOUT] * 1000000;
+    int64_t timeout = cli_timeout(cli);
+    if (timeout >= 0 && timeout <= INT64_MAX / 1000000) { /* 292 years are no limit */
+        watch.deadline_ns = units_mono_ns() + (uint64_t)timeout * 1000000;
     }
     int rc = cli->args > 0 ? watch_key(&watch) : watch_store(&watch);
     return rc == SHMKV_ETIMEOUT ? CLI_NO : cli_result(cli, rc);

@@ -254,7 +254,7 @@ int durable_sync(struct durable *d, const struct participant *p, int64_t timeout
         if (rc > 0)
             continue;
         uint64_t spent = clock_mono_ns() - begun;
-        if (timeout_ms >= 0 && spent >= (uint64_t)timeout_ms * 1000000u)
+        if (timeout_ms >= 0 && spent / 1000000u >= (uint64_t)timeout_ms)
             return timed_out(d);
         ask(d, wanted); /* again each time: the keeper forgets what was asked before a failure */
         futex_wait(&w->word, seen, WAIT_NS);

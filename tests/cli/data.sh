@@ -14,6 +14,8 @@ expect "exists" 0 "" exists a
 expect "exists of an absent key" 1 "" exists b
 expect "exists of several keys" 0 "" exists a a
 expect "of which one is absent" 1 "" exists a b
+refuse "or is none" 2 'a key must have 1 to 65535 bytes' exists a ''
+refuse "even behind an absent one" 2 'a key must have 1 to 65535 bytes' exists b ''
 
 # Raw bytes: nothing added, nothing lost.
 head -c 100000 /dev/urandom >"$work/random"

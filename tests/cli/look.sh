@@ -68,6 +68,11 @@ holds "and its thread, with an age" grep -qE "^$watcher	shmkv(	[0-9]+){4}	$watch
     "$work/readers"
 expect "watch --timeout is 1" 1 "" watch a --timeout 100ms
 expect "watch of everything, timed out" 1 "" watch --timeout 100ms
+# Neither ends: the first has no limit, the other one's does not fit 64 bits of nanoseconds.
+for limit in never 18446744073710ms; do
+    timeout 1 "$SHMKV" watch a --timeout "$limit"
+    holds "watch --timeout $limit waits" test $? = 124
+done
 "$SHMKV" set e v --ttl 1s
 version=$("$SHMKV" get -v e | sed -n 's/^version: //p')
 expect "watch notices an expiry" 0 $'0\t' watch e --since "$version" --count 1 --timeout 10s
