@@ -187,6 +187,7 @@ static int main_serve(struct service *s)
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN); /* whoever reads our lines may end before we do */
     int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0) {
         say(SAY_ERROR, NULL, "cannot wait for signals: %s", strerror(errno));

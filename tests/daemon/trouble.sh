@@ -46,6 +46,26 @@ else
     skip "a full and a read-only tmpfs: cannot mount"
 fi
 
+# ---- nobody reads what it tells ------------------------------------------------------------------
+
+mkfifo "$work/told"
+head -n 1 "$work/told" >>"$log" &
+reader=$!
+"$SHMKVD" --create --size 16M "$a" 2>"$work/told" &
+service=$!
+services+=("$service")
+wait "$reader"
+for _ in $(seq 100); do
+    "$SHMKV" get a >"$work/out" 2>&1
+    [ $? = 1 ] && break # the store is there, and no such key
+    sleep 0.1
+done
+kill -HUP "$service" # it tells that there is nothing to read
+sleep 0.5
+holds "it goes on if the reader of its lines ends" kill -0 "$service"
+stop "and ends as it should"
+"$SHMKV" -f "$a" destroy
+
 # ---- another user --------------------------------------------------------------------------------
 
 if is_root && setpriv --reuid=65534 --clear-groups true 2>/dev/null; then
