@@ -245,11 +245,14 @@ int cmd_exists(struct cli *cli)
     return rc == SHMKV_ENOTFOUND ? CLI_NO : cli_result(cli, rc);
 }
 
-static void data_print_facts(const struct shmkv_item *item)
+/* The date of an expiry is by the wall clock as it is now, which may have been set since. */
+static void data_print_facts(const struct cli *cli, const struct shmkv_item *item)
 {
     char when[UNITS_TEXT] = "never";
-    if (item->expires_ms != 0) {
-        units_show_date(when, item->expires_ms);
+    uint64_t left = walk_ttl_left(cli->db, item->expires_ms);
+    if (left != 0) {
+        uint64_t now = units_now_ms();
+        units_show_date(when, (int64_t)(left < INT64_MAX - now ? now + left : INT64_MAX));
     }
     printf("version: %" PRIu64 "\nexpires: %s\nsize: %zu\n\n", item->version, when, item->size);
 }
@@ -266,7 +269,12 @@ int cmd_get(struct cli *cli)
     int rc = walk_read(cli->db, key, strlen(key), &value, &item);
     if (rc == 0 && cli_has(cli, OPT_JSON)) {
         struct format_pair pair = {
-            key, strlen(key), value.data, value.size, walk_ttl_left(item.expires_ms), item.version,
+            key,
+            strlen(key),
+            value.data,
+            value.size,
+            walk_ttl_left(cli->db, item.expires_ms),
+            item.version,
         };
         struct text line = {0};
         format_encode(FORMAT_JSONL, &pair, &line);
@@ -274,7 +282,7 @@ int cmd_get(struct cli *cli)
         text_free(&line);
     } else if (rc == 0) {
         if (cli_has(cli, OPT_VERBOSE)) {
-            data_print_facts(&item);
+            data_print_facts(cli, &item);
         }
         cli_write(&value);
         if (cli_output_is_terminal()) {
@@ -301,7 +309,7 @@ int cmd_ttl(struct cli *cli)
     if (item.expires_ms == 0) {
         puts(json ? "{\"ttl_ms\": null}" : "never");
     } else {
-        uint64_t left = walk_ttl_left(item.expires_ms);
+        uint64_t left = walk_ttl_left(cli->db, item.expires_ms);
         printf(json ? "{\"ttl_ms\": %" PRIu64 "}\n" : "%" PRIu64 "ms\n", left);
     }
     return CLI_DONE;

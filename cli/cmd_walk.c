@@ -38,7 +38,12 @@ static int walk_found(void *arg, const struct shmkv_pair *found)
     }
     const struct shmkv_item *item = &found->item;
     struct format_pair pair = {
-        found->key, found->klen, item->value, item->size, walk_ttl_left(item->expires_ms), 0,
+        found->key,
+        found->klen,
+        item->value,
+        item->size,
+        walk_ttl_left(walk->cli->db, item->expires_ms),
+        0,
     };
     walk->why = walk_add(&walk->print, &pair, &walk->out);
     if (walk->why) {
@@ -164,7 +169,7 @@ static int mget_one(struct cli *cli, struct walk_print *print, const char *key, 
         return rc == SHMKV_ENOTFOUND ? CLI_NO : cli_result(cli, rc);
     }
     struct format_pair pair = {
-        key, strlen(key), value->data, value->size, walk_ttl_left(item.expires_ms), 0,
+        key, strlen(key), value->data, value->size, walk_ttl_left(cli->db, item.expires_ms), 0,
     };
     struct text line = {0};
     const char *why = walk_add(print, &pair, &line);

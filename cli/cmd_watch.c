@@ -34,7 +34,7 @@ static int64_t watch_timeout(const struct watch *watch, int64_t expires_ms)
             now < watch->deadline_ns ? (int64_t)((watch->deadline_ns - now + 999999) / 1000000) : 0;
     }
     if (expires_ms != 0) {
-        int64_t left = (int64_t)walk_ttl_left(expires_ms);
+        int64_t left = (int64_t)walk_ttl_left(watch->cli->db, expires_ms);
         timeout = timeout < 0 || left < timeout ? left : timeout;
     }
     return timeout;
@@ -58,7 +58,11 @@ static void watch_print(const struct cli *cli, const struct text *value,
     const char *key = cli->arg[0];
     if (cli_has(cli, OPT_JSON) && item->version != 0) {
         struct format_pair pair = {
-            key,           strlen(key), value->data, value->size, walk_ttl_left(item->expires_ms),
+            key,
+            strlen(key),
+            value->data,
+            value->size,
+            walk_ttl_left(cli->db, item->expires_ms),
             item->version,
         };
         format_encode(FORMAT_JSONL, &pair, &line);

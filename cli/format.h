@@ -21,8 +21,8 @@
 
 #include "text.h"
 
-/* An expiry is a signed Unix time: the sum of any clock and this is far from its end. */
-#define FORMAT_TTL_MAX ((uint64_t)INT64_MAX / 4)
+/* What an expiry that never comes has left is not more than this. */
+#define FORMAT_TTL_MAX ((uint64_t)INT64_MAX)
 
 enum format_kind { FORMAT_TSV, FORMAT_SPACE, FORMAT_JSONL, FORMAT_NULL, FORMAT_KINDS };
 

@@ -94,8 +94,7 @@ bool units_parse_time(const char *text, uint64_t *ms)
     if (strcmp(text, "never") != 0 && !units_scaled(text, times, &value)) {
         return false;
     }
-    /* An expiry is a signed Unix time: keep the sum with any clock far from its end. */
-    if (value > INT64_MAX / 4) {
+    if (value > INT64_MAX) { /* as milliseconds are signed elsewhere */
         return false;
     }
     *ms = value;

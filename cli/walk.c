@@ -79,11 +79,13 @@ int walk_read(struct shmkv *db, const void *key, size_t klen, struct text *value
     }
 }
 
-uint64_t walk_ttl_left(int64_t expires_ms)
+uint64_t walk_ttl_left(struct shmkv *db, int64_t expires_ms)
 {
+    int64_t now = 0;
     if (expires_ms == 0) {
         return 0;
     }
-    int64_t left = expires_ms - (int64_t)units_now_ms();
+    shmkv_get_clock(db, &now); /* it was read from, so that cannot fail */
+    int64_t left = expires_ms - now;
     return left > 0 ? (uint64_t)left : 1;
 }

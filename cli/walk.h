@@ -35,7 +35,7 @@ void walk_filter(const struct cli *cli, struct shmkv_scan_options *options);
 int walk_read(struct shmkv *db, const void *key, size_t klen, struct text *value,
               struct shmkv_item *item);
 
-/* Milliseconds until @expires_ms, at least 1; 0 if that is 0 (never). */
-uint64_t walk_ttl_left(int64_t expires_ms);
+/* Milliseconds until @expires_ms of the store's clock, at least 1; 0 if that is 0 (never). */
+uint64_t walk_ttl_left(struct shmkv *db, int64_t expires_ms);
 
 #endif

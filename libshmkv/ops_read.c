@@ -245,6 +245,17 @@ int shmkv_exists(struct shmkv *db, const void *key, size_t klen)
     return rc;
 }
 
+int shmkv_get_clock(struct shmkv *db, int64_t *now_ms)
+{
+    struct context *c;
+    if (now_ms == NULL)
+        return error_set(SHMKV_EINVAL, "get_clock: the result is NULL");
+    int rc = store_context(db, &c);
+    if (rc == 0)
+        *now_ms = (int64_t)arena_clock(&c->store->arena);
+    return rc;
+}
+
 /* ---- explicit readers ---------------------------------------------------------------------- */
 
 int shmkv_reader_open(struct shmkv *db, struct shmkv_reader **reader)

@@ -173,7 +173,7 @@ struct shmkv_item {
     const void *value;
     size_t size;
     uint64_t version;   /* token for shmkv_cas(); never 0 */
-    int64_t expires_ms; /* Unix time in milliseconds; 0: never */
+    int64_t expires_ms; /* by shmkv_get_clock(); 0: never */
 };
 
 /* A read section.  Members are private; the struct lives on the caller's stack. */
@@ -225,6 +225,15 @@ SHMKV_API int shmkv_read(struct shmkv *db, const void *key, size_t klen, void *b
 
 /* 0 if the key is there, SHMKV_ENOTFOUND if not, or another error as of shmkv_read(). */
 SHMKV_API int shmkv_exists(struct shmkv *db, const void *key, size_t klen);
+
+/**
+ * shmkv_get_clock() - the store's clock, by which keys expire.
+ * @now_ms:  receives milliseconds: Unix time when the store came into memory, and going on evenly
+ *           since.  It does not follow steps of the wall clock, so the time that a key has left is
+ *           the difference of its @expires_ms and this, not that and time(2).
+ * Return:   0, SHMKV_ECLOSED, SHMKV_ELIMIT, SHMKV_EINVAL (@now_ms is NULL).
+ */
+SHMKV_API int shmkv_get_clock(struct shmkv *db, int64_t *now_ms);
 
 /* An explicit reader, for coroutines and languages whose tasks move between threads. */
 struct shmkv_reader;

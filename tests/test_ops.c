@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "store.h"
 
 #define LARGEST (16u << 20) /* record of the usual store: a quarter of it */
 
@@ -265,6 +266,19 @@ static void expiry_is_unix_time(void **state)
     assert_true(left > 40000 && left < 51000);
 }
 
+/* As if the wall clock had been set back by an hour since the store was made. */
+static void the_clock_tells_what_is_left(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    int64_t now;
+    db->store->arena.sb->clock_real_ms += 3600000;
+    put_with_ttl(db, "k", "v", 50000);
+    assert_rc(shmkv_get_clock(db, &now), 0);
+    int64_t left = expiry_of(db, "k") - now;
+    assert_true(left > 40000 && left <= 50000);
+    assert_rc(shmkv_get_clock(db, NULL), SHMKV_EINVAL);
+}
+
 static void a_huge_ttl_does_not_overflow(void **state)
 {
     struct shmkv *db = fixture_db(state);
@@ -510,6 +524,7 @@ int main(void)
         FIXTURE(an_expired_key_is_absent),
         FIXTURE(an_expired_key_can_be_put_if_absent),
         FIXTURE(expiry_is_unix_time),
+        FIXTURE(the_clock_tells_what_is_left),
         FIXTURE(a_huge_ttl_does_not_overflow),
         FIXTURE(a_put_without_ttl_makes_permanent),
         FIXTURE(keep_ttl_keeps_it),

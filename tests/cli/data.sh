@@ -86,6 +86,25 @@ left=$("$SHMKV" ttl t)
 holds "ttl has a unit" test "${left%ms}" != "$left"
 holds "ttl is what was set" test "${left%ms}" -gt 90000 -a "${left%ms}" -le 100000
 expect "touch takes ttl's own output" 0 "" touch t "$left"
+# The longest life ends with the clock: what ttl and dump say of it is taken back as well.
+expect "the longest life" 0 "" touch t "$(((1 << 63) - 1))ms"
+expect "touch takes what that has left" 0 "" touch t "$("$SHMKV" ttl t)"
+"$SHMKV" get t --json >"$work/longest.jsonl"
+expect "and so does load" 0 "" load "$work/longest.jsonl"
+# In a time namespace the store's clock and the wall clock are as if this had been set back.
+if is_root && unshare --time --boottime 3600 true 2>/dev/null; then
+    later=(unshare --time --boottime 3600 "$SHMKV")
+    "$SHMKV" set t v --ttl 2h
+    left=$("${later[@]}" ttl t)
+    holds "ttl is right if the wall clock was set" \
+        test "${left%ms}" -gt 3500000 -a "${left%ms}" -le 3600000
+    holds "so is a dump" grep -qE '"ttl_ms": 3[56][0-9]{5}[,}]' <("${later[@]}" dump --json --prefix t)
+    expires=$(date -d "$("${later[@]}" get -v t | sed -n 's/^expires: //p')" +%s)
+    holds "and the date of get -v" test $((expires - $(date +%s) - 3500)) -gt 0 -a \
+        $((expires - $(date +%s))) -le 3600
+else
+    skip "a wall clock that was set: no time namespaces"
+fi
 expect "touch never" 0 "" touch t never
 expect "makes it permanent" 0 "never" ttl t
 expect "touch of an absent key is 1" 1 "" touch absent 5s
