@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -256,6 +257,22 @@ static bool top_terminal_is_known(void)
     return true;
 }
 
+/*
+ * A key within the period, or ERR.  Of a terminal that is gone there will be none, but at once, and
+ * we would draw as fast as we can: that is the end.
+ */
+static int top_key(void)
+{
+    int key = getch(); /* what is there already */
+    if (key != ERR) {
+        return key;
+    }
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    int ready = poll(&input, 1, TOP_PERIOD_MS);
+    key = getch(); /* a new size of the window comes as a key, too */
+    return key == ERR && ready > 0 ? 'q' : key;
+}
+
 static int top_screen(struct cli *cli, struct top_look *look)
 {
     int (*order)(const void *, const void *) = top_by_rate;
@@ -275,7 +292,7 @@ static int top_screen(struct cli *cli, struct top_look *look)
     }
     cbreak();
     noecho();
-    timeout(TOP_PERIOD_MS);
+    timeout(0);
     while (rc == 0 && key != 'q') {
         struct top_look *now = &look[1 - last];
         rc = top_take(cli->db, now);
@@ -286,7 +303,7 @@ static int top_screen(struct cli *cli, struct top_look *look)
             top_draw(cli, &out);
             text_free(&out);
             last = 1 - last;
-            key = getch(); /* a new size of the window comes as a key, too */
+            key = top_key();
             order = key == 'o'   ? top_by_rate
                     : key == 'h' ? top_by_held
                     : key == 'p' ? top_by_pid
@@ -309,7 +326,8 @@ static int top_screen(struct cli *cli, struct top_look *look)
 
 int cmd_top(struct cli *cli)
 {
-    bool once = cli_has(cli, OPT_ONCE) || cli_has(cli, OPT_JSON) || !cli_output_is_terminal();
+    bool terminal = cli_output_is_terminal() && isatty(STDIN_FILENO);
+    bool once = cli_has(cli, OPT_ONCE) || cli_has(cli, OPT_JSON) || !terminal;
     int status = cli_open(cli, SHMKV_READONLY);
     if (status != CLI_DONE) {
         return status;

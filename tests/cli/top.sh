@@ -31,6 +31,30 @@ else
     fi
     holds "q ends the screen" test "$ended" = 0
     holds "which showed the store" grep -q 'puts/s' "$work/screen"
+    TERM=xterm timeout 20 script -qec "$SHMKV top </dev/null" "$work/screen" >/dev/null 2>&1
+    ended=$?
+    holds "without keys to read it prints one table" test "$ended" = 0 -a \
+        "$(grep -c 'puts/s' "$work/screen")" = 1
+    # Of a terminal that is gone there are no keys, at once; who outlives it must not draw for ever.
+    cat >"$work/outlive" <<EOF
+trap '' HUP
+echo \$\$ >"$work/pid"
+exec "$SHMKV" top
+EOF
+    TERM=xterm script -qec "bash '$work/outlive'" "$work/screen" >/dev/null 2>&1 < <(sleep 20) &
+    terminal=$!
+    for _ in $(seq 100); do
+        grep -q 'puts/s' "$work/screen" && break
+        sleep 0.1
+    done
+    kill -9 "$terminal"
+    wait "$terminal" 2>/dev/null
+    for _ in $(seq 50); do
+        kill -0 "$(cat "$work/pid")" 2>/dev/null || break
+        sleep 0.1
+    done
+    holds "without its terminal it ends" test ! -e "/proc/$(cat "$work/pid")"
+    kill -9 "$(cat "$work/pid")" 2>/dev/null
     for term in no-such-terminal ''; do
         TERM=$term timeout 20 script -qec "$SHMKV top" "$work/screen" >/dev/null 2>&1
         ended=$?
