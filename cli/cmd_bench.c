@@ -109,7 +109,7 @@ static void bench_report(struct bench *b, const char *name, uint64_t operations,
                : "%-10s %12.0f %9u %9u\n",
            name, seconds > 0 ? (double)operations / seconds : 0, bench_percentile(b, 50),
            bench_percentile(b, 99));
-    fflush(stdout);
+    cli_push();
 }
 
 static int bench_step(struct bench *b, bench_operation *operation, uint64_t i, uint64_t n)
@@ -234,10 +234,12 @@ int cmd_bench(struct cli *cli)
     b.value_size = cli_has(cli, OPT_VALUE_SIZE) ? cli->number[OPT_VALUE_SIZE] : 35;
     b.value = calloc(1, b.value_size + 1);
     b.sample = calloc(BENCH_SAMPLES, sizeof(b.sample[0]));
-    /* Interrupted, it still removes its store. */
+    /* Interrupted, or left by whoever read its output, it still removes its store. */
     struct sigaction action = {.sa_handler = bench_on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    sigaction(SIGPIPE, &action, NULL);
     status = b.value && b.sample ? bench_on_scratch(&b, size)
                                  : cli_error(NULL, "no memory for the measurement");
     free(b.value);

@@ -95,6 +95,8 @@ holds "bench" test "$status" = 0 -a "$(wc -l <"$work/out")" = 4
 json_ok "bench --json" "$work/out"
 holds "bench left the user's keys alone" test "$before" = "$("$SHMKV" dump | sort)"
 holds "bench removed its store" test -z "$("$SHMKV" ls | grep '^shm:bench-')"
+"$SHMKV" bench --seconds 1 --keys 2000 2>/dev/null | head -n 1 >/dev/null
+holds "also if nobody reads what it prints" test -z "$("$SHMKV" ls | grep '^shm:bench-')"
 refuse "bench of nothing" 2 'at least 1' bench --keys 0
 "$SHMKV" bench --seconds 60 --keys 1000 >/dev/null 2>&1 &
 bench=$!
