@@ -250,7 +250,20 @@ static int dump_make_part(char *part)
     return fd;
 }
 
-static FILE *dump_open_part(struct dump_file *dump)
+/* @old: the file that will be replaced, NULL if there is none.  Who could not read that must not be
+ * able to read what comes in its place. */
+static void dump_set_mode(int fd, const struct stat *old)
+{
+    mode_t mask = umask(0);
+    umask(mask);
+    mode_t mode = old ? old->st_mode & 0777 : 0666 & ~mask;
+    if (old && fchown(fd, old->st_uid, old->st_gid) != 0) {
+        mode &= 0700; /* its group would be another one */
+    }
+    fchmod(fd, mode);
+}
+
+static FILE *dump_open_part(struct dump_file *dump, const struct stat *old)
 {
     if (asprintf(&dump->part, "%s.XXXXXX", dump->path) < 0) {
         dump->part = NULL;
@@ -262,9 +275,7 @@ static FILE *dump_open_part(struct dump_file *dump)
         dump->part = NULL;
         return NULL;
     }
-    mode_t mask = umask(0);
-    umask(mask);
-    fchmod(fd, 0666 & ~mask);
+    dump_set_mode(fd, old);
     return fdopen(fd, "w");
 }
 
@@ -277,8 +288,9 @@ static int dump_open(struct dump_file *dump, const char *path)
         return CLI_DONE;
     }
     /* A device, a pipe or a symbolic link is somebody's choice; do not put a file in its place. */
-    bool direct = lstat(path, &st) == 0 && !S_ISREG(st.st_mode);
-    dump->file = direct ? fopen(path, "w") : dump_open_part(dump);
+    bool there = lstat(path, &st) == 0;
+    bool direct = there && !S_ISREG(st.st_mode);
+    dump->file = direct ? fopen(path, "w") : dump_open_part(dump, there ? &st : NULL);
     return dump->file ? CLI_DONE : cli_error(path, "cannot write: %s", strerror(errno));
 }
 

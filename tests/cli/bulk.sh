@@ -183,6 +183,12 @@ expect "scan of nothing" 0 "" scan
 echo '{}' >"$work/empty.jsonl"
 refuse "an empty object" 3 'empty.jsonl:1: key and value are both needed' load "$work/empty.jsonl"
 
+# What replaces a file is not readable by more people than that was.
+"$SHMKV" dump "$work/private.tsv"
+chmod 600 "$work/private.tsv"
+expect "dump over a private file" 0 "" dump "$work/private.tsv"
+holds "leaves it private" test "$(stat -c %a "$work/private.tsv")" = 600
+
 # Nor does a dump that is killed leave a part of a file, or touch the one that was there.
 mkdir "$work/killed"
 echo old >"$work/killed/dump.tsv"
