@@ -345,7 +345,7 @@ static int attach(struct durable *d)
 int durable_init(struct durable *d, const struct arena *a, const struct process *p,
                  const char *path)
 {
-    *d = (struct durable){.arena = a, .process = p};
+    *d = (struct durable){.arena = a, .process = p, .fork_word = fork_word()};
     d->path = strdup(path);
     if (d->path == NULL)
         return error_set(SHMKV_ESYSTEM, "%s: no memory for a handle", path);
@@ -359,24 +359,34 @@ int durable_init(struct durable *d, const struct arena *a, const struct process 
     return rc;
 }
 
-/* Locks and the image are the parent's: its pages are not mapped here. */
-int durable_after_fork(struct durable *d)
+/* Locks and the image are the parent's: its pages are not mapped here, but something else may be
+ * where they were. */
+static void forget_parents(struct durable *d)
 {
-    if (d->path == NULL)
-        return 0;
+    if (d->fork_word == fork_word())
+        return;
     if (load_relaxed(&d->busy) == 0 && d->lease != NULL)
         image_close(&d->image); /* else a thread of the parent was changing it: left alone */
     d->image = (struct image){0};
     d->lease = d->attach_page = NULL;
     store_relaxed(&d->keeps, 0); /* relaxed, both: nobody else in this process knows the store */
     store_relaxed(&d->busy, 0);
-    return attach(d);
+    d->fork_word = fork_word();
+}
+
+int durable_after_fork(struct durable *d)
+{
+    if (d->path == NULL)
+        return 0;
+    forget_parents(d);
+    return d->attach_page != NULL ? 0 : attach(d);
 }
 
 void durable_free(struct durable *d)
 {
     if (d->path == NULL)
         return;
+    forget_parents(d);
     give_up(d);
     lockpage_release(d->attach_page);
     free(d->path);

@@ -39,6 +39,7 @@ struct durable {
     const struct process *process;
     char *path;             /* of the image, absolute; NULL: there is none */
     uint64_t own_ns;        /* interval of this process; 0: the store's; UINT64_MAX: none at all */
+    uint64_t fork_word;     /* of the process that made the pages */
     void *attach_page;      /* holds LOCK_ATTACHED of the image */
     void *lease;            /* holds LOCK_KEEPER; NULL: not ours */
     struct image image;     /* open while the lease is ours */
@@ -54,7 +55,7 @@ int durable_init(struct durable *d, const struct arena *a, const struct process 
                  const char *path);
 /* In a forked child, before it uses the store. */
 int durable_after_fork(struct durable *d);
-/* Everything of this process ends; @d must not be used any more. */
+/* Everything of this process ends, nothing of a parent; @d must not be used any more. */
 void durable_free(struct durable *d);
 
 /* What the last failed attempt said, cut to 159 bytes; information. */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include "blob.h"
 #include "child.h"
 #include "clock.h"
+#include "scratch.h"
 
 #define MS 1000000ull
 #define LIMIT_MS 20000u
@@ -509,6 +511,43 @@ static void closed_descriptors_do_not_matter(void **state)
     assert_true(all_whole(f->db, 0, 2 * KEYS));
 }
 
+#define PAGES 64
+
+/* The kernel gives the addresses of what a child has not inherited away again. */
+static int close_an_unused_handle(void *db)
+{
+    char *page[PAGES];
+    for (int i = 0; i < PAGES; i++) { /* unlike their neighbours, to stay single pages */
+        int protection = PROT_READ | PROT_WRITE | (i % 2 == 0 ? 0 : PROT_EXEC);
+        page[i] = mmap(NULL, PAGE_BYTES, protection, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        child_assert(page[i] != MAP_FAILED);
+    }
+    child_assert(shmkv_close(db) == 0);
+    for (int i = 0; i < PAGES; i++)
+        *page[i] = 1;
+    return 0;
+}
+
+static void a_child_closes_what_it_has_not_used(void **state)
+{
+    (void)state;
+    struct shmkv_options o = {.flags = SHMKV_CREATE | SHMKV_KEEPER, .size = 4u << 20};
+    struct shmkv_keeper keeper = {.mine = 0};
+    struct shmkv *db;
+    o.shm_dir = scratch_dir();
+    assert_rc(shmkv_open(scratch_path("image"), &o, &db), 0);
+    put_text(db, "k", "v");
+    for (int i = 0; i < 1000 && (keeper.mine == 0 || keeper.checkpoints == 0); i++) {
+        clock_sleep_ns(10 * MS);
+        assert_rc(shmkv_get_keeper(db, &keeper), 0);
+    }
+    assert_int_equal(keeper.mine, 1);
+    assert_int_equal(child_wait(child_start(close_an_unused_handle, db), LIMIT_MS), 0);
+    assert_text(db, "k", "v");
+    assert_rc(shmkv_checkpoint(db), 0);
+    assert_rc(shmkv_close(db), 0);
+}
+
 static int die_inside(void *db)
 {
     struct shmkv_section section;
@@ -582,6 +621,8 @@ int main(void)
         FIXTURE_WITH(a_grandchild, &kept),
         FIXTURE_WITH(forks_beside_writing_threads, &kept),
         FIXTURE_WITH(closed_descriptors_do_not_matter, &small),
+        cmocka_unit_test_setup_teardown(a_child_closes_what_it_has_not_used, scratch_setup,
+                                        scratch_teardown),
         FIXTURE_WITH(a_child_that_dies, &small),
         FIXTURE_WITH(threads_that_end_inside_sections, &small),
     };
