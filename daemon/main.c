@@ -188,6 +188,7 @@ static int main_serve(struct service *s)
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN); /* whoever reads our lines may end before we do */
+    signal(SIGCHLD, SIG_DFL); /* inherited as ignored it would keep the ends of processes from us */
     int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (signals < 0) {
         say(SAY_ERROR, NULL, "cannot wait for signals: %s", strerror(errno));

@@ -66,6 +66,22 @@ holds "it goes on if the reader of its lines ends" kill -0 "$service"
 stop "and ends as it should"
 "$SHMKV" -f "$a" destroy
 
+# ---- a parent that ignores the ends of its children ----------------------------------------------
+
+if env --ignore-signal=CHLD true 2>/dev/null; then
+    env --ignore-signal=CHLD "$SHMKVD" --create --size 16M "$a" 2>>"$log" &
+    service=$!
+    services+=("$service")
+    line "it is started with SIGCHLD ignored" "^shmkvd: $a: opened"
+    kill -KILL "$(pgrep -P "$service")"
+    line "and sees its process die" "^shmkvd: $a: its process .* killed by signal 9"
+    line "starts it again" "^shmkvd: $a: opened" 2
+    stop "and ends as it should"
+    "$SHMKV" -f "$a" destroy
+else
+    skip "SIGCHLD ignored: env cannot do that"
+fi
+
 # ---- another user --------------------------------------------------------------------------------
 
 if is_root && setpriv --reuid=65534 --clear-groups true 2>/dev/null; then
