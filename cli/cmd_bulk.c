@@ -214,17 +214,23 @@ static int bulk_open(const char *name)
     return strcmp(name, "-") == 0 ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC);
 }
 
+/* Is there a file that we may read?  Not by open(2): a named pipe is opened once, or who writes to
+ * it would lose his reader. */
+static bool bulk_look(const char *name, struct stat *st)
+{
+    if (strcmp(name, "-") == 0) {
+        return fstat(STDIN_FILENO, st) == 0;
+    }
+    return stat(name, st) == 0 && eaccess(name, R_OK) == 0;
+}
+
 /* Look at each file before the store is made or changed; add its size to @total. */
 static int bulk_preview(const struct cli *cli, uint64_t *total)
 {
     for (int i = 0; i < cli->args; i++) {
         struct stat st;
-        int fd = bulk_open(cli->arg[i]);
-        if (fd < 0 || fstat(fd, &st) < 0) {
+        if (!bulk_look(cli->arg[i], &st)) {
             return cli_error(cli->arg[i], "cannot read: %s", strerror(errno));
-        }
-        if (fd != STDIN_FILENO) {
-            close(fd);
         }
         if (S_ISDIR(st.st_mode)) {
             return cli_error(cli->arg[i], "cannot read: it is a directory");

@@ -59,6 +59,16 @@ expect "a record larger than the reading block" 0 "" load "$work/large.jsonl"
 "$SHMKV" get large >"$work/back"
 same "came whole" "$work/large" "$work/back"
 
+# A named pipe.
+mkfifo "$work/pipe"
+cat "$work/in.tsv" >"$work/pipe" &
+writer=$!
+timeout 20 "$SHMKV" load "$work/pipe"
+holds "load of a named pipe" test $? = 0
+wait "$writer"
+holds "reads all that is written to it" test $? = 0 -a "$("$SHMKV" count --prefix key-)" = 5000
+"$SHMKV" del --prefix key-
+
 # A pipe gives 64 KiB at once; looking through the whole of a long record each time took forty
 # times the processor time that the file took.
 (
