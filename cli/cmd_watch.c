@@ -119,31 +119,34 @@ static int watch_key(struct watch *watch)
 
 /* ---- the whole store ----------------------------------------------------------------------- */
 
-static int watch_print_store(const struct cli *cli)
+static void watch_print_store(const struct cli *cli, const struct shmkv_stats *stats)
 {
-    struct shmkv_stats stats;
-    int rc = shmkv_get_stats(cli->db, &stats);
-    if (rc != 0) {
-        return rc;
-    }
     printf(cli_has(cli, OPT_JSON) ? "{\"puts\": %" PRIu64 ", \"deletes\": %" PRIu64
                                     ", \"keys\": %" PRIu64 "}\n"
                                   : "puts %" PRIu64 " deletes %" PRIu64 " keys %" PRIu64 "\n",
-           stats.puts, stats.deletes, stats.keys);
+           stats->puts, stats->deletes, stats->keys);
     cli_push();
-    return 0;
 }
 
+/* A wait also ends when a process that has written leaves; only the counters tell a write. */
 static int watch_store(struct watch *watch)
 {
+    struct shmkv *db = watch->cli->db;
+    struct shmkv_stats shown, now;
     uint64_t ticket = 0;
-    int rc = shmkv_wait_any(watch->cli->db, &ticket, 0); /* only fetches the ticket */
+    int rc = shmkv_get_stats(db, &shown);
+    now = shown;
     while (rc == 0 && !watch_is_over(watch)) {
-        rc = shmkv_wait_any(watch->cli->db, &ticket, watch_timeout(watch, 0));
-        if (rc == 0) {
-            rc = watch_print_store(watch->cli);
+        if (now.puts != shown.puts || now.deletes != shown.deletes) {
+            watch_print_store(watch->cli, &now);
+            shown = now;
             watch->changes++;
             nanosleep(&(struct timespec){.tv_nsec = WATCH_PAUSE_NS}, NULL);
+        } else {
+            rc = shmkv_wait_any(db, &ticket, watch_timeout(watch, 0));
+        }
+        if (rc == 0) {
+            rc = shmkv_get_stats(db, &now);
         }
     }
     return rc;

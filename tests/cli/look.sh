@@ -85,6 +85,13 @@ for _ in $(seq 100); do # it may not be waiting yet
 done
 wait $watcher
 holds "watch of everything" test $? = 0 -a -n "$(grep '"puts": ' "$work/any")"
+# Who has written leaves after a while: that is no write.
+"$SHMKV" watch --timeout 3s >"$work/any" &
+watcher=$!
+sleep 1
+"$SHMKV" set any thing
+wait $watcher
+holds "one line for one write" test "$(wc -l <"$work/any")" = 1
 refuse "watch --since without key" 2 'needs a KEY' watch --since 3
 
 # ---- bench ---------------------------------------------------------------------------------------
