@@ -102,8 +102,8 @@ static int judge(const struct file *f, struct image_supers *s, uint64_t size)
     if (s->copy[0].magic != IMAGE_MAGIC && s->copy[1].magic != IMAGE_MAGIC)
         return error_set(SHMKV_EFORMAT, "%s: is not the image of a shmkv store", f->path);
     return error_set(SHMKV_ECORRUPT,
-                     "%s: both superblocks are damaged; restore the image from a backup, or save "
-                     "what can be saved with shmkv repair",
+                     "%s: both superblocks are damaged, and nothing in it can be found without "
+                     "one; restore the image from a backup",
                      f->path);
 }
 

@@ -98,6 +98,12 @@ cp "$copy" "$work/half.shmkv"
 printf '\377\377\377' | dd of="$work/half.shmkv" bs=1 seek=10 conv=notrunc status=none
 expect "one of both superblocks is damaged" 0 "note: superblock 0 is damaged, the other is whole" \
     -f "$work/half.shmkv" check
+printf '\377\377\377' | dd of="$work/half.shmkv" bs=1 seek=4106 conv=notrunc status=none
+for command in "get a" check "repair $work/saved.shmkv"; do
+    # shellcheck disable=SC2086 # a command and its arguments
+    refuse "both are: $command" 3 "both superblocks are damaged" -f "$work/half.shmkv" $command
+    holds "and a repair, which cannot help, is not advised" test -z "$(grep 'repair$' "$work/err")"
+done
 
 ln -s "$work/nowhere" "$work/dangling.shmkv"
 for command in "get a" "set a b" "create"; do
