@@ -41,7 +41,7 @@ trap '' HUP
 echo \$\$ >"$work/pid"
 exec "$SHMKV" top
 EOF
-    TERM=xterm script -qec "bash '$work/outlive'" "$work/screen" >/dev/null 2>&1 < <(sleep 20) &
+    TERM=xterm script -qfec "bash '$work/outlive'" "$work/screen" >/dev/null 2>&1 < <(sleep 20) &
     terminal=$!
     for _ in $(seq 100); do
         grep -q 'puts/s' "$work/screen" && break
