@@ -365,8 +365,10 @@ static void forget_parents(struct durable *d)
 {
     if (d->fork_word == fork_word())
         return;
-    if (load_relaxed(&d->busy) == 0 && d->lease != NULL)
+    if (load_relaxed(&d->busy) == 0 && d->lease != NULL) {
+        file_forget_map(&d->image.file);
         image_close(&d->image); /* else a thread of the parent was changing it: left alone */
+    }
     d->image = (struct image){0};
     d->lease = d->attach_page = NULL;
     store_relaxed(&d->keeps, 0); /* relaxed, both: nobody else in this process knows the store */

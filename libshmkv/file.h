@@ -82,6 +82,12 @@ void file_use(const struct file_table *table);
 int file_open(struct file *f, const char *path, unsigned flags, uint32_t mode);
 void file_close(struct file *f);
 
+/* In a forked child, before file_close(): the mapping is the parent's alone. */
+static inline void file_forget_map(struct file *f)
+{
+    f->map = NULL;
+}
+
 static inline int file_size(const struct file *f, uint64_t *bytes)
 {
     return f->table->size(f, bytes);

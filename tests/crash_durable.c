@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -942,6 +943,76 @@ static void no_effect_without_its_cause(void **state)
     assert_true(longest > FILLERS);
 }
 
+/* ---- children ------------------------------------------------------------------------------ */
+
+#define MAPPED_LARGE 4u
+#define MAPPED_SMALL 64u
+#define MAPPED_BYTES (32u << 20)
+
+/* The addresses of what only the parent has mapped are free in a child, which soon uses them. */
+static void map_all(char *memory[MAPPED_LARGE + MAPPED_SMALL])
+{
+    for (unsigned i = 0; i < MAPPED_LARGE + MAPPED_SMALL; i++) {
+        size_t bytes = i < MAPPED_LARGE ? MAPPED_BYTES : PAGE_BYTES;
+        memory[i] = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        child_assert(memory[i] != MAP_FAILED);
+        for (size_t at = 0; at < bytes; at += PAGE_BYTES)
+            memory[i][at] = 'm';
+    }
+}
+
+static void assert_mapped(char *memory[MAPPED_LARGE + MAPPED_SMALL])
+{
+    for (unsigned i = 0; i < MAPPED_LARGE + MAPPED_SMALL; i++) {
+        size_t bytes = i < MAPPED_LARGE ? MAPPED_BYTES : PAGE_BYTES;
+        for (size_t at = 0; at < bytes; at += PAGE_BYTES)
+            child_assert(memory[i][at] == 'm');
+    }
+}
+
+static int map_and_use(void *db)
+{
+    char *memory[MAPPED_LARGE + MAPPED_SMALL];
+    map_all(memory);
+    child_assert(shmkv_put(db, "child", 5, "v", 1, NULL) == 0);
+    assert_mapped(memory);
+    child_assert(shmkv_close(db) == 0);
+    assert_mapped(memory);
+    return 0;
+}
+
+static int map_and_close(void *db)
+{
+    char *memory[MAPPED_LARGE + MAPPED_SMALL];
+    map_all(memory);
+    child_assert(shmkv_close(db) == 0);
+    assert_mapped(memory);
+    return 0;
+}
+
+/* A child gives up only its own of what the parent holds: at those addresses is something else. */
+static void a_child_keeps_what_it_mapped(void **state)
+{
+    struct shmkv *db;
+    (void)state;
+    assert_rc(open_path(image, SHMKV_CREATE, 20, &db), 0);
+    assert_rc(put_all(db, 1), 0);
+    while (load_seq_cst(&words(db)->made) == 0)
+        clock_sleep_ns(1000000);
+    clock_sleep_ns(100000000); /* nothing to be written: no thread is at the image */
+    uint32_t holder = load_seq_cst(&words(db)->holder);
+    assert_int_not_equal(holder, 0);
+    assert_int_equal(child_wait(child_start(map_and_close, db), LIMIT_MS), 0);
+    assert_int_equal(load_seq_cst(&words(db)->holder), holder);
+    assert_int_equal(child_wait(child_start(map_and_use, db), LIMIT_MS), 0);
+    assert_rc(shmkv_close(db), 0);
+    lose_memory();
+    db = open_image(0);
+    assert_all(db, 1);
+    assert_rc(shmkv_exists(db, "child", 5), 0);
+    assert_rc(shmkv_close(db), 0);
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -965,6 +1036,7 @@ int main(void)
         TEST(a_checkpoint_raises_the_horizon),
         TEST(a_stray_write_is_not_written),
         TEST(no_effect_without_its_cause),
+        TEST(a_child_keeps_what_it_mapped),
         TEST(failed_calls_are_told),
         TEST(no_put_waits_for_the_disk),
         TEST(death_at_every_point),
