@@ -154,6 +154,16 @@ void durable_raise_horizon(const struct durable *d, const struct participant *p)
     segment_raise_horizon(d->arena);
 }
 
+/*
+ * About how many bytes are to be written.  Of an image that is not settled nobody knows whether what
+ * can be read of it is on the disk: he died, or was refused, who wrote it (INV-F3).
+ */
+static uint64_t unwritten(const struct durable *d)
+{
+    uint64_t pending = checkpoint_pending(&d->image, d->arena);
+    return pending == 0 && !d->image.settled ? 1 : pending;
+}
+
 /* Inside enter(), with the lease. */
 static int make(struct durable *d, const struct participant *p, uint32_t flags)
 {
@@ -161,7 +171,8 @@ static int make(struct durable *d, const struct participant *p, uint32_t flags)
     uint64_t begun = clock_mono_ns();
     int rc = checkpoint_make(&d->image, p, flags, &epoch);
     if (rc == 0) {
-        store_release(&words(d)->sequence, d->image.head.sequence); /* pairs with take_lease [D2] */
+        if (d->image.settled) /* else who opens it next is to write the superblocks again */
+            store_release(&words(d)->sequence, d->image.head.sequence); /* with take_lease [D2] */
         max_seq_cst(&words(d)->epoch, epoch);                       /* [D3] */
         add_relaxed(&words(d)->made, 1);
     } else {
@@ -278,7 +289,7 @@ static bool is_due(struct durable *d, uint64_t now)
     if (now < d->look_ns || d->own_ns == UINT64_MAX)
         return false;
     d->look_ns = now + LOOK_NS;
-    uint64_t pending = checkpoint_pending(&d->image, d->arena);
+    uint64_t pending = unwritten(d);
     return (pending != 0 || is_failing(words(d))) &&
            (now >= next_ns(d) || pending >= load_relaxed(&d->arena->sb->size) >> EARLY_SHIFT);
 }
@@ -402,7 +413,7 @@ static int finish_once(struct durable *d, const struct participant *p)
     if (rc != 0)
         return rc == SHMKV_EBUSY ? 0 : rc;
     uint64_t mark = arena_log_mark(d->arena); /* before the look: what comes later differs */
-    uint64_t pending = checkpoint_pending(&d->image, d->arena);
+    uint64_t pending = unwritten(d);
     rc = pending != 0 ? make(d, p, IMAGE_CLEAN) : 0;
     if (pending == 0) /* relaxed: read when nobody is attached, arena_image.c */
         store_relaxed(&words(d)->settled, mark);

@@ -241,8 +241,9 @@ static int load(struct opening *op)
         rc = recover_store(&im, &p, &options, &result);
         epoch_leave(&p);
     }
-    if (rc == 0) { /* relaxed: as above */
-        store_relaxed(&s->arena.sync->durable.sequence, im.head.sequence);
+    if (rc == 0) {      /* relaxed: as above */
+        if (im.settled) /* else as in durable.c, make() */
+            store_relaxed(&s->arena.sync->durable.sequence, im.head.sequence);
         s->recovered = result.records;
         s->recovered_ms = result.ms;
     }

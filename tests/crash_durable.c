@@ -647,6 +647,114 @@ static void failed_calls_are_told(void **state)
     }
 }
 
+/* The image as a power loss after the first @i ops of the disk's log leaves it. */
+static void lose_power(size_t i, enum disk_loss how, uint64_t *random)
+{
+    struct disk_replay *r = disk_replay_begin();
+    disk_replay_to(r, i);
+    disk_put(disk_replay_lose(r, how, random), image);
+    disk_replay_end(r);
+    lose_memory();
+}
+
+/* What a sync wrote whose last barrier failed can be read, and is not on the disk: it is not all
+ * written, whoever looks (INV-F3). */
+static void a_close_after_a_failed_sync_writes_it_again(void **state)
+{
+    struct shmkv *db;
+    uint64_t random = 1;
+    (void)state;
+    disk_begin(NULL);
+    assert_rc(open_path(image, SHMKV_CREATE | SHMKV_NO_KEEPER, LATER_MS, &db), 0);
+    assert_rc(put_all(db, 1), 0);
+    assert_rc(shmkv_sync(db, -1), 0);
+    assert_rc(put(db, 0, 2), 0);
+    disk_fail(2, SHMKV_EIO, 0); /* the barrier behind the record that carries it */
+    assert_rc(shmkv_sync(db, -1), SHMKV_EIO);
+    disk_fail(0, 0, 0);
+    assert_rc(shmkv_close(db), 0);
+    disk_pause();
+    for (unsigned turn = 0; turn < 3; turn++) { /* one replay of each kind */
+        lose_power(disk_count(), DISK_LOSE_ALL, &random);
+        db = open_image(0);
+        assert_int_equal(turn_of(db, 0), 2);
+        assert_rc(shmkv_close(db), 0);
+    }
+    disk_end();
+}
+
+static int die_before_the_barrier(void *arg)
+{
+    struct shmkv *db;
+    (void)arg;
+    child_assert(open_path(image, SHMKV_NO_KEEPER, NEVER, &db) == 0);
+    child_assert(put(db, 0, 2) == 0);
+    point_arm("image.recorded", 1, POINT_KILL, NULL, NULL);
+    shmkv_sync(db, -1);
+    return 0;
+}
+
+/* The same when he died who wrote it. */
+static void a_close_after_a_death_writes_it_again(void **state)
+{
+    struct shmkv *db;
+    (void)state;
+    assert_rc(open_path(image, SHMKV_CREATE | SHMKV_NO_KEEPER, LATER_MS, &db), 0);
+    assert_rc(shmkv_sync(db, -1), 0);
+    pid_t child = child_start(die_before_the_barrier, NULL);
+    assert_int_equal(child_wait(child, LIMIT_MS), CHILD_SIGNAL + SIGKILL);
+    disk_begin(image);
+    assert_rc(shmkv_close(db), 0);
+    disk_pause();
+    assert_true(disk_count() >= 2);
+    assert_int_equal(disk_op(0)->kind, DISK_WRITE);
+    disk_end();
+}
+
+#define SUPER_CALL 3u /* of the disk in a fold: the writing of the first superblock */
+#define FOLD_CALLS 6u
+
+/* Two folds, of which one call of the first fails; then the power may fail at any moment. */
+static void fold_twice(unsigned nth)
+{
+    struct shmkv *db;
+    empty(directory, false);
+    lose_memory();
+    disk_begin(NULL);
+    db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    assert_rc(put_all(db, 1), 0);
+    assert_rc(shmkv_sync(db, -1), 0);
+    assert_rc(shmkv_set_interval(db, 5000), 0);
+    disk_fail(nth, SHMKV_EIO, 0);
+    shmkv_sync(db, -1);
+    disk_fail(0, 0, 0);
+    size_t since = disk_count();
+    assert_rc(shmkv_sync(db, -1), 0);
+    assert_rc(shmkv_set_interval(db, 6000), 0);
+    assert_rc(put(db, 0, 2), 0);
+    assert_rc(shmkv_sync(db, -1), 0);
+    assert_rc(shmkv_close(db), 0);
+    disk_pause();
+    uint64_t random = nth + 1;
+    for (size_t i = since, n = disk_count(); i <= n; i++) {
+        for (int turn = 0; turn < 6 * DISK_LOSSES; turn++) {
+            lose_power(i, (enum disk_loss)(turn % DISK_LOSSES), &random);
+            db = open_image(0);
+            assert_int_equal(turn_of(db, 1), 1);
+            assert_rc(shmkv_close(db), 0);
+        }
+    }
+    disk_end();
+}
+
+/* A second superblock that did not get to the disk is not taken for one that did. */
+static void a_fold_after_a_failed_one_may_be_cut_off(void **state)
+{
+    (void)state;
+    for (unsigned nth = SUPER_CALL; nth <= FOLD_CALLS; nth++)
+        fold_twice(nth);
+}
+
 /* ---- copies, removals, others -------------------------------------------------------------- */
 
 static void a_copy_of_an_image_is_a_store_of_its_own(void **state)
@@ -1038,6 +1146,9 @@ int main(void)
         TEST(no_effect_without_its_cause),
         TEST(a_child_keeps_what_it_mapped),
         TEST(failed_calls_are_told),
+        TEST(a_close_after_a_failed_sync_writes_it_again),
+        TEST(a_close_after_a_death_writes_it_again),
+        TEST(a_fold_after_a_failed_one_may_be_cut_off),
         TEST(no_put_waits_for_the_disk),
         TEST(death_at_every_point),
         TEST(a_stop_at_every_point),

@@ -20,7 +20,7 @@ static struct {
     size_t count, room;
     char *start; /* what was durable before the log began */
     uint64_t start_size, size;
-    unsigned calls, fail_at, fail_more;
+    unsigned calls, fail_at, fail_more, replays;
     int fail_rc;
     bool (*swallow)(const struct disk_op *last);
 } disk = {.lock = PTHREAD_MUTEX_INITIALIZER};
@@ -244,6 +244,8 @@ struct disk_replay {
     size_t next;     /* op that comes next */
     size_t *pending; /* writes that are not durable */
     size_t count, most;
+    unsigned kind;   /* what becomes of writes before a failed barrier, see give_up() */
+    uint64_t random; /* for it */
     struct disk_state state;
 };
 
@@ -265,6 +267,8 @@ struct disk_replay *disk_replay_begin(void)
     if (disk.start != NULL)
         memcpy(r->durable, disk.start, disk.start_size);
     r->size = disk.start_size;
+    r->kind = disk.replays++;
+    r->random = r->kind + 1;
     return r;
 }
 
@@ -283,6 +287,19 @@ static void settle(struct disk_replay *r)
         memcpy(r->durable + op->at, op->data, op->bytes);
     }
     r->count = 0;
+}
+
+/* A barrier has failed: of the writes before it none, all or some will never be on the disk, though
+ * they can be read; a later barrier makes durable what is left. */
+static void give_up(struct disk_replay *r)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        bool lost = r->kind % 3 == 1 || (r->kind % 3 == 2 && (blob_random(&r->random) & 1) != 0);
+        if (!lost)
+            r->pending[left++] = r->pending[i];
+    }
+    r->count = left;
 }
 
 static void step(struct disk_replay *r, const struct disk_op *op)
@@ -307,7 +324,10 @@ static void step(struct disk_replay *r, const struct disk_op *op)
             memset(r->durable + op->bytes, 0, r->size - op->bytes);
         r->size = op->bytes;
         break;
-    default: /* what was written before a failed barrier stays pending here: the worst of it */
+    case DISK_FAILED_BARRIER:
+        give_up(r);
+        break;
+    default:
         break;
     }
 }

@@ -69,7 +69,8 @@ enum disk_loss {
     DISK_LOSSES
 };
 
-/* A replay of the log. */
+/* A replay of the log.  In each third one no write, all writes, some writes before a barrier that
+ * failed are lost for good. */
 struct disk_replay;
 struct disk_replay *disk_replay_begin(void);
 void disk_replay_end(struct disk_replay *r);
