@@ -291,8 +291,6 @@ static int commit(struct checkpoint_work *w, uint64_t epoch, uint32_t flags)
     if (rc == 0)
         rc = image_commit(w->im, &about, items, n);
     free(items);
-    if (rc == 0)
-        max_seq_cst(&w->a->sb->ceiling, about.ceiling); /* only what the disk has promised */
     return rc;
 }
 

@@ -48,6 +48,7 @@
 
 /* Make a checkpoint of the store in @im, for whose arena @p is a participant outside of sections.
  * @flags: IMAGE_CLEAN.   @epoch: receives E; everything acknowledged in an epoch <= E is durable.
+ * im->head.ceiling is what G may go up to now, if @im is the store's own image and no backup.
  * Return: 0, SHMKV_ENOSPC, SHMKV_EIO, SHMKV_ECORRUPT (a record fails its checksum), SHMKV_ENOTSUP
  * (no membarrier here), SHMKV_ESYSTEM. */
 int checkpoint_make(struct image *im, const struct participant *p, uint32_t flags, uint64_t *epoch);

@@ -173,6 +173,7 @@ static int make(struct durable *d, const struct participant *p, uint32_t flags)
     if (rc == 0) {
         if (d->image.settled) /* else who opens it next is to write the superblocks again */
             store_release(&words(d)->sequence, d->image.head.sequence); /* with take_lease [D2] */
+        max_seq_cst(&d->arena->sb->ceiling, d->image.head.ceiling); /* what the disk has promised */
         max_seq_cst(&words(d)->epoch, epoch);                       /* [D3] */
         add_relaxed(&words(d)->made, 1);
     } else {

@@ -755,6 +755,25 @@ static void a_fold_after_a_failed_one_may_be_cut_off(void **state)
         fold_twice(nth);
 }
 
+/* What another image promises binds this one to nothing (INV-E5). */
+static void a_backup_does_not_raise_the_ceiling(void **state)
+{
+    char copy[100];
+    (void)state;
+    snprintf(copy, sizeof(copy), "%s/backup", directory);
+    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    _Atomic uint64_t *ceiling = &audit_arena(db)->sb->ceiling;
+    assert_rc(put_all(db, 1), 0);
+    assert_rc(shmkv_sync(db, -1), 0);
+    uint64_t promised = load_seq_cst(ceiling);
+    assert_rc(put_all(db, 2), 0);
+    assert_rc(shmkv_backup(db, copy), 0);
+    assert_int_equal(load_seq_cst(ceiling), promised);
+    assert_rc(shmkv_sync(db, -1), 0);
+    assert_true(load_seq_cst(ceiling) > promised);
+    assert_rc(shmkv_close(db), 0);
+}
+
 /* ---- copies, removals, others -------------------------------------------------------------- */
 
 static void a_copy_of_an_image_is_a_store_of_its_own(void **state)
@@ -1149,6 +1168,7 @@ int main(void)
         TEST(a_close_after_a_failed_sync_writes_it_again),
         TEST(a_close_after_a_death_writes_it_again),
         TEST(a_fold_after_a_failed_one_may_be_cut_off),
+        TEST(a_backup_does_not_raise_the_ceiling),
         TEST(no_put_waits_for_the_disk),
         TEST(death_at_every_point),
         TEST(a_stop_at_every_point),
