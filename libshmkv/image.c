@@ -203,6 +203,7 @@ static int take_slot(struct image *im, uint64_t *slot)
                          "%s: all of its %llu places for segments are in use until a checkpoint "
                          "succeeds",
                          im->file.path, (unsigned long long)im->super.slot_count);
+    im->grown |= *slot >= im->slot_sure;
     if (*slot < im->slot_high)
         return 0;
     int rc =
@@ -210,7 +211,6 @@ static int take_slot(struct image *im, uint64_t *slot)
     if (rc != 0)
         return rc;
     im->slot_high = *slot + 1;
-    im->grown = true;
     return 0;
 }
 

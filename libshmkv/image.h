@@ -127,10 +127,11 @@ struct image {
     struct image_segment *segments; /* by id */
     uint8_t *slots;                 /* by number: enum image_slot_state */
     uint64_t slot_high;             /* slots below have room in the file */
+    uint64_t slot_sure;             /* these have it for good: a barrier came behind */
     uint64_t segment_high;          /* ids below may be listed, or have a slot */
     struct image_patch *patches;    /* in the order of their commits */
     uint64_t patches_count, patches_room;
-    bool grown;             /* slots were added to the file since the last barrier */
+    bool grown;             /* a slot was taken whose room no barrier has made sure of */
     bool written;           /* since the last barrier */
     uint64_t bytes_written; /* since it was opened, for statistics */
 };

@@ -164,6 +164,7 @@ static int barrier(struct image *im)
     if (rc != 0)
         return rc;
     im->written = im->grown = false;
+    im->slot_sure = im->slot_high;
     for (uint64_t i = 0; i < im->slot_high; i++)
         im->slots[i] &= (uint8_t)~IMAGE_SLOT_WRITTEN;
     return 0;
@@ -298,6 +299,7 @@ static void give_back_tail(struct image *im)
     if (keep < im->slot_high &&
         im->file.table->truncate(&im->file, image_position(im, keep, 0)) == 0)
         im->slot_high = keep;
+    im->slot_sure = min_u64(im->slot_sure, im->slot_high);
 }
 
 int image_commit(struct image *im, const struct image_cut *cut, const struct image_item *items,

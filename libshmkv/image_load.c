@@ -88,7 +88,7 @@ int image_load_room(struct image *im, uint64_t size)
     for (uint64_t i = 0; i < im->super.slot_count; i++)
         im->slots[i] &= IMAGE_SLOT_SHUNNED;
     im->patches_count = 0;
-    im->segment_high = 0;
+    im->segment_high = im->slot_sure = 0;
     im->slot_high =
         min_u64((size - im->super.data_offset) / im->super.segment_bytes, im->super.slot_count);
     return 0;
@@ -139,6 +139,7 @@ static int claim_slots(struct image *im, uint64_t size)
                 im->file.path, (unsigned long long)size, (unsigned long long)id,
                 (unsigned long long)image_position(im, e->slot, e->bytes));
         im->slots[e->slot] |= IMAGE_SLOT_LISTED;
+        im->slot_sure = max_u64(im->slot_sure, e->slot + 1); /* by the barrier of its commit */
         im->segment_high = id + 1;
         if ((im->slots[e->slot] & IMAGE_SLOT_SHUNNED) != 0)
             continue;
@@ -209,6 +210,7 @@ int image_settle(struct image *im)
     if (rc == 0) {
         im->settled = im->mirrored = true;
         im->written = im->grown = false;
+        im->slot_sure = im->slot_high;
     }
     return rc;
 }

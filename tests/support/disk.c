@@ -241,6 +241,7 @@ struct disk_replay {
     char *durable;
     uint64_t room;
     uint64_t size;
+    uint64_t sure;   /* of it, when the last barrier returned */
     size_t next;     /* op that comes next */
     size_t *pending; /* writes that are not durable */
     size_t count, most;
@@ -266,7 +267,7 @@ struct disk_replay *disk_replay_begin(void)
     grow(r, disk.start_size + 1);
     if (disk.start != NULL)
         memcpy(r->durable, disk.start, disk.start_size);
-    r->size = disk.start_size;
+    r->size = r->sure = disk.start_size;
     r->kind = disk.replays++;
     r->random = r->kind + 1;
     return r;
@@ -287,6 +288,7 @@ static void settle(struct disk_replay *r)
         memcpy(r->durable + op->at, op->data, op->bytes);
     }
     r->count = 0;
+    r->sure = r->size;
 }
 
 /* A barrier has failed: of the writes before it none, all or some will never be on the disk, though
@@ -323,6 +325,7 @@ static void step(struct disk_replay *r, const struct disk_op *op)
         if (op->bytes < r->size)
             memset(r->durable + op->bytes, 0, r->size - op->bytes);
         r->size = op->bytes;
+        r->sure = min_u64(r->sure, r->size);
         break;
     case DISK_FAILED_BARRIER:
         give_up(r);
@@ -374,23 +377,25 @@ static bool survives(enum disk_loss how, uint64_t sector, uint64_t chosen, uint6
 const struct disk_state *disk_replay_lose(struct disk_replay *r, enum disk_loss how,
                                           uint64_t *random)
 {
-    uint64_t all = 0, first = 0;
+    uint64_t all = 0, first = 0, size = r->size;
+    if (how == DISK_LOSE_ALL || (how != DISK_LOSE_NONE && (blob_random(random) & 1) != 0))
+        size = min_u64(size, r->sure);
     for (size_t i = 0; i < r->count; i++)
         all += sectors_of(&disk.ops[r->pending[i]]);
     uint64_t chosen = all != 0 ? blob_random(random) % all : 0;
-    memcpy(r->state.bytes, r->durable, r->size);
+    memcpy(r->state.bytes, r->durable, size);
     for (size_t i = 0; i < r->count; i++) {
         const struct disk_op *op = &disk.ops[r->pending[i]];
         bool lot = (blob_random(random) & 1) != 0;
         for (uint64_t k = 0; k < sectors_of(op); k++) {
             uint64_t at = op->at + k * DISK_SECTOR;
             uint64_t number = how == DISK_LOSE_PAGES ? k : first + k;
-            if (at < r->size && survives(how, number, chosen, random, &lot))
+            if (at < size && survives(how, number, chosen, random, &lot))
                 memcpy(r->state.bytes + at, op->data + k * DISK_SECTOR, DISK_SECTOR);
         }
         first += sectors_of(op);
     }
-    r->state.size = r->size;
+    r->state.size = size;
     return &r->state;
 }
 

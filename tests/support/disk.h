@@ -6,7 +6,8 @@
  * The model.  A write is a sequence of sectors of 512 bytes.  A barrier that returned 0 makes
  * durable what was written before it began; until then each sector of each write is on the disk or
  * is not, whatever the others are.  After a barrier that failed, what was written since the last
- * good one may be lost for good, whatever later barriers say.  A size is durable at once.
+ * good one may be lost for good, whatever later barriers say.  That a file grew is durable with the
+ * next barrier, that it was cut short at once.
  */
 #ifndef TEST_DISK_H
 #define TEST_DISK_H
