@@ -152,6 +152,11 @@ int arena_destroy(const char *name, const char *shm_dir, bool force);
 /* The same for the arena of an image, named @name in messages. */
 int arena_destroy_image(const char *name, const char *shm_dir, const struct arena_image *image,
                         bool force);
+/*
+ * The same for one that is out of date, if nobody uses it and all of it was in the image.
+ * SHMKV_EINUSE, without a text: not so; SHMKV_EBUSY, without a text: not now.
+ */
+int arena_remove_settled(const char *name, const char *shm_dir, const struct arena_image *image);
 /* Note where the image of a store is, so that others can tell whether it is still there. */
 void arena_set_image_path(struct superblock *sb, const char *path);
 /*

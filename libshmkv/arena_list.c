@@ -291,6 +291,30 @@ static bool collect(struct arena *a)
     return removed;
 }
 
+/* Does the arena have what its image may lack?  Then nobody may remove it but by asking for it. */
+static bool is_needed(const struct arena *a, const struct arena_look *look)
+{
+    return look->rc == 0 && (look->attached || !arena_image_settled(a, look));
+}
+
+int arena_remove_settled(const char *name, const char *shm_dir, const struct arena_image *image)
+{
+    struct arena a;
+    struct arena_look look;
+    int rc = arena_name_set_image(&a, name, shm_dir, image);
+    if (rc != 0)
+        return rc;
+    arena_look(&a, false, &look);
+    rc = is_needed(&a, &look) ? SHMKV_EINUSE : lock_pair(&a, &look);
+    if (rc == 0) {
+        arena_look(&a, false, &look);
+        rc = is_needed(&a, &look) ? SHMKV_EINUSE : arena_look_remove(&a);
+        lockpage_release(a.create_page);
+    }
+    arena_name_free(&a);
+    return rc;
+}
+
 int arena_gc(const char *shm_dir, size_t *removed)
 {
     struct names names;

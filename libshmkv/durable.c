@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "atomic_text.h"
@@ -71,6 +72,18 @@ static bool is_ours(const struct durable *d, uint64_t device, uint64_t inode)
     return device == sb->image_device && inode == sb->image_inode;
 }
 
+/* Does the image hold this store, as loaded last into this arena?  Another that was written over it
+ * has another number of segments, too, and other bytes under the same numbers. */
+static bool is_of_arena(const struct durable *d)
+{
+    const struct superblock *sb = d->arena->sb;
+    const struct image *im = &d->image;
+    return is_ours(d, im->file.device, im->file.inode) &&
+           memcmp(im->super.uuid, sb->uuid, sizeof(sb->uuid)) == 0 &&
+           im->head.generation == sb->generation && im->super.segment_bytes == sb->segment_bytes &&
+           im->super.segment_count == sb->segment_count;
+}
+
 /* SHMKV_EBUSY without a text: another process has it. */
 static int take_lease(struct durable *d)
 {
@@ -83,7 +96,7 @@ static int take_lease(struct durable *d)
     POINT("durable.leased");
     store_relaxed(&words(d)->holder, own_name(d)); /* relaxed: information */
     rc = image_open(&d->image, d->path, false);
-    if (rc == 0 && !is_ours(d, d->image.file.device, d->image.file.inode)) {
+    if (rc == 0 && !is_of_arena(d)) {
         image_close(&d->image);
         rc = error_set(SHMKV_EDEFUNCT,
                        "%s was replaced while the store was in use; close the store and open it "

@@ -91,7 +91,8 @@ struct image_look {
     uint64_t device, inode;
     uint32_t owner, mode;
     struct image_geometry geometry;
-    bool moved; /* the image was made as another file: a copy, or on another disk */
+    uint64_t generation; /* how often it was recovered: that of the memory it was loaded into */
+    bool moved;          /* the image was made as another file: a copy, or on another disk */
 };
 
 /* What the image knows of a segment id. */

@@ -125,6 +125,7 @@ static void describe(const struct file *f, const struct image_super *s, struct i
     look->geometry.segment_bytes = s->segment_bytes;
     look->geometry.segment_count = s->segment_count;
     look->geometry.size = s->head.size;
+    look->generation = s->head.generation; /* recovery's commit is a fold */
     look->moved = s->device != f->device || s->inode != f->inode;
 }
 

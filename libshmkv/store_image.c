@@ -16,8 +16,16 @@
  *                made, other boot
  *   there        missing ...       yes                       SHMKV_EDEFUNCT: what those processes
  *                                                            wrote since is in their mappings alone
+ *   there        out of date       no                        removed and made anew if all of it was
+ *                                                            in the image, else SHMKV_EDEFUNCT
+ *   there        out of date       yes                       SHMKV_EDEFUNCT
  *   moved or     -                 -                         given a uuid of its own, then loaded
  *   copied
+ *
+ * An arena is out of date when the image was loaded into another one since: found in another
+ * directory of shared memory, of a container, say, or by another machine that shares the disk.  The
+ * generation tells, since each loading raises it.  To go on from such an arena would take back what
+ * was written, and synced, to the other.                                     test_stale
  *
  * Who opens for reading only, and finds no arena, loads a private one under the shared LOCK_CREATE:
  * the image is not written to, and need not be writable.  It is nobody else's, and never becomes
@@ -61,6 +69,7 @@ struct opening {
     struct image_look look;
     bool exclusive;    /* LOCK_CREATE is to be taken so */
     bool alone;        /* the arena is private */
+    bool stale;        /* there is one that is out of date */
     void *create_page; /* holds it */
 };
 
@@ -256,6 +265,21 @@ static int load(struct opening *op)
 
 /* ---- attaching ----------------------------------------------------------------------------- */
 
+/* Is what is attached the memory into which the image was loaded last? */
+static int check_generation(struct opening *op)
+{
+    const struct arena *a = &op->s->arena;
+    op->stale = a->sb->generation != op->look.generation;
+    return !op->stale
+               ? 0
+               : error_set(SHMKV_EDEFUNCT,
+                           "%s: its memory here, %s, is out of date: the image was loaded "
+                           "elsewhere since (by another --shm-dir, container or machine), or "
+                           "replaced; what was never saved of that memory would be lost, so "
+                           "remove it and its .sync yourself to go on with the image",
+                           op->name, a->path);
+}
+
 static int open_arena(struct opening *op, bool make)
 {
     struct arena_image image;
@@ -275,7 +299,9 @@ static int open_arena(struct opening *op, bool make)
     rc = arena_open(&s->arena, op->name, &ao, &created);
     if (rc != 0)
         return rc;
-    rc = store_join_process(s);
+    rc = created ? 0 : check_generation(op);
+    if (rc == 0)
+        rc = store_join_process(s);
     if (rc == 0) {
         if (created)
             rc = load(op);
@@ -293,6 +319,16 @@ static int open_arena(struct opening *op, bool make)
     return rc;
 }
 
+/* @refused: what it was called; stays if the arena is needed. */
+static int remove_stale(const struct opening *op, int refused)
+{
+    struct arena_image image;
+    int rc = describe(op, &image);
+    if (rc == 0)
+        rc = arena_remove_settled(op->name, op->o->shm_dir, &image);
+    return rc == SHMKV_EINUSE ? refused : rc;
+}
+
 /* Under the exclusive lock: nobody attaches meanwhile. */
 static int open_alone(struct opening *op)
 {
@@ -300,7 +336,9 @@ static int open_alone(struct opening *op)
         op->look.moved || op->look.state != IMAGE_READY ? SHMKV_ENOSTORE : open_arena(op, false);
     if (rc != SHMKV_ENOSTORE && rc != SHMKV_EDEFUNCT)
         return rc;
-    rc = check_unattached(op);
+    rc = op->stale ? remove_stale(op, rc) : 0;
+    if (rc == 0)
+        rc = check_unattached(op);
     return rc != 0 ? rc : open_arena(op, true);
 }
 
@@ -354,6 +392,7 @@ static int open_private(struct opening *op)
 
 static int open_once(struct opening *op)
 {
+    op->stale = false;
     int rc = look(op);
     if (rc == 0 && op->look.state == IMAGE_NONE) {
         rc = make_file(op);
