@@ -132,6 +132,15 @@ static int check_version(const struct arena *a, uint32_t version, uint32_t featu
 {
     if (version == LAYOUT_VERSION && (features & ~ARENA_FEATURES) == 0)
         return 0;
+    if (arena_name_imaged(a)) /* "remove it" would be taken for the image */
+        return error_set(
+            SHMKV_EVERSION,
+            "%s: its memory %s was made with format %u, features %#x; this is "
+            "shmkv " SHMKV_VERSION_STRING " for format %u, features %#x; use the version that made "
+            "it; or, if nothing was written after its last checkpoint, shmkv destroy shm:%s: that "
+            "removes the memory only, and the image is loaded anew",
+            a->name, a->path, version, features, LAYOUT_VERSION, ARENA_FEATURES,
+            arena_name_bare(a));
     return error_set(SHMKV_EVERSION,
                      "%s was made with format %u, features %#x; this is shmkv " SHMKV_VERSION_STRING
                      " for format %u, features %#x; use the version that made it, or remove it",
@@ -230,13 +239,19 @@ static int judge_pair(const struct arena *a, struct arena_look *look)
                                           "open have closed it"
                                         : "create it anew");
     }
-    if (!arena_geometry_valid(&look->sb) ||
-        memcmp(look->sb.uuid, look->header.uuid, sizeof(look->sb.uuid)) != 0)
+    if (arena_geometry_valid(&look->sb) &&
+        memcmp(look->sb.uuid, look->header.uuid, sizeof(look->sb.uuid)) == 0)
+        return 0;
+    if (arena_name_imaged(a)) /* "remove the store" would be taken for the image, too */
         return error_set(SHMKV_ECORRUPT,
-                         "%s is damaged: its superblock in %s makes no sense; remove the store "
-                         "(shmkv destroy) and create it anew",
-                         a->name, a->path);
-    return 0;
+                         "%s: its memory %s is damaged: its superblock makes no sense; shmkv "
+                         "destroy shm:%s removes the memory only, and the image is loaded anew, as "
+                         "of its last checkpoint",
+                         a->name, a->path, arena_name_bare(a));
+    return error_set(SHMKV_ECORRUPT,
+                     "%s is damaged: its superblock in %s makes no sense; remove the store "
+                     "(shmkv destroy) and create it anew",
+                     a->name, a->path);
 }
 
 static int judge(const struct arena *a, struct arena_look *look)

@@ -121,6 +121,16 @@ void arena_name_free(struct arena *a)
     a->name = a->path = a->sync_path = NULL;
 }
 
+const char *arena_name_bare(const struct arena *a)
+{
+    return strrchr(a->path, '/') + 1 + strlen(ARENA_PREFIX);
+}
+
+bool arena_name_imaged(const struct arena *a)
+{
+    return a->trusted >= 0;
+}
+
 int arena_name_denied(const struct arena *a, const char *path)
 {
     struct stat st;

@@ -68,13 +68,13 @@ int lockpage_open(const struct lockpage_file *file)
     struct stat st;
     const int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
     int fd = descriptor_open(file->path, O_RDWR | flags, 0);
-    if (fd < 0 && (errno == EACCES || errno == EROFS)) /* enough for a shared lock */
+    if (fd < 0 && (errno == EACCES || errno == EPERM || errno == EROFS)) /* for a shared lock */
         fd = descriptor_open(file->path, O_RDONLY | flags, 0);
     if (fd < 0 && (errno == ENOENT || errno == ELOOP))
         return gone(file);
     if (fd < 0)
-        return error_errno(errno == EACCES ? SHMKV_EACCESS : SHMKV_ESYSTEM, "opening %s",
-                           file->path);
+        return error_errno(errno == EACCES || errno == EPERM ? SHMKV_EACCESS : SHMKV_ESYSTEM,
+                           "opening %s", file->path);
     if (fstat(fd, &st) != 0 || !same_file(&st, file)) {
         close(fd);
         return gone(file);

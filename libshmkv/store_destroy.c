@@ -12,8 +12,10 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -72,17 +74,41 @@ static int remove_arena(const struct removal *r)
     return rc == SHMKV_ENOSTORE ? 0 : rc;
 }
 
-static int remove_file(const struct removal *r)
+/* Asked before anything is changed: the arena goes first, and may have what the image lacks. */
+static int check_removable(const struct removal *r)
+{
+    char directory[PATH_MAX];
+    struct stat st;
+    int length = (int)(strrchr(r->path, '/') - r->path);
+    snprintf(directory, sizeof(directory), "%.*s", length != 0 ? length : 1, r->path);
+    uid_t me = geteuid();
+    bool sticky = stat(directory, &st) == 0 && (st.st_mode & S_ISVTX) != 0;
+    bool owned = me == 0 || me == st.st_uid || me == r->look.owner;
+    if (eaccess(directory, W_OK | X_OK) == 0 && (!sticky || owned))
+        return 0;
+    return error_set(SHMKV_EACCESS, "%s: you (uid %u) may not remove files from %s", r->name, me,
+                     directory);
+}
+
+static int remove_file(const struct removal *r, struct file *f)
+{
+    if (unlink(r->path) != 0)
+        return error_errno(errno == EACCES || errno == EPERM ? SHMKV_EACCESS : SHMKV_ESYSTEM,
+                           "%s: removing the image", r->name);
+    return f->table->barrier_name(f); /* so that a power loss does not bring it back */
+}
+
+static int remove_both(const struct removal *r)
 {
     struct file f;
     int rc = file_open(&f, r->path, FILE_READONLY, 0);
     if (rc != 0)
         return rc;
-    if (unlink(r->path) != 0)
-        rc = error_errno(errno == EACCES || errno == EPERM ? SHMKV_EACCESS : SHMKV_ESYSTEM,
-                         "%s: removing the image", r->name);
-    else
-        rc = f.table->barrier_name(&f); /* so that a power loss does not bring it back */
+    rc = check_removable(r);
+    if (rc == 0)
+        rc = remove_arena(r);
+    if (rc == 0)
+        rc = remove_file(r, &f);
     file_close(&f);
     return rc;
 }
@@ -102,9 +128,7 @@ static int remove_once(struct removal *r)
     if (rc == 0)
         rc = check_unused(r);
     if (rc == 0)
-        rc = remove_arena(r);
-    if (rc == 0)
-        rc = remove_file(r);
+        rc = remove_both(r);
     lockpage_release(r->create_page);
     r->create_page = NULL;
     return rc;
