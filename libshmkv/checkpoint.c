@@ -154,7 +154,7 @@ static int look_at_inflight(struct checkpoint_work *w, const struct participant_
 
 static int decide_all(struct checkpoint_work *w)
 {
-    uint32_t high = load_acquire(&w->a->sync->participant_high);
+    uint32_t high = epoch_entries(w->a);
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < high; i++)
         rc = look_at_inflight(w, &w->a->participants[i]);

@@ -119,7 +119,7 @@ bool epoch_fence_all(const struct arena *a)
 {
     if (likely(membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0))
         return true;
-    uint32_t high = atomic_load(&a->sync->participant_high);
+    uint32_t high = epoch_entries(a);
     for (uint32_t i = 0; i < high; i++) {
         const struct participant_entry *entry = &a->participants[i];
         if (load_seq_cst(&entry->owner) != 0 &&
@@ -150,7 +150,7 @@ uint64_t epoch_standing_ns(const struct participant_entry *entry, uint64_t epoch
 static uint64_t lowest_section(const struct arena *a, uint64_t g, int64_t *who)
 {
     uint64_t lowest = UINT64_MAX;
-    uint32_t high = atomic_load(&a->sync->participant_high);
+    uint32_t high = epoch_entries(a);
     for (uint32_t i = 0; i < high; i++) {
         struct participant_entry *entry = &a->participants[i];
         uint64_t reading = load_acquire(&entry->reading); /* acquire: pairs with epoch_exit */

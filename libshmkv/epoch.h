@@ -95,6 +95,16 @@ uint64_t epoch_standing_ns(const struct participant_entry *entry, uint64_t epoch
 /* The entry is the calling thread's: it is what is told of it. */
 void epoch_name_thread(const struct participant *p);
 
+/*
+ * Entries below this number may be in use.  The mark is in shared memory, so it is bounded before
+ * it is followed (R3).  Sequentially consistent, as its raise in epoch_join(): INV-E4.
+ */
+static inline uint32_t epoch_entries(const struct arena *a)
+{
+    uint32_t high = load_seq_cst(&a->sync->participant_high);
+    return high < PARTICIPANT_MAX ? high : PARTICIPANT_MAX;
+}
+
 /* Of two sections' epochs, 0 being none, the older one. */
 static inline uint64_t epoch_older(uint64_t a, uint64_t b)
 {

@@ -113,9 +113,9 @@ static uint64_t drain_ring(const struct participant *p, struct hit_ring *ring)
 uint64_t evict_drain(const struct participant *p)
 {
     const struct arena *a = p->arena;
-    uint32_t high = load_acquire(&a->sync->participant_high);
+    uint32_t high = epoch_entries(a);
     uint64_t drained = 0;
-    for (uint32_t i = 0; i < min_u64(high, PARTICIPANT_MAX); i++) {
+    for (uint32_t i = 0; i < high; i++) {
         const struct participant_entry *entry = &a->participants[i];
         if ((load_relaxed(&entry->flags) & PARTICIPANT_RING) != 0)
             drained += drain_ring(p, &a->rings[i]);

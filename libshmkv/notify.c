@@ -156,7 +156,7 @@ static uint64_t mix(uint64_t who, uint64_t count)
 uint64_t notify_ticket(const struct arena *a)
 {
     uint64_t ticket = 0;
-    uint32_t high = load_acquire(&a->sync->participant_high);
+    uint32_t high = epoch_entries(a);
     for (uint32_t i = 0; i < high; i++) {
         const struct participant_entry *entry = &a->participants[i];
         /* acquire: `retired` is read last, else a reused entry could hide a fold */

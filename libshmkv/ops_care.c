@@ -43,7 +43,7 @@ static void memory_stats(const struct arena *a, struct shmkv_stats *out)
 
 static void people_stats(const struct arena *a, uint32_t self, struct shmkv_stats *out)
 {
-    uint32_t high = load_acquire(&a->sync->participant_high);
+    uint32_t high = epoch_entries(a);
     for (uint32_t i = 0; i < high; i++)
         out->participants += load_relaxed(&a->participants[i].owner) != 0;
     out->processes = process_count(a, self);
@@ -84,7 +84,7 @@ int shmkv_readers(struct shmkv *db, int (*fn)(void *arg, const struct shmkv_part
     if (fn == NULL)
         return error_set(SHMKV_EINVAL, "readers: the callback is NULL");
     const struct arena *a = &c->store->arena;
-    uint32_t high = load_acquire(&a->sync->participant_high);
+    uint32_t high = epoch_entries(a);
     uint64_t oldest;
     epoch_oldest(a, &oldest); /* so that what stands is noted, whoever else looks */
     for (uint32_t i = 0; rc == 0 && i < high; i++) {

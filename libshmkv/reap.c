@@ -53,7 +53,7 @@ static void forget_keeper(const struct arena *a, uint32_t process)
 void reap_process(void *arg, uint32_t process)
 {
     const struct arena *a = arg;
-    uint32_t high = load_acquire(&a->sync->participant_high);
+    uint32_t high = epoch_entries(a);
     for (uint32_t i = 0; i < high; i++) {
         if (load_acquire(&a->participants[i].owner) == (uint64_t)process + 1)
             reap_participant(a, i);

@@ -110,7 +110,7 @@ static void check_epochs(struct verify *v)
 
 bool verify_somebody(const struct verify *v, uint32_t participant)
 {
-    return participant < load_acquire(&v->a->sync->participant_high) &&
+    return participant < epoch_entries(v->a) &&
            load_acquire(&v->a->participants[participant].owner) != 0;
 }
 

@@ -14,6 +14,7 @@
 #include "child.h"
 #include "clock.h"
 #include "index.h"
+#include "reap.h"
 #include "store.h"
 #include "trim.h"
 #include "writers.h"
@@ -485,6 +486,43 @@ static void stray_writes_kill_nobody(void **state)
     }
 }
 
+static int ignore(void *unused, const struct shmkv_participant *p)
+{
+    (void)unused;
+    (void)p;
+    return 0;
+}
+
+/* More than there is room for in the sync object. */
+static int count_too_many(void *arg)
+{
+    struct fixture f;
+    struct shmkv_stats stats;
+    struct report r = {.findings = 0};
+    const struct shmkv_options o = {.size = 8u << 20, .flags = SHMKV_NO_KEEPER};
+    uint64_t ticket = 0;
+    (void)arg;
+    fixture_begin(&f, &o);
+    put_keys(f.db, 'a', KEYS);
+    const struct arena *a = arena_of(f.db);
+    store_relaxed(&a->sync->participant_high, UINT32_MAX);
+    put_keys(f.db, 'a', KEYS);
+    child_assert(shmkv_get_stats(f.db, &stats) == 0 && stats.participants == 1);
+    child_assert(shmkv_readers(f.db, ignore, NULL) == 0);
+    child_assert(shmkv_wait_any(f.db, &ticket, 0) != SHMKV_ECORRUPT);
+    child_assert(shmkv_compact(f.db) == 0);
+    reap_process((void *)(uintptr_t)a, PROCESS_MAX);
+    child_assert(shmkv_check(f.db, note_line, &r) == SHMKV_ECORRUPT && r.findings > 0);
+    fixture_end(&f);
+    return 0;
+}
+
+static void a_count_that_cannot_be_kills_nobody(void **state)
+{
+    (void)state;
+    assert_int_equal(child_wait(child_start(count_too_many, NULL), 20000), 0);
+}
+
 /* What the keeper does for memory comes to an end: it would never sleep otherwise. */
 static void trim_to_the_end(struct shmkv *db)
 {
@@ -646,6 +684,7 @@ int main(void)
         cmocka_unit_test(each_kind_of_damage_is_found),
         FIXTURE(what_was_moved_is_as_damaged_as_before),
         cmocka_unit_test(stray_writes_kill_nobody),
+        cmocka_unit_test(a_count_that_cannot_be_kills_nobody),
         cmocka_unit_test(a_lost_slot_holds_up_nobody),
         cmocka_unit_test(a_lost_table_kills_nobody),
         FIXTURE_WITH(beside_writers_a_sound_store_is_sound, &busy),
