@@ -299,12 +299,27 @@ static int write_all(const struct file *f, int fd, const char *from, size_t byte
     return 0;
 }
 
+/* RLIMIT_FSIZE would not only fail the call, but cost a SIGXFSZ; beyond it a file may not be written
+ * to even where it has grown already, by who had no such limit. */
+static int check_limit(const struct file *f, uint64_t bytes)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
+        bytes <= limit.rlim_cur)
+        return 0;
+    return error_set(SHMKV_ENOSPC,
+                     "%s: has to be written up to %llu KiB, but files may not exceed %llu KiB here "
+                     "(ulimit -f)",
+                     f->path, kib(bytes), kib(limit.rlim_cur));
+}
+
 static int system_write(struct file *f, const void *from, size_t bytes, uint64_t at)
 {
-    int fd = descriptor(f);
+    int rc = check_limit(f, at + bytes);
+    int fd = rc == 0 ? descriptor(f) : rc;
     if (fd < 0)
         return fd;
-    int rc = write_all(f, fd, from, bytes, at);
+    rc = write_all(f, fd, from, bytes, at);
     done(f, fd);
     return rc;
 }
@@ -347,19 +362,6 @@ static int system_barrier(struct file *f)
     int rc = flush(f, fd);
     done(f, fd);
     return rc == 0 ? 0 : failed(f, "syncing", 0);
-}
-
-/* A file that grows over RLIMIT_FSIZE would cost a SIGXFSZ, not only the call. */
-static int check_limit(const struct file *f, uint64_t bytes)
-{
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY ||
-        bytes <= limit.rlim_cur)
-        return 0;
-    return error_set(SHMKV_ENOSPC,
-                     "%s: has to grow to %llu KiB, but files may not exceed %llu KiB here "
-                     "(ulimit -f)",
-                     f->path, kib(bytes), kib(limit.rlim_cur));
 }
 
 static int give_room(const struct file *f, int fd, uint64_t at, uint64_t bytes)

@@ -194,12 +194,17 @@ static void a_limit_of_file_sizes(void **state)
     struct file f;
     struct rlimit before, small = {.rlim_cur = 64 << 10, .rlim_max = RLIM_INFINITY};
     create(&f);
+    assert_rc(f.table->allocate(&f, 4096, 1 << 20), 0);
     getrlimit(RLIMIT_FSIZE, &before);
     small.rlim_max = before.rlim_max;
     setrlimit(RLIMIT_FSIZE, &small);
-    int rc = f.table->allocate(&f, 4096, 1 << 20); /* no SIGXFSZ */
+    int rc = f.table->allocate(&f, 1 << 20, 1 << 20); /* no SIGXFSZ */
+    int within = file_write(&f, page, sizeof(page), 4096);
+    int beyond = file_write(&f, page, sizeof(page), 64 << 10); /* where it has grown already */
     setrlimit(RLIMIT_FSIZE, &before);
     assert_int_equal(rc, SHMKV_ENOSPC);
+    assert_int_equal(within, 0);
+    assert_int_equal(beyond, SHMKV_ENOSPC);
     assert_text_has("ulimit -f");
     file_close(&f);
 }
