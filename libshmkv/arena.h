@@ -186,6 +186,13 @@ static inline void *arena_at(const struct arena *a, uint64_t offset)
     return a->base + offset;
 }
 
+/* How many segments there are, of the geometry that was checked when it was mapped: what the
+ * superblock says may have been written over since (R3). */
+static inline uint64_t arena_segments(const struct arena *a)
+{
+    return a->log_bytes >> a->segment_shift;
+}
+
 static inline uint64_t arena_segment_of(const struct arena *a, uint64_t offset)
 {
     return (offset - a->log_offset) >> a->segment_shift;

@@ -96,7 +96,8 @@ static uint64_t add_segment(uint64_t mark, const struct segment *s)
 uint64_t arena_log_mark(const struct arena *a)
 {
     uint64_t mark = 0;
-    for (uint64_t id = 0, n = load_acquire(&a->sb->segment_high); id < n; id++)
+    uint64_t high = min_u64(load_acquire(&a->sb->segment_high), arena_segments(a)); /* R3 */
+    for (uint64_t id = 0; id < high; id++)
         mark = add_segment(mark, &a->segments[id]);
     return mark | 1;
 }

@@ -298,8 +298,8 @@ int checkpoint_make(struct image *im, const struct participant *p, uint32_t flag
 {
     const struct arena *a = p->arena;
     struct checkpoint_work w = {.im = im, .p = p, .a = a};
-    w.pieces = malloc(a->sb->segment_count * sizeof(*w.pieces)); /* no zeros: there may be many */
-    w.ends = calloc(a->sb->segment_count, sizeof(*w.ends));
+    w.pieces = malloc(arena_segments(a) * sizeof(*w.pieces)); /* no zeros: there may be many */
+    w.ends = calloc(arena_segments(a), sizeof(*w.ends));
     if (w.pieces == NULL || w.ends == NULL) {
         free(w.pieces);
         free(w.ends);

@@ -43,7 +43,7 @@ bool checkpoint_piece_read(const struct checkpoint_work *w, uint64_t id,
         return false;
     uint64_t run = load_acquire(&s->run); /* after the state, before the incarnation [L4] */
     *piece = (struct checkpoint_piece){.id = id, .incarnation = load_acquire(&s->incarnation)};
-    piece->span = run < 2 ? 1 : min_u64(run, w->a->sb->segment_count - id); /* R3 */
+    piece->span = run < 2 ? 1 : min_u64(run, arena_segments(w->a) - id); /* R3 */
     piece->birth = load_relaxed(&s->birth); /* relaxed: of this life or a later one */
     return true;
 }

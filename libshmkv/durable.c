@@ -80,8 +80,9 @@ static bool is_of_arena(const struct durable *d)
     const struct image *im = &d->image;
     return is_ours(d, im->file.device, im->file.inode) &&
            memcmp(im->super.uuid, sb->uuid, sizeof(sb->uuid)) == 0 &&
-           im->head.generation == sb->generation && im->super.segment_bytes == sb->segment_bytes &&
-           im->super.segment_count == sb->segment_count;
+           im->head.generation == sb->generation &&
+           im->super.segment_bytes == d->arena->segment_mask + 1 &&
+           im->super.segment_count == arena_segments(d->arena);
 }
 
 /* SHMKV_EBUSY without a text: another process has it. */

@@ -35,7 +35,7 @@ static bool in_log(const struct arena *a, uint64_t word)
 static bool origin_gone(const struct arena *a, const struct record *r)
 {
     struct record_origin o = record_origin(r);
-    if (o.segment >= a->sb->segment_count) /* SEGMENT_NONE too */
+    if (o.segment >= arena_segments(a)) /* SEGMENT_NONE too */
         return false;
     /* acquire: a later life's incarnation is there before its state is seen to be in use */
     const struct segment *s = segment_at(a, o.segment);

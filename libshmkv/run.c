@@ -50,7 +50,7 @@ static bool find_stretch(const struct run *r, uint64_t from, uint64_t *id)
 {
     const struct arena *a = r->p->arena;
     uint64_t length = 0;
-    for (uint64_t i = from; i < a->sb->segment_count; i++) {
+    for (uint64_t i = from; i < arena_segments(a); i++) {
         length = is_unused(load_acquire(&segment_at(a, i)->state)) ? length + 1 : 0;
         if (length == r->count) {
             *id = i + 1 - length;

@@ -53,7 +53,7 @@ static const struct record *record_of(const struct arena *a, uint64_t word)
     if (unlikely(!index_in_log(a, offset)))
         return NULL;
     const struct record *r = arena_at(a, offset);
-    uint64_t room = load_relaxed(&a->sb->segment_high) << a->segment_shift;
+    uint64_t room = segment_high(a) << a->segment_shift;
     bool whole = r->klen != 0 && offset - a->log_offset + record_size(r) <= room;
     return likely(whole) ? r : NULL;
 }

@@ -96,7 +96,7 @@ static void forget_run(const struct arena *a, uint64_t id)
 static bool fill_hole(const struct participant *p, uint64_t *id)
 {
     const struct arena *a = p->arena;
-    if (!claim_unused(p, SEGMENT_HOLE, a->sb->segment_count, id))
+    if (!claim_unused(p, SEGMENT_HOLE, arena_segments(a), id))
         return false;
     forget_run(a, *id);
     POINT("segment.hole");
@@ -188,7 +188,7 @@ static enum unit_claim claim_holes(const struct participant *p, uint64_t first, 
 static bool claim_unit(const struct participant *p, uint64_t n, uint64_t *first)
 {
     const struct arena *a = p->arena;
-    uint64_t line = min_u64(load_relaxed(&a->sb->size) >> a->segment_shift, a->sb->segment_count);
+    uint64_t line = min_u64(load_relaxed(&a->sb->size) >> a->segment_shift, arena_segments(a));
     enum unit_claim came_to = UNIT_IN_USE;
     for (uint64_t at = 0; came_to == UNIT_IN_USE && at + n <= line; at += n) {
         came_to = claim_holes(p, at, n);

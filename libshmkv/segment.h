@@ -251,10 +251,11 @@ static inline uint64_t segment_unit(const struct arena *a)
 }
 
 /* Ids below it were used at some time; what is claimed is below it before it is claimed.  seq_cst,
- * as the loads of states where these are counted: after a claim of one's own [INV-S2]. */
+ * as the loads of states where these are counted: after a claim of one's own [INV-S2].  Bounded,
+ * as it is in shared memory (R3). */
 static inline uint64_t segment_high(const struct arena *a)
 {
-    return load_seq_cst(&a->sb->segment_high);
+    return min_u64(load_seq_cst(&a->sb->segment_high), arena_segments(a));
 }
 
 /* How many segments make up what begins at @id: 1, or the length of a run; inside the log (R3). */

@@ -132,7 +132,7 @@ static void divide(const struct arena *a, struct segment_census *c)
     uint64_t size = load_relaxed(&a->sb->size);
     c->capacity = size > other ? (size - other) >> a->segment_shift : 0;
     uint64_t holes = c->capacity > backed ? c->capacity - backed : 0;
-    c->available = c->kinds[SEGMENT_FREE] + min_u64(holes, a->sb->segment_count - backed);
+    c->available = c->kinds[SEGMENT_FREE] + min_u64(holes, arena_segments(a) - backed);
     /* a cache evicts what the cleaner finds no room for */
     c->removals = a->cache ? 0 : TOMBSTONE_RESERVE;
     c->reserve = a->cache ? 1 : max_u64(RESERVE_MIN, c->capacity >> RESERVE_SHIFT);

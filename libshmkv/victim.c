@@ -57,7 +57,7 @@ bool victim_search(const struct arena *a, struct victim_search *s, uint64_t most
 {
     /* relaxed: who raises it has claimed nothing below it yet, so it shows nothing: a segment is
      * shown by its state [S3], and one that is missed here the next search finds */
-    uint64_t high = load_relaxed(&a->sb->segment_high);
+    uint64_t high = min_u64(load_relaxed(&a->sb->segment_high), arena_segments(a));
     if (s->next == 0) {
         uint64_t now = load_relaxed(&a->sb->incarnations); /* relaxed: an age, policy */
         *s = (struct victim_search){.now = now, .best = SEGMENT_NONE};

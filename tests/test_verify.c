@@ -493,7 +493,7 @@ static int ignore(void *unused, const struct shmkv_participant *p)
     return 0;
 }
 
-/* More than there is room for in the sync object. */
+/* More participants than there is room for in the sync object, or segments than in the arena. */
 static int count_too_many(void *arg)
 {
     struct fixture f;
@@ -501,16 +501,23 @@ static int count_too_many(void *arg)
     struct report r = {.findings = 0};
     const struct shmkv_options o = {.size = 8u << 20, .flags = SHMKV_NO_KEEPER};
     uint64_t ticket = 0;
-    (void)arg;
+    uint64_t cursor = 0;
+    char sum = 0;
+    signal(SIGSEGV, SIG_DFL);
+    signal(SIGBUS, SIG_DFL);
     fixture_begin(&f, &o);
     put_keys(f.db, 'a', KEYS);
     const struct arena *a = arena_of(f.db);
-    store_relaxed(&a->sync->participant_high, UINT32_MAX);
+    if (*(bool *)arg)
+        store_relaxed(&a->sb->segment_high, 1ull << 40);
+    else
+        store_relaxed(&a->sync->participant_high, UINT32_MAX);
     put_keys(f.db, 'a', KEYS);
     child_assert(shmkv_get_stats(f.db, &stats) == 0 && stats.participants == 1);
     child_assert(shmkv_readers(f.db, ignore, NULL) == 0);
     child_assert(shmkv_wait_any(f.db, &ticket, 0) != SHMKV_ECORRUPT);
     child_assert(shmkv_compact(f.db) == 0);
+    child_assert(shmkv_scan(f.db, &cursor, NULL, see, &sum) == 0 && cursor == 0);
     reap_process((void *)(uintptr_t)a, PROCESS_MAX);
     child_assert(shmkv_check(f.db, note_line, &r) == SHMKV_ECORRUPT && r.findings > 0);
     fixture_end(&f);
@@ -520,7 +527,10 @@ static int count_too_many(void *arg)
 static void a_count_that_cannot_be_kills_nobody(void **state)
 {
     (void)state;
-    assert_int_equal(child_wait(child_start(count_too_many, NULL), 20000), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        bool segments = i != 0;
+        assert_int_equal(child_wait(child_start(count_too_many, &segments), 20000), 0);
+    }
 }
 
 /* What the keeper does for memory comes to an end: it would never sleep otherwise. */
