@@ -157,6 +157,11 @@ int arena_destroy_image(const char *name, const char *shm_dir, const struct aren
  * SHMKV_EINUSE, without a text: not so; SHMKV_EBUSY, without a text: not now.
  */
 int arena_remove_settled(const char *name, const char *shm_dir, const struct arena_image *image);
+/*
+ * Remove what else the image has left: memory that was never finished, or that it had under another
+ * uuid and all of which was in it.  Nobody makes an arena for it meanwhile.  Best effort.
+ */
+void arena_gc_image(const char *shm_dir, const struct arena_image *image);
 /* Note where the image of a store is, so that others can tell whether it is still there. */
 void arena_set_image_path(struct superblock *sb, const char *path);
 /*

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -276,16 +277,17 @@ static bool is_garbage(const struct arena *a, const struct arena_look *look)
            (!look->attached && is_lost(look, NULL) && arena_image_settled(a, look));
 }
 
-/* Remove one leftover; what cannot be locked now is being made or opened, so none. */
-static bool collect(struct arena *a)
+/* Remove what is @unneeded; what cannot be locked now is being made or opened, so none. */
+static bool collect(struct arena *a,
+                    bool (*unneeded)(const struct arena *, const struct arena_look *))
 {
     struct arena_look look;
     bool removed = false;
     arena_look(a, false, &look);
-    if (!is_garbage(a, &look) || lock_pair(a, &look) != 0)
+    if (!unneeded(a, &look) || lock_pair(a, &look) != 0)
         return false;
     arena_look(a, false, &look);
-    if (is_garbage(a, &look))
+    if (unneeded(a, &look))
         removed = arena_look_remove(a) == 0;
     lockpage_release(a->create_page);
     return removed;
@@ -329,13 +331,38 @@ int arena_gc(const char *shm_dir, size_t *removed)
         rc = name_set(&a, names.name[i], shm_dir);
         if (rc != 0)
             break;
-        count += collect(&a);
+        count += collect(&a, is_garbage);
         arena_name_free(&a);
     }
     names_free(&names);
     if (removed)
         *removed = count;
     return rc;
+}
+
+static bool is_former(const struct arena *a, const struct arena_look *look)
+{
+    return look->leftover || (look->rc == 0 && !is_needed(a, look));
+}
+
+void arena_gc_image(const char *shm_dir, const struct arena_image *image)
+{
+    struct names names;
+    char end[48];
+    size_t length =
+        (size_t)snprintf(end, sizeof(end), ".%" PRIx64 ".%" PRIx64, image->device, image->inode);
+    if (names_read(&names, shm_dir) != 0)
+        return;
+    for (size_t i = 0; i < names.count; i++) {
+        struct arena a;
+        const char *name = names.name[i];
+        size_t n = strlen(name);
+        if (n <= length || strcmp(name + n - length, end) != 0 || name_set(&a, name, shm_dir) != 0)
+            continue;
+        collect(&a, is_former);
+        arena_name_free(&a);
+    }
+    names_free(&names);
 }
 
 int arena_destroy_lost(const char *path, const char *shm_dir, bool force)

@@ -32,6 +32,10 @@
  * READY, so it goes with its process; after a kill it is a leftover like any other.
  *                                             crash_readonly
  *
+ * Who makes an arena has drawn a uuid for it, unless the image has one: what a death leaves is found
+ * by device and inode only.  So whoever makes the next one removes all that the image has left, and
+ * what it had when another was written over it.                              crash_gone
+ *
  * Death: before arena_ready() the arena is a leftover that the next opener removes (arena.c); the
  * image is blank, empty, or holds its last commit.
  *                                             crash_durable
@@ -329,6 +333,14 @@ static int remove_stale(const struct opening *op, int refused)
     return rc == SHMKV_EINUSE ? refused : rc;
 }
 
+/* Make the arena; others that the image had are of no use from now on. */
+static int make_anew(struct opening *op)
+{
+    struct arena_image image = {.device = op->look.device, .inode = op->look.inode};
+    arena_gc_image(op->o->shm_dir, &image);
+    return open_arena(op, true);
+}
+
 /* Under the exclusive lock: nobody attaches meanwhile. */
 static int open_alone(struct opening *op)
 {
@@ -339,7 +351,7 @@ static int open_alone(struct opening *op)
     rc = op->stale ? remove_stale(op, rc) : 0;
     if (rc == 0)
         rc = check_unattached(op);
-    return rc != 0 ? rc : open_arena(op, true);
+    return rc != 0 ? rc : make_anew(op);
 }
 
 /* An arena of ours, under a name that nobody else forms. */

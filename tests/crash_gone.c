@@ -3,7 +3,8 @@
  * crash_gone.c - shmkv_gc() and the memory of images that are gone: it removes what was in the
  * image, too, and nothing that anybody wrote or could see and that the image has not.
  *
- * "Gone" is here an image that was moved, so that it can be opened afterwards and looked at.
+ * "Gone" is here an image that was moved, so that it can be opened afterwards and looked at.  And who
+ * opens an image removes what it has left under uuids of its earlier lives.
  */
 #include "fixture.h"
 
@@ -208,6 +209,59 @@ static void death_in_a_put(void **state)
     assert_true(seen < sizeof(points) / sizeof(points[0]));
 }
 
+/* ---- the image is there, and its memory is another's ----------------------------------------- */
+
+static int open_killed(void *point)
+{
+    point_arm(point, 1, POINT_KILL, NULL, NULL);
+    child_assert(open_with(SHMKV_CREATE | SHMKV_NO_KEEPER, 0) == NULL);
+    return 0;
+}
+
+/* Each tries with a uuid of its own: the image is a copy, which has none yet. */
+static void creators_that_die_leave_nothing(void **state)
+{
+    (void)state;
+    static const char *const points[] = {"attach.sync_made",   "attach.filled",
+                                         "attach.sync_header", "open.image",
+                                         "recover.loaded",     "recover.committing"};
+    settle();
+    scratch_lose_memory();
+    scratch_copy(image, moved);
+    assert_int_equal(rename(moved, image), 0);
+    for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
+        pid_t child = child_start(open_killed, (void *)(uintptr_t)points[i]);
+        assert_int_equal(child_wait(child, LIMIT_MS), CHILD_SIGNAL + SIGKILL);
+        assert_in_range(scratch_count(), 1, 2);
+    }
+    settle();
+    assert_int_equal(scratch_count(), 2);
+    assert_true(has("base"));
+}
+
+/* A backup is written over the image: the bytes change, not the file. */
+static void an_image_written_over_has_one_memory(void **state)
+{
+    (void)state;
+    settle();
+    scratch_lose_memory();
+    assert_int_equal(rename(image, moved), 0);
+    settle();
+    scratch_copy(moved, image);
+    settle();
+    assert_int_equal(scratch_count(), 2);
+    scratch_copy(moved, image);
+    struct shmkv *db = open_with(SHMKV_NO_KEEPER, NEVER);
+    assert_non_null(db);
+    assert_rc(put_small(db), 0);
+    assert_rc(shmkv_close(db), 0);
+    assert_int_equal(scratch_count(), 2);
+    scratch_copy(moved, image); /* what was never saved is not removed with the rest */
+    settle();
+    assert_int_equal(scratch_count(), 4);
+    assert_int_equal(unlink(moved), 0);
+}
+
 int main(void)
 {
 #define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -217,6 +271,8 @@ int main(void)
         TEST(what_was_never_settled_stays),
         TEST(in_use_it_stays),
         TEST(death_in_a_put),
+        TEST(creators_that_die_leave_nothing),
+        TEST(an_image_written_over_has_one_memory),
     };
     return cmocka_run_group_tests_name("crash_gone", tests, NULL, NULL);
 }
