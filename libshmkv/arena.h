@@ -162,6 +162,8 @@ int arena_remove_settled(const char *name, const char *shm_dir, const struct are
  * uuid and all of which was in it.  Nobody makes an arena for it meanwhile.  Best effort.
  */
 void arena_gc_image(const char *shm_dir, const struct arena_image *image);
+/* What "shm:" may be put before to name the two objects alone, not the image they belong to. */
+const char *arena_name_bare(const struct arena *a);
 /* Note where the image of a store is, so that others can tell whether it is still there. */
 void arena_set_image_path(struct superblock *sb, const char *path);
 /*

@@ -35,8 +35,6 @@ int arena_name_set(struct arena *a, const char *name, const char *shm_dir);
 int arena_name_set_image(struct arena *a, const char *name, const char *shm_dir,
                          const struct arena_image *image);
 void arena_name_free(struct arena *a);
-/* What "shm:" may be put before to name the two objects alone, not the image they belong to. */
-const char *arena_name_bare(const struct arena *a);
 /* Is it the memory of an image, asked for by that? */
 bool arena_name_imaged(const struct arena *a);
 bool arena_name_valid(const char *name, size_t length);

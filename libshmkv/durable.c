@@ -85,6 +85,28 @@ static bool is_of_arena(const struct durable *d)
            im->super.segment_count == arena_segments(d->arena);
 }
 
+/*
+ * May the image that was opened be written to?  A commit that it does not have any more was taken
+ * away by who put an older copy in its place, and wants that.
+ */
+static int check_image(const struct durable *d)
+{
+    const struct arena *a = d->arena;
+    if (!is_of_arena(d))
+        return error_set(SHMKV_EDEFUNCT,
+                         "%s was replaced while the store was in use; close the store and open it "
+                         "again",
+                         d->path);
+    if (d->image.head.sequence < load_acquire(&words(d)->sequence)) /* [D2] */
+        return error_set(SHMKV_EDEFUNCT,
+                         "%s is older than the store's memory, as if a backup had been put in its "
+                         "place, and is not written over; close the store everywhere, and shmkv "
+                         "destroy shm:%s removes the memory, so that the image is loaded; shmkv "
+                         "backup saves what is in memory",
+                         d->path, arena_name_bare(a));
+    return 0;
+}
+
 /* SHMKV_EBUSY without a text: another process has it. */
 static int take_lease(struct durable *d)
 {
@@ -97,13 +119,8 @@ static int take_lease(struct durable *d)
     POINT("durable.leased");
     store_relaxed(&words(d)->holder, own_name(d)); /* relaxed: information */
     rc = image_open(&d->image, d->path, false);
-    if (rc == 0 && !is_of_arena(d)) {
+    if (rc == 0 && (rc = check_image(d)) != 0)
         image_close(&d->image);
-        rc = error_set(SHMKV_EDEFUNCT,
-                       "%s was replaced while the store was in use; close the store and open it "
-                       "again",
-                       d->path);
-    }
     if (rc != 0) {
         lockpage_release(d->lease);
         d->lease = NULL;

@@ -279,9 +279,9 @@ static int check_generation(struct opening *op)
                : error_set(SHMKV_EDEFUNCT,
                            "%s: its memory here, %s, is out of date: the image was loaded "
                            "elsewhere since (by another --shm-dir, container or machine), or "
-                           "replaced; what was never saved of that memory would be lost, so "
-                           "remove it and its .sync yourself to go on with the image",
-                           op->name, a->path);
+                           "replaced; to go on with the image, and lose what was never saved of "
+                           "that memory, shmkv destroy shm:%s",
+                           op->name, a->path, arena_name_bare(a));
 }
 
 static int open_arena(struct opening *op, bool make)
