@@ -19,6 +19,7 @@
 #define SEGMENT_LEAST (64ull << 10)
 #define SEGMENT_MOST (8ull << 20)
 #define SEGMENTS_MOST (1ull << 30)
+#define READS_MORE 3u /* if one saw both superblocks being written */
 
 void image_super_layout(struct image_super *s)
 {
@@ -107,14 +108,30 @@ static int judge(const struct file *f, struct image_supers *s, uint64_t size)
                      f->path);
 }
 
+static int read_both(const struct file *f, struct image_supers *supers, uint64_t *size)
+{
+    *supers = (struct image_supers){.state = IMAGE_NONE};
+    int rc = file_size(f, size);
+    uint64_t bytes = rc == 0 ? min_u64(*size, sizeof(supers->copy)) : 0;
+    return bytes != 0 ? file_read(f, supers->copy, bytes, 0) : rc;
+}
+
+static bool is_torn(const struct image_supers *s)
+{
+    return (s->copy[0].magic == IMAGE_MAGIC || s->copy[1].magic == IMAGE_MAGIC) &&
+           !is_summed(&s->copy[0]) && !is_summed(&s->copy[1]);
+}
+
+/*
+ * Who only looks does not keep others from writing, and a read is not one step: it may see the
+ * first while that is written, and, if it was held up, the second while that is.
+ */
 int image_super_read(const struct file *f, struct image_supers *supers)
 {
     uint64_t size;
-    *supers = (struct image_supers){.state = IMAGE_NONE};
-    int rc = file_size(f, &size);
-    uint64_t bytes = rc == 0 ? min_u64(size, sizeof(supers->copy)) : 0;
-    if (bytes != 0)
-        rc = file_read(f, supers->copy, bytes, 0);
+    int rc = read_both(f, supers, &size);
+    for (unsigned i = 0; i < READS_MORE && rc == 0 && is_torn(supers); i++)
+        rc = read_both(f, supers, &size);
     return rc != 0 ? rc : judge(f, supers, size);
 }
 
