@@ -32,6 +32,7 @@ _Static_assert(RECOVER_THREADS_MOST * 10 < 1u << TICKETS_SHIFT,
 int recover_index_begin(struct recovery *v, uint64_t keys)
 {
     const struct arena *a = v->a;
+    keys = min_u64(keys, TABLE_KEYS_MOST);
     uint64_t slots = pow2_up(max_u64(keys / 7 * 8 + keys / 8 + 8, TABLE_MIN_SLOTS));
     bool complete;
     slots = min_u64(slots, table_max_slots(a));

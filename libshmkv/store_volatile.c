@@ -21,6 +21,7 @@ static uint64_t first_slots(const struct arena *a, uint64_t keys)
 {
     uint64_t part = load_relaxed(&a->sb->size) / FIRST_PART / sizeof(uint64_t);
     uint64_t unknown = keys != 0 ? 0 : min_u64(pow2_up(part), FIRST_SLOTS);
+    keys = min_u64(keys, TABLE_KEYS_MOST);
     uint64_t slots = max_u64(pow2_up(keys / 7 * 8 + 8), max_u64(unknown, TABLE_MIN_SLOTS));
     return min_u64(slots, table_max_slots(a));
 }

@@ -65,7 +65,8 @@ enum table_kind {
 #define TICKETS_CLOSED (1ull << 63)
 #define TICKETS_TOPPED (1ull << 62)
 #define TICKETS_COUNT (TICKETS_TOPPED - 1)
-#define TICKETS_BATCH 16u /* a writer takes at most so many at once */
+#define TABLE_KEYS_MOST (1ull << 50) /* announced: more have no slots, and would overflow below */
+#define TICKETS_BATCH 16u            /* a writer takes at most so many at once */
 
 /* ---- references ---------------------------------------------------------------------------- */
 
