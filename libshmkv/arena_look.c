@@ -15,7 +15,7 @@
  *   not ours: other content          -           EFORMAT               no: never touched
  *   other version or features        -           EVERSION              no
  *   not a trusted owner, no access   -           EACCES                no
- *   impossible geometry              -           ECORRUPT              no: destroy removes it
+ *   impossible state or geometry     -           ECORRUPT              no: destroy removes it
  *   READY          READY             any         0                     no
  *
  * Trusted owners are oneself, root, and the owner of the image if there is one.  Root may look at
@@ -239,7 +239,7 @@ static int judge_pair(const struct arena *a, struct arena_look *look)
                                           "open have closed it"
                                         : "create it anew");
     }
-    if (arena_geometry_valid(&look->sb) &&
+    if (load_relaxed(&look->sb.state) == STORE_READY && arena_geometry_valid(&look->sb) &&
         memcmp(look->sb.uuid, look->header.uuid, sizeof(look->sb.uuid)) == 0)
         return 0;
     if (arena_name_imaged(a)) /* "remove the store" would be taken for the image, too */

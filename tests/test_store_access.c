@@ -178,11 +178,15 @@ static void memory_of_another_format_is_told_from_the_image(void **state)
 static void damaged_memory_is_told_from_the_image(void **state)
 {
     struct shmkv *db;
+    static const off_t offsets[] = {offsetof(struct superblock, reserve),
+                                    offsetof(struct superblock, state)};
     (void)state;
-    make(0);
-    scribble(offsetof(struct superblock, reserve), 1, false);
-    assert_rc(open_with(0, 0, &db), SHMKV_ECORRUPT);
-    follow(shmkv_last_error());
+    for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
+        make(0);
+        scribble(offsets[i], 77, false);
+        assert_rc(open_with(0, 0, &db), SHMKV_ECORRUPT);
+        follow(shmkv_last_error());
+    }
 }
 
 int main(void)
