@@ -299,8 +299,8 @@ static int write_all(const struct file *f, int fd, const char *from, size_t byte
     return 0;
 }
 
-/* RLIMIT_FSIZE would not only fail the call, but cost a SIGXFSZ; beyond it a file may not be written
- * to even where it has grown already, by who had no such limit. */
+/* RLIMIT_FSIZE would not only fail the call, but cost a SIGXFSZ; beyond it a file may not be
+ * written to even where it has grown already, by who had no such limit. */
 static int check_limit(const struct file *f, uint64_t bytes)
 {
     struct rlimit limit;

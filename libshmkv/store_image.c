@@ -32,9 +32,9 @@
  * READY, so it goes with its process; after a kill it is a leftover like any other.
  *                                             crash_readonly
  *
- * Who makes an arena has drawn a uuid for it, unless the image has one: what a death leaves is found
- * by device and inode only.  So whoever makes the next one removes all that the image has left, and
- * what it had when another was written over it.                              crash_gone
+ * Who makes an arena has drawn a uuid for it, unless the image has one: what a death leaves is
+ * found by device and inode only.  So whoever makes the next one removes all that the image has
+ * left, and what it had when another was written over it.                         crash_gone
  *
  * Death: before arena_ready() the arena is a leftover that the next opener removes (arena.c); the
  * image is blank, empty, or holds its last commit.

@@ -3,8 +3,8 @@
  * crash_gone.c - shmkv_gc() and the memory of images that are gone: it removes what was in the
  * image, too, and nothing that anybody wrote or could see and that the image has not.
  *
- * "Gone" is here an image that was moved, so that it can be opened afterwards and looked at.  And who
- * opens an image removes what it has left under uuids of its earlier lives.
+ * "Gone" is here an image that was moved, so that it can be opened afterwards and looked at.  And
+ * who opens an image removes what it has left under uuids of its earlier lives.
  */
 #include "fixture.h"
 
