@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* ops_write.c - the public calls that store or remove what the caller gives. */
+#include <stdio.h>
 #include <string.h>
 
 #include "error.h"
@@ -100,6 +101,18 @@ static int check_durable(const struct context *c, const struct shmkv_put_options
 static int durable(struct context *c, const struct shmkv_put_options *o, int rc)
 {
     return rc == 0 && (o->flags & SHMKV_DURABLE) != 0 ? ops_sync(c, -1) : rc;
+}
+
+/* After one that stored @stored pairs before: they were to be durable, too.  Its text is kept. */
+static int durable_before(struct context *c, const struct shmkv_put_options *o, size_t stored,
+                          int rc)
+{
+    char text[ERROR_TEXT_BYTES];
+    if (rc == 0 || stored == 0 || (o->flags & SHMKV_DURABLE) == 0)
+        return durable(c, o, rc);
+    snprintf(text, sizeof(text), "%s", error_text());
+    int lost = ops_sync(c, -1);
+    return lost != 0 ? lost : error_set(rc, "%s", text);
 }
 
 /* What is not the common case: options, refusals, a full segment, the first writes of a thread. */
@@ -239,7 +252,7 @@ int shmkv_put_many(struct shmkv *db, const struct shmkv_bytes *keys,
             *stored += rc == 0;
         }
     }
-    return durable(c, o, rc);
+    return durable_before(c, o, *stored, rc);
 }
 
 int shmkv_delete_many(struct shmkv *db, const struct shmkv_bytes *keys, size_t n, size_t *removed)

@@ -370,7 +370,8 @@ SHMKV_API void shmkv_cancel(struct shmkv_reservation *r);
 /**
  * shmkv_put_many() - store @n pairs, each atomically, in order; overlaps their cache misses.
  * @done:   may be NULL; receives how many were stored.
- * Return:  0, or the first error as shmkv_put(); pairs before it are stored.
+ * Return:  0, or the first error as shmkv_put(); pairs before it are stored, and with SHMKV_DURABLE
+ *          durable, unless it is the error of the wait for that.
  */
 SHMKV_API int shmkv_put_many(struct shmkv *db, const struct shmkv_bytes *keys,
                              const struct shmkv_bytes *values, size_t n,

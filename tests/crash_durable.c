@@ -315,6 +315,27 @@ static void durable_puts_are_durable(void **state)
     assert_rc(shmkv_close(db), 0);
 }
 
+/* What a batch stored before it failed, too; the error is the one of the failure. */
+static void a_part_of_a_batch_is_durable(void **state)
+{
+    (void)state;
+    struct shmkv_put_options o = {.flags = SHMKV_DURABLE};
+    const struct shmkv_bytes keys[] = {{"k", 1}, {"l", 1}, {"", 0}};
+    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    size_t done;
+    assert_rc(shmkv_put_many(db, keys, keys, 3, &o, &done), SHMKV_EKEY);
+    assert_int_equal(done, 2);
+    assert_non_null(strstr(shmkv_last_error(), "key"));
+    assert_rc(shmkv_put(db, "m", 1, "v", 1, NULL), 0);
+    assert_rc(shmkv_close(db), 0);
+    lose_memory();
+    db = open_image(0);
+    assert_rc(shmkv_exists(db, "k", 1), 0);
+    assert_rc(shmkv_exists(db, "l", 1), 0);
+    assert_rc(shmkv_exists(db, "m", 1), SHMKV_ENOTFOUND);
+    assert_rc(shmkv_close(db), 0);
+}
+
 /* A write that the first loss dropped must not come back with the second (failure 1). */
 static void a_dropped_write_stays_away(void **state)
 {
@@ -1178,6 +1199,7 @@ int main(void)
         TEST(an_image_put_in_its_place_is_left_alone),
         TEST(the_interval_is_kept_without_anybody_asking),
         TEST(durable_puts_are_durable),
+        TEST(a_part_of_a_batch_is_durable),
         TEST(a_dropped_write_stays_away),
         TEST(who_sits_in_a_section_may_not_sync),
         TEST(a_copy_of_an_image_is_a_store_of_its_own),
