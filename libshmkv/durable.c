@@ -186,8 +186,8 @@ void durable_raise_horizon(const struct durable *d, const struct participant *p)
 }
 
 /*
- * About how many bytes are to be written.  Of an image that is not settled nobody knows whether what
- * can be read of it is on the disk: he died, or was refused, who wrote it (INV-F3).
+ * About how many bytes are to be written.  Of an image that is not settled nobody knows whether
+ * what can be read of it is on the disk: he died, or was refused, who wrote it (INV-F3).
  */
 static uint64_t unwritten(const struct durable *d)
 {

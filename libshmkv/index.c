@@ -85,6 +85,8 @@ void index_prefetch_record(const struct arena *a, uint64_t hash)
 {
     const struct table *t = table_of(a, table_root(a));
     unsigned first;
+    if (unlikely(!table_is_sound(a, t)))
+        return;
     const _Atomic uint64_t *bucket = table_first_bucket(a, t, hash, &first);
     unsigned m = bucket_rotate(bucket_match(bucket, slot_tag(hash)), first);
     if (m == 0)
@@ -234,11 +236,14 @@ static NOINLINE bool peek_further(const struct arena *a, const struct index_key 
 }
 
 /* The common case of find_place(): no resize, and the place is in the key's home bucket. */
-static ALWAYS_INLINE bool peek_place(const struct arena *a, const struct index_key *k,
+static ALWAYS_INLINE bool peek_place(const struct writer *w, const struct index_key *k,
                                      struct place *at)
 {
-    at->t = table_of(a, table_root(a));
-    at->slot = table_first(a, at->t, k->hash);
+    const struct arena *a = w->self.arena;
+    if (unlikely(!table_view_is_current(&w->view, a)))
+        return false;
+    at->t = table_of(a, w->view.root);
+    at->slot = table_view_first(&w->view, k->hash);
     enum peek rc = peek_slot(a, k, at);
     if (unlikely(rc == PEEK_NEXT))
         return peek_further(a, k, at);
@@ -365,10 +370,11 @@ static int publish(struct writer *w, struct append *l, struct index_change *c, s
     uint64_t mine = slot_record(slot_tag(c->hash), l->at);
     for (;;) { /* a failed CAS: a writer or a mover of this very slot made progress */
         struct place at;
-        if (unlikely(!peek_place(a, &k, &at))) {
+        if (unlikely(!peek_place(w, &k, &at))) {
             if (find_place(p, &k, &at) != FIND_PLACE)
                 return SHMKV_ECORRUPT;
             w->resizer.running = resize_running(a);
+            table_view_renew(&w->view, a);
         }
         int rc = 0;
         if (c->condition != INDEX_ALWAYS || c->spec.type == RECORD_TOMBSTONE)

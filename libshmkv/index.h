@@ -63,6 +63,7 @@ struct writer {
     struct append moves; /* what the cleaner copies: long-lived, so it lies apart */
     struct resizer resizer;
     struct cleaning cleaning;
+    struct table_view view; /* of the root */
     bool busy; /* a write of this participant is under way, maybe below a signal handler */
 };
 
@@ -160,11 +161,13 @@ static ALWAYS_INLINE uint64_t index_candidate(const _Atomic uint64_t *first, uin
  * What counts here is that nothing waits that need not: the value's address comes from @klen, not
  * from the record, so that both of the record's cache lines are fetched at once.
  */
-static ALWAYS_INLINE bool index_peek(const struct arena *a, const struct index_key *k,
+static ALWAYS_INLINE bool index_peek(const struct writer *w, const struct index_key *k,
                                      const struct record **found)
 {
-    const struct table *t = table_of(a, table_root(a));
-    uint64_t word = index_candidate(table_first(a, t, k->hash), k->hash);
+    const struct arena *a = w->self.arena;
+    if (unlikely(!table_view_is_current(&w->view, a)))
+        return false;
+    uint64_t word = index_candidate(table_view_first(&w->view, k->hash), k->hash);
     return likely(index_leads_plain(a, k, word, found));
 }
 

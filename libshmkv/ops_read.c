@@ -94,7 +94,9 @@ static NOINLINE int get_slowly(struct context *c, const void *key, size_t klen,
     struct index_key k = {.data = key, .size = klen};
     const struct record *r;
     k.hash = hash_key(key, klen, &c->store->arena.hash_secret);
-    if (likely(index_peek(c->writer.self.arena, &k, &r))) {
+    if (unlikely(!table_view_is_current(&c->writer.view, &c->store->arena)))
+        table_view_renew(&c->writer.view, &c->store->arena);
+    if (likely(index_peek(&c->writer, &k, &r))) {
         stat_add(&c->writer.self, STAT_hits, 1);
         fill_plain(r, klen, item);
         return 0;
@@ -123,7 +125,7 @@ FLATTEN int shmkv_get(const struct shmkv_section *section, const void *key, size
     struct index_key k = {.data = key, .size = klen};
     const struct record *r;
     k.hash = hash_key(key, klen, &a->hash_secret);
-    if (unlikely(!index_peek(a, &k, &r)))
+    if (unlikely(!index_peek(&c->writer, &k, &r)))
         return get_slowly(c, key, klen, item);
     stat_add(&c->writer.self, STAT_hits, 1);
     fill_plain(r, klen, item);
@@ -157,14 +159,15 @@ static FLATTEN int get_batch(struct context *c, const struct shmkv_bytes *keys, 
                              struct shmkv_item *items)
 {
     const struct arena *a = c->writer.self.arena;
-    const struct table *t = table_of(a, table_root(a));
     struct pending pending[BATCH];
     int found = 0;
+    if (unlikely(!table_view_renew(&c->writer.view, a)))
+        return damaged(c);
     for (size_t i = 0; i < n; i++) {
         if (unlikely(keys[i].data == NULL || keys[i].size - 1 >= SHMKV_KEY_MAX))
             return ops_check_key(keys[i].data, keys[i].size);
         pending[i].hash = hash_key(keys[i].data, keys[i].size, &a->hash_secret);
-        pending[i].first = table_first(a, t, pending[i].hash);
+        pending[i].first = table_view_first(&c->writer.view, pending[i].hash);
         __builtin_prefetch((const void *)pending[i].first);
     }
     for (size_t i = 0; i < n; i++) {

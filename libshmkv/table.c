@@ -41,6 +41,16 @@ bool table_is_sound(const struct arena *a, const struct table *t)
            t->shift == 64 - log2_exact(slots / BUCKET_SLOTS);
 }
 
+bool table_view_renew(struct table_view *v, const struct arena *a)
+{
+    uint64_t root = table_root(a);
+    const struct table *t = table_of(a, root);
+    if (!table_is_sound(a, t))
+        return false;
+    *v = (struct table_view){.root = root, .slots = table_slots(a, t), .shift = t->shift - 3};
+    return true;
+}
+
 static void make_header(const struct arena *a, struct table *t, uint64_t generation, uint64_t slots)
 {
     uint64_t offset = area_offset(a, t);

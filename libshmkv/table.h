@@ -160,6 +160,37 @@ uint64_t table_max_slots(const struct arena *a);
 bool table_is_sound(const struct arena *a, const struct table *t);
 
 /*
+ * What finds a slot of the root table, in memory of a writer's own.  It is made once per table,
+ * whose header is checked then: what is written over that later leads nobody out of the slots (R3).
+ * A reference is never used again, so an equal one is of the same table.
+ */
+struct table_view {
+    uint64_t root; /* the reference that the rest is of */
+    _Atomic uint64_t *slots;
+    unsigned shift; /* leaves the number of the slot at which a hash's probe begins */
+};
+
+/* Of no table yet. */
+static inline void table_view_begin(struct table_view *v, const struct arena *a)
+{
+    *v = (struct table_view){.root = ~table_root(a)};
+}
+
+/* Is it of what is the root now?  Inside a section, as the next. */
+static ALWAYS_INLINE bool table_view_is_current(const struct table_view *v, const struct arena *a)
+{
+    return likely(v->root == table_root(a));
+}
+
+/* Make it so; false: no sound table is the root. */
+bool table_view_renew(struct table_view *v, const struct arena *a);
+
+static ALWAYS_INLINE _Atomic uint64_t *table_view_first(const struct table_view *v, uint64_t hash)
+{
+    return v->slots + (hash >> v->shift);
+}
+
+/*
  * table_claim() - FREE -> CLAIMED(p) and a header for @slots slots; no memory is taken yet, but
  * counted.  Inside a section.  SHMKV_ENOSPC without a text: the limit does not allow it, or no area
  * is free.
