@@ -16,6 +16,7 @@
 #include "futex.h"
 #include "point.h"
 
+#define NS_PER_MS 1000000u
 #define WAIT_NS 20000000ll      /* between tries for the lease of one who may have died */
 #define LOOK_NS 20000000ull     /* between looks at how much is to be written */
 #define FAILED_NS 1000000000ull /* between tries to open an image that cannot be opened */
@@ -53,16 +54,22 @@ static uint32_t own_name(const struct durable *d)
     return d->process->index + 1;
 }
 
-static void give_up(struct durable *d)
+/* The image is closed. */
+static void release(struct durable *d)
 {
     uint32_t self = own_name(d);
-    if (d->lease == NULL)
-        return;
-    image_close(&d->image);
     cas_relaxed(&words(d)->holder, &self, 0); /* relaxed: information */
     POINT("durable.giving_up");
     lockpage_release(d->lease);
     d->lease = NULL;
+}
+
+static void give_up(struct durable *d)
+{
+    if (d->lease == NULL)
+        return;
+    image_close(&d->image);
+    release(d);
 }
 
 /* Is that file the store's image, and not one that has got its name since? */
@@ -122,8 +129,7 @@ static int take_lease(struct durable *d)
     if (rc == 0 && (rc = check_image(d)) != 0)
         image_close(&d->image);
     if (rc != 0) {
-        lockpage_release(d->lease);
-        d->lease = NULL;
+        release(d);
         return rc;
     }
     image_set_durable(&d->image, load_acquire(&words(d)->sequence)); /* [D2] */
@@ -151,7 +157,7 @@ uint64_t durable_interval_ms(const struct arena *a)
 /* In force for this process; it may change at any time. */
 static uint64_t interval_ns(const struct durable *d)
 {
-    return d->own_ns != 0 ? d->own_ns : durable_interval_ms(d->arena) * 1000000u;
+    return d->own_ns != 0 ? d->own_ns : durable_interval_ms(d->arena) * NS_PER_MS;
 }
 
 /* When the keeper makes the next one. */
@@ -296,8 +302,8 @@ int durable_sync(struct durable *d, const struct participant *p, int64_t timeout
             return rc;
         if (rc > 0)
             continue;
-        uint64_t spent = clock_mono_ns() - begun;
-        if (timeout_ms >= 0 && spent / 1000000u >= (uint64_t)timeout_ms)
+        uint64_t spent_ms = (clock_mono_ns() - begun) / NS_PER_MS;
+        if (timeout_ms >= 0 && spent_ms >= (uint64_t)timeout_ms)
             return timed_out(d);
         ask(d, wanted); /* again each time: the keeper forgets what was asked before a failure */
         futex_wait(&w->word, seen, WAIT_NS);

@@ -123,16 +123,20 @@ static int sync_name(const char *path)
     return rc;
 }
 
-/* It gets its name if @rc is 0, else it is removed; frees @partial. */
+/* It gets its name if @rc is 0, and keeps it if that is durable, else it is removed; frees
+ * @partial. */
 static int end_partial(char *partial, const char *path, int rc)
 {
-    if (rc == 0 && renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) != 0)
+    const char *name = partial;
+    if (rc == 0 && renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) != 0) {
         rc = error_errno(errno == EEXIST ? SHMKV_ESTOREEXISTS : SHMKV_ESYSTEM, "%s: naming it",
                          path);
-    else if (rc == 0)
+    } else if (rc == 0) {
+        name = path;
         rc = sync_name(path);
+    }
     if (rc != 0)
-        unlink(partial);
+        unlink(name);
     free(partial);
     return rc;
 }

@@ -23,6 +23,7 @@
 #include "child.h"
 #include "clock.h"
 #include "disk.h"
+#include "error.h"
 #include "file.h"
 #include "point.h"
 #include "scratch.h"
@@ -245,6 +246,7 @@ static int sync_slowly(void *arg)
     child_assert(shmkv_put(db, "k", 1, "v", 1, NULL) == 0);
     point_arm("durable.leased", 1, POINT_STOP, NULL, NULL);
     child_assert(shmkv_sync(db, -1) == SHMKV_EDEFUNCT);
+    child_assert(load_seq_cst(&audit_arena(db)->sync->durable.holder) == 0);
     shmkv_close(db);
     return 0;
 }
@@ -870,6 +872,31 @@ static void a_backup_is_one_cut_and_opens(void **state)
     assert_rc(shmkv_close(db), 0);
 }
 
+static unsigned names_synced;
+
+static int sync_one_name(struct file *f)
+{
+    return names_synced++ == 0 ? file_system.barrier_name(f)
+                               : error_set(SHMKV_EIO, "syncing a name failed, as the test wants");
+}
+
+/* ... though it had its name already. */
+static void a_backup_that_failed_is_not_there(void **state)
+{
+    char copy[100];
+    struct file_table table = file_system;
+    (void)state;
+    snprintf(copy, sizeof(copy), "%s/backup", directory);
+    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    table.barrier_name = sync_one_name;
+    names_synced = 0;
+    file_use(&table);
+    assert_rc(shmkv_backup(db, copy), SHMKV_EIO);
+    file_use(NULL);
+    assert_rc(shmkv_backup(db, copy), 0);
+    assert_rc(shmkv_close(db), 0);
+}
+
 /* Its keeper has it open, and nobody would ever read what it writes there. */
 static void an_image_that_is_gone_is_told_of(void **state)
 {
@@ -927,6 +954,12 @@ static int hold_and_stop(void *arg)
     return 0;
 }
 
+static int continue_later(void *arg)
+{
+    clock_sleep_ns(200000000);
+    return kill(*(pid_t *)arg, SIGCONT);
+}
+
 static void a_stopped_keeper_is_named(void **state)
 {
     (void)state;
@@ -939,7 +972,9 @@ static void a_stopped_keeper_is_named(void **state)
     snprintf(pid, sizeof(pid), "%d", (int)child);
     assert_non_null(strstr(shmkv_last_error(), pid));
     assert_rc(put_all(db, 3), 0);
-    assert_int_equal(kill(child, SIGCONT), 0);
+    pid_t other = child_start(continue_later, &child);
+    assert_rc(shmkv_sync(db, INT64_MAX / 2 + 1), 0); /* in nanoseconds more than can be counted */
+    assert_int_equal(child_wait(other, LIMIT_MS), 0);
     assert_int_equal(child_wait(child, LIMIT_MS), 0);
     assert_rc(shmkv_sync(db, -1), 0);
     assert_rc(shmkv_close(db), 0);
@@ -1204,6 +1239,7 @@ int main(void)
         TEST(who_sits_in_a_section_may_not_sync),
         TEST(a_copy_of_an_image_is_a_store_of_its_own),
         TEST(a_backup_is_one_cut_and_opens),
+        TEST(a_backup_that_failed_is_not_there),
         TEST(an_image_that_is_gone_is_told_of),
         TEST(who_is_attached_to_lost_memory_is_told_apart),
         TEST(a_stopped_keeper_is_named),
