@@ -47,7 +47,7 @@ static void plan(struct image *im, const struct image_geometry *g)
 static int refuse_full(const struct file *f)
 {
     struct image_supers supers;
-    int rc = image_super_read(f, &supers);
+    int rc = image_super_read(f, false, &supers);
     if (rc == 0 && supers.state != IMAGE_BLANK)
         rc = error_set(SHMKV_ESTOREEXISTS, "%s: there is an image already", f->path);
     return rc;

@@ -223,6 +223,19 @@ int image_read(const struct image *im, uint64_t slot, void *to, uint64_t at, uin
     return file_read(&im->file, to, bytes, image_position(im, slot, at));
 }
 
+uint64_t image_salvage_read(const struct image *im, uint64_t slot, void *to, uint64_t bytes)
+{
+    uint64_t bad = image_read_around(&im->file, to, bytes, image_position(im, slot, 0));
+    bool some = (im->slots[slot] & IMAGE_SLOT_CARRIED) != 0;
+    for (uint64_t i = 0; some && i < im->patches_count; i++) {
+        const struct image_patch *p = &im->patches[i];
+        uint64_t end = min_u64(p->to, bytes);
+        if (p->slot == slot && p->from < end)
+            bad += image_read_around(&im->file, (char *)to + p->from, end - p->from, p->at);
+    }
+    return bad;
+}
+
 /* ---- home ---------------------------------------------------------------------------------- */
 
 /* All of a segment up to @bytes into its slot: what is listed, then the new bytes at @carried. */

@@ -206,10 +206,16 @@ void image_journal_salvage(struct image *im, struct image_sink *sink)
 {
     char *journal = calloc(1, im->super.journal_bytes);
     const struct image_record *r;
-    if (journal == NULL ||
-        file_read(&im->file, journal, im->super.journal_bytes, im->super.journal_offset) != 0) {
+    uint64_t size = im->super.journal_bytes;
+    uint64_t bad = journal == NULL
+                       ? size
+                       : image_read_around(&im->file, journal, size, im->super.journal_offset);
+    if (bad != 0) {
         im->incomplete = true;
-        image_found(sink, "the journal cannot be read: %s", error_text());
+        image_found(sink, "%llu bytes of the journal cannot be read: %s", (unsigned long long)bad,
+                    error_text());
+    }
+    if (bad == size) {
         free(journal);
         return;
     }

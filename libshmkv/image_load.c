@@ -49,7 +49,7 @@ uint64_t image_position(const struct image *im, uint64_t slot, uint64_t at)
 static int load_super(struct image *im)
 {
     struct image_supers supers;
-    int rc = image_super_read(&im->file, &supers);
+    int rc = image_super_read(&im->file, false, &supers);
     if (rc != 0)
         return rc;
     if (supers.state != IMAGE_READY)

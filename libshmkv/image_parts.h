@@ -29,8 +29,9 @@ struct image_supers {
     unsigned newest; /* index of the newer sound one */
     struct image_super copy[2];
 };
-/* Read and judge them; @supers->state is set unless the file cannot be read. */
-int image_super_read(const struct file *f, struct image_supers *supers);
+/* Read and judge them; @supers->state is set unless the file cannot be read.  @around: one that
+ * cannot be read counts as damaged, which is for who writes nothing: it may be the newer one. */
+int image_super_read(const struct file *f, bool around, struct image_supers *supers);
 
 /* ---- image_journal.c: records ---------------------------------------------------------------- */
 
@@ -92,6 +93,11 @@ int image_load(struct image *im);
 int image_settle(struct image *im);
 /* Memory for what the geometry allows; a file of @size that is too small is refused first. */
 int image_load_room(struct image *im, uint64_t size);
+
+/* ---- image_salvage.c ------------------------------------------------------------------------- */
+
+/* Read what can be read, page by page if need be; of the others zeros: how many bytes. */
+uint64_t image_read_around(const struct file *f, void *to, uint64_t bytes, uint64_t at);
 
 /* The disk failed: what was written since the last barrier is in doubt. */
 int image_doubt(struct image *im, int rc);

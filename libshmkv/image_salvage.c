@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "error.h"
 
@@ -33,6 +34,22 @@ void image_note(struct image_sink *sink, const char *fmt, ...)
     va_end(args);
 }
 
+/* A disk that cannot read a sector says nothing of its neighbours. */
+uint64_t image_read_around(const struct file *f, void *to, uint64_t bytes, uint64_t at)
+{
+    uint64_t bad = 0;
+    if (file_read(f, to, bytes, at) == 0)
+        return 0;
+    for (uint64_t done = 0, step; done < bytes; done += step) {
+        step = min_u64(PAGE_BYTES - (at + done) % PAGE_BYTES, bytes - done);
+        if (file_read(f, (char *)to + done, step, at + done) == 0)
+            continue;
+        memset((char *)to + done, 0, step);
+        bad += step;
+    }
+    return bad;
+}
+
 /* An older superblock is one that was about to be replaced; it is no damage. */
 static bool is_whole(const struct image_super *s)
 {
@@ -44,7 +61,7 @@ static bool is_whole(const struct image_super *s)
 static int salvage_super(struct image *im, struct image_sink *sink)
 {
     struct image_supers supers;
-    int rc = image_super_read(&im->file, &supers);
+    int rc = image_super_read(&im->file, true, &supers);
     if (rc != 0)
         return rc;
     if (supers.state != IMAGE_READY)

@@ -108,12 +108,16 @@ static int judge(const struct file *f, struct image_supers *s, uint64_t size)
                      f->path);
 }
 
-static int read_both(const struct file *f, struct image_supers *supers, uint64_t *size)
+static int read_both(const struct file *f, bool around, struct image_supers *supers, uint64_t *size)
 {
     *supers = (struct image_supers){.state = IMAGE_NONE};
     int rc = file_size(f, size);
     uint64_t bytes = rc == 0 ? min_u64(*size, sizeof(supers->copy)) : 0;
-    return bytes != 0 ? file_read(f, supers->copy, bytes, 0) : rc;
+    if (bytes != 0)
+        rc = file_read(f, supers->copy, bytes, 0);
+    if (rc == SHMKV_EIO && around && image_read_around(f, supers->copy, bytes, 0) < bytes)
+        rc = 0;
+    return rc;
 }
 
 static bool is_torn(const struct image_supers *s)
@@ -126,12 +130,12 @@ static bool is_torn(const struct image_supers *s)
  * Who only looks does not keep others from writing, and a read is not one step: it may see the
  * first while that is written, and, if it was held up, the second while that is.
  */
-int image_super_read(const struct file *f, struct image_supers *supers)
+int image_super_read(const struct file *f, bool around, struct image_supers *supers)
 {
     uint64_t size;
-    int rc = read_both(f, supers, &size);
+    int rc = read_both(f, around, supers, &size);
     for (unsigned i = 0; i < READS_MORE && rc == 0 && is_torn(supers); i++)
-        rc = read_both(f, supers, &size);
+        rc = read_both(f, around, supers, &size);
     return rc != 0 ? rc : judge(f, supers, size);
 }
 
@@ -158,7 +162,7 @@ int image_look(const char *path, struct image_look *look)
     look->inode = f.inode;
     look->owner = f.owner;
     look->mode = f.mode;
-    rc = image_super_read(&f, &supers);
+    rc = image_super_read(&f, false, &supers);
     if (rc == 0)
         look->state = supers.state;
     if (rc == 0 && look->state == IMAGE_READY)

@@ -62,7 +62,7 @@ static void lost(struct survey *s, const struct piece *p, uint64_t from, uint64_
                 (unsigned long long)(to - from), (unsigned long long)file_place(s->im, p, from));
 }
 
-/* Segments of a run lie apart in the file; one that is not whole leaves a hole of zeros. */
+/* Segments of a run lie apart in the file; what cannot be read leaves a hole of zeros. */
 static int read_piece(struct survey *s, struct piece *p)
 {
     uint64_t step = s->im->super.segment_bytes, at = 0;
@@ -71,10 +71,8 @@ static int read_piece(struct survey *s, struct piece *p)
         return error_set(SHMKV_ESYSTEM, "%s: no memory for a segment", s->im->file.path);
     for (uint64_t i = 0; i < p->segments; i++, at += step) {
         const struct image_entry *e = image_listed(s->im, p->id + i);
-        if (image_read(s->im, e->slot, p->data + at, 0, e->bytes) != 0) {
+        if (image_salvage_read(s->im, e->slot, p->data + at, e->bytes) != 0)
             image_found(s->sink, "segment %llu: %s", (unsigned long long)p->id + i, error_text());
-            memset(p->data + at, 0, step);
-        }
     }
     return 0;
 }

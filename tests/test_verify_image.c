@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "crc32c.h"
+#include "error.h"
 #include "verify_image.h"
 
 #define KEYS 30u
@@ -336,6 +337,52 @@ static void a_lost_commit_is_named(void **state)
     live_lose(&l);
 }
 
+/* ---- disks that cannot read ---------------------------------------------------------------- */
+
+static uint64_t unreadable; /* page */
+
+static int read_but_one(const struct file *f, void *to, size_t bytes, uint64_t at)
+{
+    uint64_t from = unreadable * PAGE_BYTES;
+    if (strcmp(f->path, path) == 0 && at < from + PAGE_BYTES && from < at + bytes)
+        return error_set(SHMKV_EIO, "reading failed, as the test wants");
+    return file_system.read(f, to, bytes, at);
+}
+
+/* What a page that cannot be read costs is what one costs that was written over. */
+static void a_page_that_cannot_be_read(void **state)
+{
+    static const char zeros[PAGE_BYTES];
+    static char was[PAGE_BYTES];
+    struct file_table table = file_system;
+    struct live l;
+    (void)state;
+    table.read = read_but_one;
+    make_image_of_runs(&l);
+    live_lose(&l);
+    open_file();
+    fseek(file, 0, SEEK_END);
+    uint64_t pages = (uint64_t)ftell(file) / PAGE_BYTES;
+    for (unreadable = 0; unreadable < pages; unreadable++) {
+        long at = (long)(unreadable * PAGE_BYTES);
+        fseek(file, at, SEEK_SET);
+        assert_int_equal(fread(was, 1, PAGE_BYTES, file), PAGE_BYTES);
+        fseek(file, at, SEEK_SET);
+        assert_int_equal(fwrite(zeros, 1, PAGE_BYTES, file), PAGE_BYTES);
+        fflush(file);
+        int rc = repair();
+        unsigned most = saved;
+        fseek(file, at, SEEK_SET);
+        assert_int_equal(fwrite(was, 1, PAGE_BYTES, file), PAGE_BYTES);
+        fflush(file);
+        file_use(&table);
+        assert_int_equal(repair(), rc);
+        file_use(NULL);
+        assert_int_equal(saved, most);
+    }
+    fclose(file);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, scratch_teardown)
@@ -343,6 +390,7 @@ int main(void)
         TEST(every_flipped_bit_is_detected_or_harmless),
         TEST(a_repaired_image_is_a_store),
         TEST(a_lost_commit_is_named),
+        TEST(a_page_that_cannot_be_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
