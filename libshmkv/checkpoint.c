@@ -202,6 +202,19 @@ static int reserve_all(struct checkpoint_work *w)
     return 0;
 }
 
+/* What was decided stays so: a life that has less of it than the last commit lists was damaged. */
+static int check_shrunk(const struct checkpoint_work *w, const struct checkpoint_piece *piece)
+{
+    const struct image_entry *e = image_listed(w->im, piece->id);
+    if (e->incarnation != piece->incarnation || piece->end >= e->bytes)
+        return 0;
+    return error_set(SHMKV_ECORRUPT,
+                     "%s: memory was written over: segment %llu is said to hold %llu bytes, and "
+                     "had %u, so nothing is written to the image, whose last checkpoint stands",
+                     w->a->name, (unsigned long long)piece->id, (unsigned long long)piece->end,
+                     e->bytes);
+}
+
 static int stash_rest(struct checkpoint_work *w)
 {
     w->stash_bytes = 0;
@@ -214,6 +227,8 @@ static int stash_rest(struct checkpoint_work *w)
             rc = checkpoint_piece_stash(w, piece);
         if (!checkpoint_piece_same(w, piece))
             piece->end = 0; /* what was current there moved before the cut [INV-K3] */
+        else if (rc == 0)
+            rc = check_shrunk(w, piece);
     }
     return rc;
 }
