@@ -123,12 +123,24 @@ static int sync_name(const char *path)
     return rc;
 }
 
+/* 0, or -1 with EEXIST if another has it.  ZFS, say, had no such renaming until 2.2; two names for a
+ * moment do no harm, and if we die there the first is a leftover like any other. */
+static int give_name(const char *partial, const char *path)
+{
+    if (renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
+        return 0;
+    if ((errno != EINVAL && errno != ENOSYS) || link(partial, path) != 0)
+        return -1;
+    unlink(partial);
+    return 0;
+}
+
 /* It gets its name if @rc is 0, and keeps it if that is durable, else it is removed; frees
  * @partial. */
 static int end_partial(char *partial, const char *path, int rc)
 {
     const char *name = partial;
-    if (rc == 0 && renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) != 0) {
+    if (rc == 0 && give_name(partial, path) != 0) {
         rc = error_errno(errno == EEXIST ? SHMKV_ESTOREEXISTS : SHMKV_ESYSTEM, "%s: naming it",
                          path);
     } else if (rc == 0) {

@@ -9,6 +9,7 @@
 #include "fixture.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "audit.h"
@@ -872,6 +874,37 @@ static void a_backup_is_one_cut_and_opens(void **state)
     assert_rc(shmkv_close(db), 0);
 }
 
+static int refuse_renaming; /* an error number; 0: do it */
+
+/* In the place of the C library's. */
+int renameat2(int from, const char *name, int to, const char *other, unsigned flags)
+{
+    errno = refuse_renaming;
+    return refuse_renaming != 0 ? -1 : (int)syscall(SYS_renameat2, from, name, to, other, flags);
+}
+
+/* As on a file system that knows no flags of it. */
+static void a_backup_where_renaming_is_plain(void **state)
+{
+    char copy[100];
+    struct shmkv *other;
+    (void)state;
+    snprintf(copy, sizeof(copy), "%s/backup", directory);
+    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    assert_rc(put_all(db, 5), 0);
+    refuse_renaming = EINVAL;
+    int rc = shmkv_backup(db, copy);
+    refuse_renaming = 0;
+    assert_rc(rc, 0);
+    assert_rc(shmkv_close(db), 0);
+    assert_rc(open_path(copy, 0, NEVER, &other), 0);
+    assert_all(other, 5);
+    assert_rc(shmkv_close(other), 0);
+    struct stat st;
+    assert_int_equal(stat(copy, &st), 0);
+    assert_int_equal(st.st_nlink, 1);
+}
+
 static unsigned names_synced;
 
 static int sync_one_name(struct file *f)
@@ -1268,6 +1301,7 @@ int main(void)
         TEST(who_sits_in_a_section_may_not_sync),
         TEST(a_copy_of_an_image_is_a_store_of_its_own),
         TEST(a_backup_is_one_cut_and_opens),
+        TEST(a_backup_where_renaming_is_plain),
         TEST(a_backup_that_failed_is_not_there),
         TEST(an_image_that_is_gone_is_told_of),
         TEST(who_is_attached_to_lost_memory_is_told_apart),
