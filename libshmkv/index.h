@@ -154,9 +154,9 @@ static ALWAYS_INLINE uint64_t index_candidate(const _Atomic uint64_t *first, uin
 }
 
 /*
- * index_peek() - the common case of index_lookup(), inline: the key's record stands in its home
- * bucket of the root table, with no other of its tag before it, is a pair and does not expire.
- * Otherwise false: ask index_lookup().
+ * index_peek() - the common case of index_lookup(), inline: @w's view is of the root table, in the
+ * key's home bucket its record stands, with no other of its tag before it, is a pair and does not
+ * expire.  Otherwise false: ask index_lookup().
  *
  * What counts here is that nothing waits that need not: the value's address comes from @klen, not
  * from the record, so that both of the record's cache lines are fetched at once.

@@ -160,14 +160,15 @@ static FLATTEN int get_batch(struct context *c, const struct shmkv_bytes *keys, 
 {
     const struct arena *a = c->writer.self.arena;
     struct pending pending[BATCH];
+    struct table_view view;
     int found = 0;
-    if (unlikely(!table_view_renew(&c->writer.view, a)))
+    if (unlikely(!table_view_renew(&view, a)))
         return damaged(c);
     for (size_t i = 0; i < n; i++) {
         if (unlikely(keys[i].data == NULL || keys[i].size - 1 >= SHMKV_KEY_MAX))
             return ops_check_key(keys[i].data, keys[i].size);
         pending[i].hash = hash_key(keys[i].data, keys[i].size, &a->hash_secret);
-        pending[i].first = table_view_first(&c->writer.view, pending[i].hash);
+        pending[i].first = table_view_first(&view, pending[i].hash);
         __builtin_prefetch((const void *)pending[i].first);
     }
     for (size_t i = 0; i < n; i++) {

@@ -47,7 +47,10 @@ bool table_view_renew(struct table_view *v, const struct arena *a)
     const struct table *t = table_of(a, root);
     if (!table_is_sound(a, t))
         return false;
-    *v = (struct table_view){.root = root, .slots = table_slots(a, t), .shift = t->shift - 3};
+    store_relaxed(&v->slots, (uintptr_t)table_slots(a, t) | (t->shift - 3));
+    POINT("view.half");
+    barrier_compiler(); /* until then it is of a root that has been, for a handler, too */
+    store_relaxed(&v->root, root);
     return true;
 }
 

@@ -163,31 +163,38 @@ bool table_is_sound(const struct arena *a, const struct table *t);
  * What finds a slot of the root table, in memory of a writer's own.  It is made once per table,
  * whose header is checked then: what is written over that later leads nobody out of the slots (R3).
  * A reference is never used again, so an equal one is of the same table.
+ *
+ * A signal handler may renew it between any two steps of what it interrupted.  That has looked at
+ * the reference before it loads the rest, in one piece, so it gets the slots of the table that it
+ * looked for or of a younger root.                                  crash_index: a_view_*
  */
 struct table_view {
-    uint64_t root; /* the reference that the rest is of */
-    _Atomic uint64_t *slots;
-    unsigned shift; /* leaves the number of the slot at which a hash's probe begins */
+    _Atomic uint64_t root;   /* the reference that the rest is of; relaxed, both: own thread's */
+    _Atomic uintptr_t slots; /* their address, a multiple of 64, and what a hash is shifted by */
 };
 
 /* Of no table yet. */
 static inline void table_view_begin(struct table_view *v, const struct arena *a)
 {
-    *v = (struct table_view){.root = ~table_root(a)};
+    store_relaxed(&v->root, ~table_root(a));
 }
 
-/* Is it of what is the root now?  Inside a section, as the next. */
+/* Is it of what is the root now?  Inside a section, as all uses of it. */
 static ALWAYS_INLINE bool table_view_is_current(const struct table_view *v, const struct arena *a)
 {
-    return likely(v->root == table_root(a));
+    bool current = load_relaxed(&v->root) == table_root(a);
+    barrier_compiler(); /* the slots are loaded after that */
+    return likely(current);
 }
 
 /* Make it so; false: no sound table is the root. */
 bool table_view_renew(struct table_view *v, const struct arena *a);
 
+/* Where the probe of a hash begins. */
 static ALWAYS_INLINE _Atomic uint64_t *table_view_first(const struct table_view *v, uint64_t hash)
 {
-    return v->slots + (hash >> v->shift);
+    uintptr_t slots = load_relaxed(&v->slots);
+    return (_Atomic uint64_t *)(slots & ~(uintptr_t)63) + (hash >> slots % 64);
 }
 
 /*

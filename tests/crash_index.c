@@ -256,6 +256,42 @@ static void a_place_in_the_old_table_is_given_up(void **state)
     }
 }
 
+/* ---- the view of the root ------------------------------------------------------------------ */
+
+static bool peek(struct scene *s)
+{
+    const struct record *r;
+    struct index_key k = key_of(s->a, "k");
+    return index_peek(&s->w, &k, &r) && r == record_found(&s->w, "k");
+}
+
+static void read_below(void *arg)
+{
+    struct scene *s = arg;
+    assert_false(peek(s));
+    resize(&s->other);
+    assert_true(table_view_renew(&s->w.view, s->a));
+    assert_true(peek(s));
+    s->passed++;
+}
+
+/* A signal handler that comes while a view is renewed does not use half of one, nor leave one. */
+static void a_view_is_of_one_table(void **state)
+{
+    struct scene s;
+    begin(&s, state);
+    writer_put(&s.w, "k", "value");
+    assert_true(peek(&s));
+    resize(&s.other);
+    assert_false(peek(&s));
+    point_arm("view.half", 1, POINT_CALL, read_below, &s);
+    assert_true(table_view_renew(&s.w.view, s.a));
+    assert_false(table_view_is_current(&s.w.view, s.a)); /* and that is seen */
+    assert_true(table_view_renew(&s.w.view, s.a));
+    assert_true(peek(&s));
+    end(&s);
+}
+
 /* ---- relocation ---------------------------------------------------------------------------- */
 
 static void overwrite(void *arg)
@@ -339,6 +375,7 @@ int main(void)
         FIXTURE(a_token_is_compared_at_the_cas),
         FIXTURE(a_version_is_chosen_after_the_slot_was_read),
         FIXTURE(a_place_in_the_old_table_is_given_up),
+        FIXTURE(a_view_is_of_one_table),
         FIXTURE(a_relocated_record_brings_nothing_back),
     };
     return cmocka_run_group_tests_name("index, step by step", tests, NULL, NULL);
