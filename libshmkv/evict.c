@@ -37,11 +37,11 @@ static bool has_hash(const struct arena *a, const struct record *r, uint64_t has
 
 /* Of one table.  By the whole hash: as long as another key with the same tag stood before it, none
  * of a key's hits would count. */
-static const struct record *record_of_table(const struct arena *a, const struct table *t,
-                                            uint64_t hash)
+static const struct record *record_of_table(const struct arena *a, uint64_t ref, uint64_t hash)
 {
-    if (unlikely(!table_is_sound(a, t)))
+    if (unlikely(!table_is_sound(a, ref)))
         return NULL;
+    const struct table *t = table_of(a, ref);
     uint64_t mask = table_buckets(t) - 1, b = table_home(t, hash), tag = slot_tag(hash);
     unsigned first = table_first_slot(t, hash);
     for (uint64_t n = 0; n <= mask; n++, b = (b + 1) & mask) {
@@ -61,10 +61,10 @@ static const struct record *record_of_table(const struct arena *a, const struct 
 
 static const struct record *record_of(const struct arena *a, uint64_t hash)
 {
-    const struct table *t = table_of(a, table_root(a));
-    const struct record *r = record_of_table(a, t, hash);
-    uint64_t next = load_acquire(&t->next); /* it may have been moved there [T1] */
-    return r == NULL && next != 0 ? record_of_table(a, table_of(a, next), hash) : r;
+    uint64_t root = table_root(a);
+    const struct record *r = record_of_table(a, root, hash);
+    uint64_t next = load_acquire(&table_of(a, root)->next); /* it may have been moved there [T1] */
+    return r == NULL && next != 0 ? record_of_table(a, next, hash) : r;
 }
 
 /* Buckets, records, marks: three passes, so that the cache misses of each overlap. */

@@ -62,9 +62,10 @@ static inline enum probe probe_table(const struct arena *a, const struct table *
 const struct record *index_lookup(const struct arena *a, const struct index_key *k, bool *damaged)
 {
     const struct record *found = NULL;
-    const struct table *t = table_of(a, table_root(a));
+    uint64_t ref = table_root(a);
     for (;;) { /* chains have length one, longer only while tables go by */
-        if (unlikely(!table_is_sound(a, t))) {
+        const struct table *t = table_of(a, ref);
+        if (unlikely(!table_is_sound(a, ref))) {
             *damaged = true;
             return NULL;
         }
@@ -74,19 +75,19 @@ const struct record *index_lookup(const struct arena *a, const struct index_key 
                 *damaged = true;
             return found;
         }
-        uint64_t next = rc == PROBE_NEXT ? load_acquire(&t->next) : 0; /* [T1] */
-        if (next == 0)
+        ref = rc == PROBE_NEXT ? load_acquire(&t->next) : 0; /* [T1] */
+        if (ref == 0)
             return NULL;
-        t = table_of(a, next);
     }
 }
 
 void index_prefetch_record(const struct arena *a, uint64_t hash)
 {
-    const struct table *t = table_of(a, table_root(a));
+    uint64_t root = table_root(a);
     unsigned first;
-    if (unlikely(!table_is_sound(a, t)))
+    if (unlikely(!table_is_sound(a, root)))
         return;
+    const struct table *t = table_of(a, root);
     const _Atomic uint64_t *bucket = table_first_bucket(a, t, hash, &first);
     unsigned m = bucket_rotate(bucket_match(bucket, slot_tag(hash)), first);
     if (m == 0)
@@ -177,17 +178,17 @@ static NOINLINE enum find find_place(const struct participant *p, const struct i
                                      struct place *at)
 {
     const struct arena *a = p->arena;
-    at->t = table_of(a, table_root(a));
+    uint64_t ref = table_root(a);
     for (;;) {
-        if (unlikely(!table_is_sound(a, at->t)))
+        if (unlikely(!table_is_sound(a, ref)))
             return FIND_DAMAGED;
+        at->t = table_of(a, ref);
         enum find rc = find_in_table(p, k, at);
         if (rc != FIND_NEXT)
             return rc;
-        uint64_t next = load_acquire(&at->t->next); /* [T1] */
-        if (unlikely(next == 0))
+        ref = load_acquire(&at->t->next); /* [T1] */
+        if (unlikely(ref == 0))
             return FIND_DAMAGED; /* a scribbled slot led on, but there is no next table (R3) */
-        at->t = table_of(a, next);
     }
 }
 

@@ -179,9 +179,16 @@ static bool next_chunk(const struct participant *p, struct resizer *z, uint64_t 
 /* Have a chunk of the running resize of @root; false: there is none, or none left. */
 static bool have_chunk(const struct participant *p, struct resizer *z, uint64_t root)
 {
-    if (load_acquire(&table_of(p->arena, root)->next) == 0 || unlikely(z->stuck_ref == root))
+    const struct arena *a = p->arena;
+    uint64_t next = load_acquire(&table_of(a, root)->next);
+    if (next == 0 || unlikely(z->stuck_ref == root))
         return false;
-    return z->chunk_ref == root || next_chunk(p, z, root);
+    if (z->chunk_ref == root)
+        return true;
+    if (likely(table_is_sound(a, root) && table_is_sound(a, next)))
+        return next_chunk(p, z, root);
+    z->stuck_ref = root;
+    return false;
 }
 
 void resize_help(const struct participant *p, struct resizer *z, uint64_t slots)
@@ -205,7 +212,8 @@ void resize_finish(const struct participant *p)
     uint64_t root = table_root(a);
     struct table *t = table_of(a, root);
     show_next(a, t);
-    if (load_acquire(&t->next) != 0)
+    uint64_t next = load_acquire(&t->next);
+    if (next != 0 && table_is_sound(a, root) && table_is_sound(a, next))
         finish(p, &own, root);
     epoch_exit(p, outer);
 }

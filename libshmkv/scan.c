@@ -164,11 +164,12 @@ static void keep_current(const struct arena *a, struct scan_batch *b)
 int scan_step(const struct arena *a, const struct scan_filter *f, uint64_t cursor, uint64_t homes,
               struct scan_batch *b)
 {
-    const struct table *t = table_of(a, table_root(a));
+    uint64_t ref = table_root(a);
+    const struct table *t = table_of(a, ref);
     struct step s = {.arena = a, .filter = f, .batch = b, .first = cursor, .last = UINT64_MAX};
     b->count = 0;
     b->next = 0;
-    b->damaged = !table_is_sound(a, t);
+    b->damaged = !table_is_sound(a, ref);
     if (unlikely(b->damaged))
         return 0;
     uint64_t home = table_home(t, cursor);
@@ -180,11 +181,11 @@ int scan_step(const struct arena *a, const struct scan_filter *f, uint64_t curso
         if (rc != 0)
             return rc;
         POINT("scan.table");
-        uint64_t next = load_acquire(&t->next); /* after the slots, INV-W2; [T1] */
-        if (next == 0)
+        ref = load_acquire(&t->next); /* after the slots, INV-W2; [T1] */
+        if (ref == 0)
             break;
-        t = table_of(a, next);
-        if (unlikely(!table_is_sound(a, t))) {
+        t = table_of(a, ref);
+        if (unlikely(!table_is_sound(a, ref))) {
             b->damaged = true;
             break;
         }

@@ -33,19 +33,22 @@ static uint64_t area_offset(const struct arena *a, const struct table *t)
     return a->sb->areas_offset + (uint64_t)(t - a->tables) * a->sb->area_bytes;
 }
 
-bool table_is_sound(const struct arena *a, const struct table *t)
+bool table_is_sound(const struct arena *a, uint64_t ref)
 {
+    const struct table *t = table_of(a, ref);
     uint64_t slots = t->slots;
-    return slots >= TABLE_MIN_SLOTS && (slots & (slots - 1)) == 0 && slots <= table_max_slots(a) &&
+    return load_relaxed(&t->generation) == ref / TABLE_AREAS && slots >= TABLE_MIN_SLOTS &&
+           (slots & (slots - 1)) == 0 && slots <= table_max_slots(a) &&
            t->slots_offset == area_offset(a, t) &&
-           t->shift == 64 - log2_exact(slots / BUCKET_SLOTS);
+           t->shift == 64 - log2_exact(slots / BUCKET_SLOTS) &&
+           t->chunks_offset == t->slots_offset + slots * 8 && t->chunks == chunk_count(slots);
 }
 
 bool table_view_renew(struct table_view *v, const struct arena *a)
 {
     uint64_t root = table_root(a);
     const struct table *t = table_of(a, root);
-    if (!table_is_sound(a, t))
+    if (!table_is_sound(a, root))
         return false;
     store_relaxed(&v->slots, (uintptr_t)table_slots(a, t) | (t->shift - 3));
     POINT("view.half");

@@ -155,9 +155,9 @@ static inline uint64_t table_quota(uint64_t slots)
 uint64_t table_bytes(uint64_t slots);
 /* The largest table that fits an area. */
 uint64_t table_max_slots(const struct arena *a);
-/* May its slots be followed?  Of a table that root or next leads to, inside a section: if not, what
- * leads there, or its header, was written over (R3). */
-bool table_is_sound(const struct arena *a, const struct table *t);
+/* May slots be followed of the table that @ref, which is root or a next, leads to?  Inside a section.
+ * If not, what leads there, or its header, was written over (R3). */
+bool table_is_sound(const struct arena *a, uint64_t ref);
 
 /*
  * What finds a slot of the root table, in memory of a writer's own.  It is made once per table,

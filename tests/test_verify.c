@@ -625,6 +625,53 @@ static void a_lost_table_kills_nobody(void **state)
         assert_int_equal(child_wait(child_start(use_without_table, &next), 20000), 0);
 }
 
+struct header_word {
+    size_t at; /* in the root's header, in words */
+    uint64_t value;
+};
+
+/* What is read and written goes on, or says that the index is damaged. */
+static int use_with_header(void *arg)
+{
+    const struct header_word *word = arg;
+    struct fixture f;
+    const struct shmkv_options o = {.size = 8u << 20, .flags = SHMKV_NO_KEEPER};
+    char buffer[400];
+    bool full = false;
+    signal(SIGSEGV, SIG_DFL);
+    signal(SIGBUS, SIG_DFL);
+    fixture_begin(&f, &o);
+    put_keys(f.db, 'a', KEYS);
+    store_relaxed((_Atomic uint64_t *)(uintptr_t)root_of(f.db) + word->at, word->value);
+    for (unsigned turn = 0; turn < 2; turn++) { /* one that knew the table, and one that did not */
+        struct shmkv *db = turn == 0 ? f.db : fixture_open(&f, SHMKV_READONLY);
+        for (unsigned i = 0; i < KEYS; i++) {
+            char key[24];
+            int len = snprintf(key, sizeof(key), "a%u", i);
+            int rc = shmkv_read(db, key, (size_t)len, buffer, sizeof(buffer), NULL);
+            child_assert(rc == 0 || rc == SHMKV_ECORRUPT);
+            if (turn == 0 && !full)
+                rc = shmkv_put(db, key, (size_t)len, "v", 1, NULL);
+            full |= rc == SHMKV_ENOSPC; /* what the index is said to take counts as taken */
+            child_assert(rc == 0 || rc == SHMKV_ECORRUPT || (turn == 0 && rc == SHMKV_ENOSPC));
+        }
+    }
+    fixture_end(&f);
+    return 0;
+}
+
+static void a_header_written_over_kills_nobody(void **state)
+{
+    (void)state;
+    static const uint64_t values[] = {0, UINT64_MAX, 0xc, 0x123456789abcdef0};
+    for (unsigned i = 0; i < sizeof(struct table) / 8 * ARRAY_SIZE(values); i++) {
+        struct header_word word = {i / ARRAY_SIZE(values), values[i % ARRAY_SIZE(values)]};
+        int status = child_wait(child_start(use_with_header, &word), 20000);
+        if (status != 0)
+            fail_msg("word %zu, %#llx: status %d", word.at, (unsigned long long)word.value, status);
+    }
+}
+
 /* ---- beside others ------------------------------------------------------------------------- */
 
 static const struct shmkv_options busy = {.size = 8u << 20, .flags = SHMKV_NO_KEEPER};
@@ -697,6 +744,7 @@ int main(void)
         cmocka_unit_test(a_count_that_cannot_be_kills_nobody),
         cmocka_unit_test(a_lost_slot_holds_up_nobody),
         cmocka_unit_test(a_lost_table_kills_nobody),
+        cmocka_unit_test(a_header_written_over_kills_nobody),
         FIXTURE_WITH(beside_writers_a_sound_store_is_sound, &busy),
         FIXTURE_WITH(beside_the_killed_a_sound_store_is_sound, &busy),
     };
