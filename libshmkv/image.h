@@ -237,8 +237,8 @@ void image_note(struct image_sink *sink, const char *fmt, ...)
  */
 int image_salvage(struct image *im, const char *path, struct image_sink *sink);
 
-/* Read the first @bytes that are listed of a slot, and zeros for what cannot be read: how many bytes
- * these are.  The last error says more. */
+/* Read the first @bytes that are listed of a slot, and zeros for what cannot be read: how many
+ * bytes these are.  The last error says more. */
 uint64_t image_salvage_read(const struct image *im, uint64_t slot, void *to, uint64_t bytes);
 
 #endif

@@ -123,8 +123,8 @@ static int sync_name(const char *path)
     return rc;
 }
 
-/* 0, or -1 with EEXIST if another has it.  ZFS, say, had no such renaming until 2.2; two names for a
- * moment do no harm, and if we die there the first is a leftover like any other. */
+/* 0, or -1 with EEXIST if another has it.  ZFS, say, had no such renaming until 2.2; two names for
+ * a moment do no harm, and if we die there the first is a leftover like any other. */
 static int give_name(const char *partial, const char *path)
 {
     if (renameat2(AT_FDCWD, partial, AT_FDCWD, path, RENAME_NOREPLACE) == 0)

@@ -155,8 +155,8 @@ static inline uint64_t table_quota(uint64_t slots)
 uint64_t table_bytes(uint64_t slots);
 /* The largest table that fits an area. */
 uint64_t table_max_slots(const struct arena *a);
-/* May slots be followed of the table that @ref, which is root or a next, leads to?  Inside a section.
- * If not, what leads there, or its header, was written over (R3). */
+/* May slots be followed of the table that @ref, which is root or a next, leads to?  Inside a
+ * section.  If not, what leads there, or its header, was written over (R3). */
 bool table_is_sound(const struct arena *a, uint64_t ref);
 
 /*
