@@ -164,7 +164,7 @@ END
     section 'Writing, beside others' rates '' peers-set peers-fresh
     picture peers-set 'operations per second of each engine'
     section 'Other operations' rates '' procs peers-mix writers zipf hotcold
-    section 'More processes' rates '' scaling scaling-fresh scaling-peers
+    section 'More processes' rates '' scaling scaling-4m scaling-fresh scaling-peers
     picture scaling-get 'GET over processes'
     picture scaling-overwrite 'SET over processes'
     picture scaling-peers 'a mix over processes'

@@ -82,8 +82,14 @@ function many_processes(n, i, key, what) {
             at_least(key ": first of all", 1, times(key, "^(tdb|lmdb|lfht|tkrzw|rocksdb|redis|memcached)"))
     }
     for (i = 1; i <= split("get,overwrite,mix 95/5", what, ","); i++)
-        at_least(what[i] ", rate at " n " processes over rate at one, of the limit's", 0.9,
-            scaling["procs " what[i] " " n " 1000000 36/35 uniform", "shmkv"])
+        scaled(what[i], n, 1000000, "1M")
+    scaled("get", n, 4000000, "4M")
+    scaled("mix 95/5", n, 4000000, "4M")
+}
+
+function scaled(op, n, keys, called) {
+    at_least(op " of " called " keys, rate at " n " processes over rate at one, of the limit's", 0.9,
+        scaling["procs " op " " n " " keys " 36/35 uniform", "shmkv"])
 }
 
 # Beside a million keys of the usual sizes, and beside a million of the same sizes.

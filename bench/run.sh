@@ -48,6 +48,7 @@ peers-set       bench/procs --op overwrite --peers $most --seconds 0.3 --slice 5
 peers-fresh     bench/procs --op fresh --keys 200000 --peers $most,rocksdb --seconds 0.1
 procs           bench/procs --op mget,growing,delete,mix --seconds 0.3 --slice 50
 scaling         bench/procs --op get,overwrite,mix --procs 1,2,8,16 --seconds 0.2 --slice 50
+scaling-4m      bench/procs --op get,mix --keys 4000000 --procs 1,2,8,16 --seconds 0.2 --slice 50
 scaling-peers   bench/procs --op mix --keys 200000 --procs 1,2,8,16 --peers $shared --seconds 0.1 --slice 50
 sizes           bench/procs --op get,overwrite --key-size 16 --value-size 100 --seconds 0.3 --slice 50
 large           bench/procs --op get,overwrite --keys 10000000 --key-size 16 --value-size 100 --seconds 0.3 --slice 50

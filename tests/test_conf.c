@@ -11,6 +11,9 @@
 #include <cmocka.h>
 
 #include "conf.h"
+#include "scratch.h"
+#include "shmkv.h"
+#include "units.h"
 
 static const struct conf_settings none;
 
@@ -154,6 +157,37 @@ static void files_that_cannot_be_read_are_told(void **state)
     assert_int_equal(conf.count, 0);
 }
 
+/* What a line may say is what the library takes: the rules stand in both. */
+static void names_and_sizes_are_the_library_s(void **state)
+{
+    char longest[4 + 200 + 2] = "shm:";
+    memset(longest + 4, 'n', 201);
+    const char *const names[] = {
+        "shm:a",      "shm:",      "shm:a.b_c-D9", "shm:a/b", "shm:a b", "shm:\xc3\xa4",
+        "shm:a.sync", "shm:.sync", "shm:sync",     "shm:.",   "shm:..",  longest,
+        "shm:a.SYNC", "shm:a\nb",  "shm:~",        "shm:a,b", "shm:-a",
+    };
+    const uint64_t sizes[] = {1, UNITS_STORE_LEAST - 1, UNITS_STORE_LEAST, UNITS_STORE_MOST + 1,
+                              UINT64_MAX};
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        const struct shmkv_options reading = {.flags = SHMKV_READONLY, .shm_dir = scratch_dir()};
+        struct shmkv *db;
+        int rc = shmkv_open(names[i], &reading, &db);
+        assert_int_equal(rc, conf_check_name(names[i]) == NULL ? SHMKV_ENOSTORE : SHMKV_EINVAL);
+    }
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        const struct shmkv_options making = {
+            .flags = SHMKV_CREATE | SHMKV_NO_KEEPER, .size = sizes[i], .shm_dir = scratch_dir()};
+        struct shmkv *db = NULL;
+        int rc = shmkv_open("shm:sizes", &making, &db);
+        assert_int_equal(rc, units_is_store_size(sizes[i]) ? 0 : SHMKV_EINVAL);
+        shmkv_close(db);
+        if (rc == 0)
+            assert_int_equal(shmkv_destroy("shm:sizes", scratch_dir(), 0), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -162,6 +196,8 @@ int main(void)
         cmocka_unit_test(what_is_no_text_is_refused),
         cmocka_unit_test(a_file_says_more_of_a_store_of_the_command_line),
         cmocka_unit_test(files_that_cannot_be_read_are_told),
+        cmocka_unit_test_setup_teardown(names_and_sizes_are_the_library_s, scratch_setup,
+                                        scratch_teardown),
     };
     return cmocka_run_group_tests_name("conf", tests, NULL, NULL);
 }
