@@ -73,7 +73,8 @@ struct resizer {
     uint64_t stuck_ref;   /* of a table with such a slot, whose resize never ends; 0: none */
 };
 
-/* Make the slot @s of @t terminal.  Inside a section.  Returns the terminal word. */
+/* Make the slot @s of @t terminal.  Inside a section.  Returns the terminal word, or what it is if
+ * that leads to no record and no table (R3). */
 uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic uint64_t *s);
 
 /*
