@@ -6,10 +6,11 @@
  * Reading, overwriting and mixes run in slices of time on one store per engine and run.  What
  * changes the store for good runs in passes over a whole stream, each on a new store; or on one
  * that is kept, if a pass leaves the keys as they were, or adds a few to very many, which are
- * removed before the next.  The engines take turns, in changing order, so that all see the same of
- * whatever else the machine is doing; a slice of one and the yardstick's beside it are a pair, and
- * the ratio is the median of the pairs.  So do the numbers of processes, each within one turn: how
- * an engine scales is the median of what the turns say, and so is its ratio to the yardstick's.
+ * removed before the next.  The engines take turns, forth and back, so that all see the same of
+ * whatever else the machine is doing; what a slice of one and the yardstick's beside it say, forth
+ * and back, is one value of their ratio, and the ratio is the median.  So do the numbers of
+ * processes, each within one turn: how an engine scales is the median of what the turns say, and so
+ * is its ratio to the yardstick's.
  * All processes are attached all the time; those that are not asked sleep.
  */
 #ifndef BENCH_CELL_H

@@ -110,7 +110,7 @@ void report_head(const struct report *r)
     printf("\nmethod    median of %u run%s of %g s per engine", s->runs, s->runs == 1 ? "" : "s",
            s->seconds);
     if (s->shmkv && s->limit)
-        printf(", taking turns; ratio: median of the pairs (quartiles)");
+        printf(", taking turns; ratio: median of the turns (quartiles)");
     if (s->cpu_clock)
         printf(";\n          rates by processor time");
     printf("\n\n");

@@ -31,7 +31,7 @@ struct row {
     struct quantiles latency; /* of an operation; for mget of sixteen */
     double bytes_per_key;     /* 0: not known */
     double ratio;             /* to the yardstick; 0: none was measured */
-    double ratio_low;         /* quartiles of the pairs */
+    double ratio_low;         /* quartiles of the turns */
     double ratio_high;
     bool warm;
     unsigned scaling_from; /* the number of processes that it is compared with; 0: none */
@@ -40,7 +40,7 @@ struct row {
     double scaling_ratio;  /* of these two, turn by turn */
     double scaling_low;    /* quartiles of the turns */
     double scaling_high;
-    double shmkv_times; /* shmkv's rate as a multiple of this, by pairs; 0: not known */
+    double shmkv_times; /* shmkv's rate as a multiple of this, by turns; 0: not known */
     double published;   /* operations per second that others print of themselves; 0: none */
     const char *published_latency;
     char extra[1024]; /* more members of the line of JSON, or "" */

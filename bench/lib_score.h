@@ -26,9 +26,10 @@ struct score {
 /* Enter a slice (or pass) that took @ns. */
 void score_slice(struct score *s, const struct team_sum *sum, double ns);
 void score_end_run(struct score *s, double ns_per_tick);
-/* How many times the rate of the second the first has: the median of the pairs, 0 without any. */
+/* How many times the rate of the second the first has: the median of what each two turns, one in
+ * each order, say; 0 without any. */
 double score_times(const struct score *first, const struct score *second);
-/* How its rate has grown from @one's, and how the yardstick's has: medians of the turns into @row.
+/* How its rate has grown from @one's, and how the yardstick's has: medians as above into @row.
  * Without yardsticks their members stay as they are. */
 void score_scaling(const struct score *s, const struct score *one, const struct score *yardstick,
                    const struct score *yardstick_one, struct row *row);

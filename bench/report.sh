@@ -155,7 +155,7 @@ Made by \`make bench-report\`; bench/README.md says how to read it and how to ru
 - machine: $(machine)
 - begun: $(cat "$dir/began"), commit $(cat "$dir/commit")
 - each figure: the median of the runs, with the lowest and the highest; *of limit*: the median of
-  the ratios of neighbouring slices to the yardstick's
+  the ratios of neighbouring slices to the yardstick's, each of a turn forth and one back
 
 END
     awk -f bench/report_lib.awk -f bench/report_claims.awk "$dir"/*.json || touch "$work/failed"

@@ -103,7 +103,7 @@ function large(op, small, same, big) {
         at_least(op " of 10M keys 16/100, of the limit, beside that of 1M keys 16/100", 0.9, big / same)
 }
 
-# What is left of the ratio to the yardstick beside 10M keys: our drop beside its own, by pairs.
+# What is left of the ratio to the yardstick beside 10M keys: our drop beside its own, by turns.
 function drop(few, many) {
     few = limit["classic set, 10K there 1 10000 16/100 uniform", "shmkv"]
     many = limit["classic set, 10M there 1 10000000 16/100 uniform", "shmkv"]
