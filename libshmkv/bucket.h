@@ -78,4 +78,52 @@ static inline unsigned bucket_match(const _Atomic uint64_t *bucket, uint64_t tag
 #define bucket_match bucket_match_portable
 #endif
 
+/* ---- the tag alone -------------------------------------------------------------------------- */
+
+/* The next slot of a probe: in the same cache line, which is the bucket. */
+static ALWAYS_INLINE const _Atomic uint64_t *bucket_next(const _Atomic uint64_t *slot)
+{
+    uintptr_t at = (uintptr_t)slot;
+    return (const void *)((at & ~(uintptr_t)(CACHE_LINE - 1)) | (at + sizeof(*slot)) % CACHE_LINE);
+}
+
+/*
+ * bucket_candidate() - the word of a slot with the hash's tag, in the bucket where @first, at which
+ * its probe begins, lies; SLOT_EMPTY: there is none.  For who looks elsewhere if that is not it.
+ */
+static ALWAYS_INLINE uint64_t bucket_candidate_portable(const _Atomic uint64_t *first,
+                                                        uint64_t hash)
+{
+    uint64_t word = load_acquire(first); /* [I1] */
+    for (const _Atomic uint64_t *slot = first; unlikely(!slot_has_tag(word, hash));) {
+        slot = bucket_next(slot);
+        if (word == SLOT_EMPTY || slot == first)
+            return SLOT_EMPTY;
+        word = load_acquire(slot); /* [I1] */
+    }
+    return word;
+}
+
+#if defined(BUCKET_SSE2)
+/* A key in five is not where its probe begins: a branch for that costs more than to compare all,
+ * since what the processor has under way behind it is lost. */
+static ALWAYS_INLINE uint64_t bucket_candidate(const _Atomic uint64_t *first, uint64_t hash)
+{
+    const char *bucket = (const char *)((uintptr_t)first & ~(uintptr_t)(CACHE_LINE - 1));
+    const __m128 *line = (const __m128 *)(const void *)bucket;
+    __m128i tag = _mm_set1_epi32((int)(slot_tag(hash) << 16));
+    __m128i lo = _mm_castps_si128(_mm_shuffle_ps(line[0], line[1], _MM_SHUFFLE(2, 0, 2, 0)));
+    __m128i hi = _mm_castps_si128(_mm_shuffle_ps(line[2], line[3], _MM_SHUFFLE(2, 0, 2, 0)));
+    __m128i same = _mm_packs_epi32(_mm_cmpeq_epi32(_mm_slli_epi32(lo, 16), tag),
+                                   _mm_cmpeq_epi32(_mm_slli_epi32(hi, 16), tag));
+    unsigned mask = (unsigned)_mm_movemask_epi8(same); /* two bits of each slot */
+    if (unlikely(mask == 0))
+        return SLOT_EMPTY;
+    const void *slot = bucket + (size_t)__builtin_ctz(mask) * 4;
+    return load_acquire((const _Atomic uint64_t *)slot); /* [I1] */
+}
+#else
+#define bucket_candidate bucket_candidate_portable
+#endif
+
 #endif

@@ -133,24 +133,9 @@ static ALWAYS_INLINE bool index_leads_plain(const struct arena *a, const struct 
         return false;
     const struct record *r = arena_at(a, slot_offset(word));
     *found = r;
+    /* mostly the value's last byte's line, whose place is known only when the header is there */
+    __builtin_prefetch((const char *)(r + 1) + align_up(k->size, 8) + CACHE_LINE / 2);
     return likely(record_is_plain(r, k->data, k->size)) && likely(at + r->vlen <= a->log_plain);
-}
-
-/*
- * The word of the first slot in the key's home bucket that has its tag; SLOT_EMPTY: none.  @first
- * is where the probe begins.  One by one, since mostly the first is it, and the processor has the
- * record under way before a comparison of all eight were done.
- */
-static ALWAYS_INLINE uint64_t index_candidate(const _Atomic uint64_t *first, uint64_t hash)
-{
-    uint64_t word = load_acquire(first); /* [I1] */
-    for (const _Atomic uint64_t *slot = first; unlikely(!slot_has_tag(word, hash));) {
-        slot = table_next_slot(slot);
-        if (word == SLOT_EMPTY || slot == first)
-            return SLOT_EMPTY;
-        word = load_acquire(slot); /* [I1] */
-    }
-    return word;
 }
 
 /*
@@ -167,7 +152,7 @@ static ALWAYS_INLINE bool index_peek(const struct writer *w, const struct index_
     const struct arena *a = w->self.arena;
     if (unlikely(!table_view_is_current(&w->view, a)))
         return false;
-    uint64_t word = index_candidate(table_view_first(&w->view, k->hash), k->hash);
+    uint64_t word = bucket_candidate(table_view_first(&w->view, k->hash), k->hash);
     return likely(index_leads_plain(a, k, word, found));
 }
 

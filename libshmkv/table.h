@@ -121,13 +121,6 @@ static ALWAYS_INLINE _Atomic uint64_t *table_first(const struct arena *a, const 
     return table_slots(a, t) + (hash >> (t->shift - 3) % 64);
 }
 
-/* The next one of the probe: in the same cache line, which is the bucket. */
-static ALWAYS_INLINE const _Atomic uint64_t *table_next_slot(const _Atomic uint64_t *slot)
-{
-    uintptr_t at = (uintptr_t)slot;
-    return (const void *)((at & ~(uintptr_t)(CACHE_LINE - 1)) | (at + sizeof(*slot)) % CACHE_LINE);
-}
-
 /* Its bucket, and its place in that: by the address, so that also of no table it is in one line. */
 static ALWAYS_INLINE const _Atomic uint64_t *
 table_first_bucket(const struct arena *a, const struct table *t, uint64_t hash, unsigned *first)

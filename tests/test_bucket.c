@@ -60,6 +60,30 @@ static void both_paths_see_the_same(void **state)
     }
 }
 
+/* Slots with the tag of a hash, in lines in which it is rare or not. */
+static void candidates_have_the_tag(void **state)
+{
+    (void)state;
+    unsigned found = 0;
+    for (unsigned n = 0; n < LINES; n++) {
+        uint64_t hash = some_tag(), tag = slot_tag(hash);
+        unsigned with = 0;
+        for (unsigned i = 0; i < BUCKET_SLOTS; i++) {
+            uint64_t word = n % 2 == 0 ? some_word(tag) : some_word(tag) & ~SLOT_TAG_MASK;
+            if (n % 2 != 0 && i == n % 16 / 2)
+                word |= tag;
+            store_relaxed(&line[i], word);
+            with += slot_tag_of(word) == tag;
+        }
+        uint64_t word = bucket_candidate(&line[n % BUCKET_SLOTS], hash);
+        assert_true(with == 0 ? word == SLOT_EMPTY : slot_tag_of(word) == tag);
+        uint64_t one = bucket_candidate_portable(&line[n % BUCKET_SLOTS], hash);
+        assert_true(one == SLOT_EMPTY || slot_tag_of(one) == tag); /* it ends at an EMPTY one */
+        found += with != 0;
+    }
+    assert_in_range(found, LINES / 2, LINES - LINES / 100);
+}
+
 static void what_deserves_a_look(void **state)
 {
     (void)state;
@@ -140,6 +164,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_paths_see_the_same),
+        cmocka_unit_test(candidates_have_the_tag),
         cmocka_unit_test(what_deserves_a_look),
         cmocka_unit_test(a_probe_wraps_in_its_bucket),
         cmocka_unit_test(tags_of_keys_are_never_special),
