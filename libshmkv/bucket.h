@@ -111,7 +111,7 @@ static ALWAYS_INLINE uint64_t bucket_candidate(const _Atomic uint64_t *first, ui
 {
     const char *bucket = (const char *)((uintptr_t)first & ~(uintptr_t)(CACHE_LINE - 1));
     const __m128 *line = (const __m128 *)(const void *)bucket;
-    __m128i tag = _mm_set1_epi32((int)(slot_tag(hash) << 16));
+    __m128i tag = _mm_set1_epi32((int)((uint32_t)slot_tag(hash) << 16));
     __m128i lo = _mm_castps_si128(_mm_shuffle_ps(line[0], line[1], _MM_SHUFFLE(2, 0, 2, 0)));
     __m128i hi = _mm_castps_si128(_mm_shuffle_ps(line[2], line[3], _MM_SHUFFLE(2, 0, 2, 0)));
     __m128i same = _mm_packs_epi32(_mm_cmpeq_epi32(_mm_slli_epi32(lo, 16), tag),
@@ -119,7 +119,7 @@ static ALWAYS_INLINE uint64_t bucket_candidate(const _Atomic uint64_t *first, ui
     unsigned mask = (unsigned)_mm_movemask_epi8(same); /* two bits of each slot */
     if (unlikely(mask == 0))
         return SLOT_EMPTY;
-    const void *slot = bucket + (size_t)__builtin_ctz(mask) * 4;
+    const void *slot = bucket + (unsigned)__builtin_ctz(mask) * 4;
     return load_acquire((const _Atomic uint64_t *)slot); /* [I1] */
 }
 #else
