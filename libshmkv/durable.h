@@ -16,7 +16,7 @@
  *   INV-D1  shmkv_sync() returns 0 only after a commit of a cut E >= G as loaded at the call.
  *                                                 crash_durable: synced_*, death_at_every_point
  *   INV-D2  Each failed attempt is told to everybody who waits then, whatever succeeds later
- *           (R16).                                                crash_durable: failed_*
+ *           (R16).                                                   crash_disk: failed_*
  *   INV-D3  The last to close a store leaves nothing unwritten: who has written looks for the lease
  *           afterwards, and who gives the lease up looks for unwritten bytes after that.
  *                                                                 crash_durable: the_last_*

@@ -2,130 +2,21 @@
 /*
  * crash_durable.c - stores with an image: what was synced is there after any death and any loss of
  * the memory, what was not is there as one cut, and nobody is told otherwise.
- *
- * A loss of the memory is what a reboot leaves: the objects in shared memory are gone, the image is
- * as it was written.
  */
-#include "fixture.h"
+#include "imaged.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#include "audit.h"
 #include "child.h"
 #include "clock.h"
-#include "disk.h"
-#include "error.h"
-#include "file.h"
 #include "point.h"
-#include "scratch.h"
-#include "store.h"
 
-#define LIMIT_MS 60000u
-#define KEYS 400u
-#define NEVER UINT64_MAX
 #define BIG_BYTES 200000u
-
-static char directory[64];
-static char image[80];
-
-static int setup(void **state)
-{
-    snprintf(directory, sizeof(directory), "/tmp/shmkv-durable-XXXXXX");
-    if (mkdtemp(directory) == NULL)
-        return -1;
-    snprintf(image, sizeof(image), "%s/store", directory);
-    return scratch_setup(state);
-}
-
-/* Of a directory without directories. */
-static void empty(const char *path, bool itself)
-{
-    DIR *d = opendir(path);
-    struct dirent *e;
-    assert_non_null(d);
-    while ((e = readdir(d)) != NULL) {
-        if (e->d_name[0] != '.')
-            unlinkat(dirfd(d), e->d_name, 0);
-    }
-    closedir(d);
-    if (itself)
-        rmdir(path);
-}
-
-static int teardown(void **state)
-{
-    empty(directory, true);
-    return scratch_teardown(state);
-}
-
-static void lose_memory(void)
-{
-    empty(scratch_dir(), false);
-}
-
-static int open_path(const char *path, uint32_t flags, uint64_t interval_ms, struct shmkv **db)
-{
-    struct shmkv_options o = {
-        .flags = flags, .size = 16u << 20, .interval_ms = interval_ms, .shm_dir = scratch_dir()};
-    return shmkv_open(path, &o, db);
-}
-
-static struct shmkv *open_image(uint32_t flags)
-{
-    struct shmkv *db;
-    assert_rc(open_path(image, flags, NEVER, &db), 0);
-    return db;
-}
-
-/* Key @i has the value "key i, turn t"; t UINT32_MAX: absent. */
-static int put(struct shmkv *db, uint32_t i, uint32_t turn)
-{
-    char value[100];
-    memset(value, (int)('a' + turn % 26), sizeof(value));
-    memcpy(value, &turn, sizeof(turn));
-    return shmkv_put(db, &i, sizeof(i), value, sizeof(value), NULL);
-}
-
-static uint32_t turn_of(struct shmkv *db, uint32_t i)
-{
-    char value[100];
-    uint32_t turn;
-    int rc = shmkv_read(db, &i, sizeof(i), value, sizeof(value), NULL);
-    if (rc == SHMKV_ENOTFOUND)
-        return UINT32_MAX;
-    assert_rc(rc, 0);
-    memcpy(&turn, value, sizeof(turn));
-    assert_int_equal(value[99], (char)('a' + turn % 26));
-    return turn;
-}
-
-static int put_all(struct shmkv *db, uint32_t turn)
-{
-    for (uint32_t i = 0; i < KEYS; i++) {
-        int rc = put(db, i, turn);
-        if (rc != 0)
-            return rc;
-    }
-    return 0;
-}
-
-static void assert_all(struct shmkv *db, uint32_t turn)
-{
-    for (uint32_t i = 0; i < KEYS; i++)
-        assert_int_equal(turn_of(db, i), turn);
-    assert_rc(shmkv_check(db, NULL, NULL), 0);
-}
 
 /* A value of four segments, of one turn; UINT32_MAX: absent. */
 static int put_big(struct shmkv *db, uint32_t turn)
@@ -156,10 +47,10 @@ static int sync_and_die(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(open_path(image, SHMKV_CREATE, NEVER, &db) == 0);
-    child_assert(put_all(db, 1) == 0);
+    child_assert(imaged_open_path(imaged_path, SHMKV_CREATE, NEVER, &db) == 0);
+    child_assert(imaged_put_all(db, 1) == 0);
     child_assert(shmkv_sync(db, -1) == 0);
-    child_assert(put_all(db, 2) == 0);
+    child_assert(imaged_put_all(db, 2) == 0);
     return raise(SIGKILL);
 }
 
@@ -167,9 +58,9 @@ static void synced_is_there(void **state)
 {
     (void)state;
     assert_int_equal(child_wait(child_start(sync_and_die, NULL), LIMIT_MS), CHILD_SIGNAL + SIGKILL);
-    lose_memory();
-    struct shmkv *db = open_image(0);
-    assert_all(db, 1);
+    imaged_lose_memory();
+    struct shmkv *db = imaged_open_image(0);
+    imaged_assert_all(db, 1);
     assert_rc(shmkv_close(db), 0);
 }
 
@@ -177,8 +68,8 @@ static void a_death_loses_nothing(void **state)
 {
     (void)state;
     assert_int_equal(child_wait(child_start(sync_and_die, NULL), LIMIT_MS), CHILD_SIGNAL + SIGKILL);
-    struct shmkv *db = open_image(0);
-    assert_all(db, 2);
+    struct shmkv *db = imaged_open_image(0);
+    imaged_assert_all(db, 2);
     assert_rc(shmkv_close(db), 0);
 }
 
@@ -186,8 +77,8 @@ static int put_and_close(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(open_path(image, SHMKV_CREATE | SHMKV_NO_KEEPER, 0, &db) == 0);
-    child_assert(put_all(db, 3) == 0);
+    child_assert(imaged_open_path(imaged_path, SHMKV_CREATE | SHMKV_NO_KEEPER, 0, &db) == 0);
+    child_assert(imaged_put_all(db, 3) == 0);
     for (uint32_t i = 0; i < KEYS; i += 2)
         child_assert(shmkv_delete(db, &i, sizeof(i)) == 0);
     child_assert(shmkv_close(db) == 0);
@@ -199,22 +90,20 @@ static void the_last_to_close_writes_it(void **state)
     (void)state;
     assert_int_equal(child_wait(child_start(put_and_close, NULL), LIMIT_MS), 0);
     for (int turn = 0; turn < 3; turn++) {
-        lose_memory();
-        struct shmkv *db = open_image(0);
+        imaged_lose_memory();
+        struct shmkv *db = imaged_open_image(0);
         for (uint32_t i = 0; i < KEYS; i++)
-            assert_int_equal(turn_of(db, i), i % 2 == 0 ? UINT32_MAX : 3);
+            assert_int_equal(imaged_turn_of(db, i), i % 2 == 0 ? UINT32_MAX : 3);
         assert_rc(shmkv_check(db, NULL, NULL), 0);
         assert_rc(shmkv_close(db), 0);
     }
 }
 
-#define LATER_MS 60000u /* an interval that no test waits for */
-
 static int close_slowly(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(open_path(image, SHMKV_NO_KEEPER, LATER_MS, &db) == 0);
+    child_assert(imaged_open_path(imaged_path, SHMKV_NO_KEEPER, LATER_MS, &db) == 0);
     point_arm("durable.giving_up", 1, POINT_STOP, NULL, NULL);
     child_assert(shmkv_close(db) == 0);
     return 0;
@@ -225,17 +114,17 @@ static int close_slowly(void *arg)
 static void the_last_two_to_close_write_it(void **state)
 {
     (void)state;
-    assert_rc(shmkv_close(open_image(SHMKV_CREATE | SHMKV_NO_KEEPER)), 0);
+    assert_rc(shmkv_close(imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER)), 0);
     pid_t child = child_start(close_slowly, NULL);
     assert_true(child_wait_stopped(child, LIMIT_MS));
     struct shmkv *db;
-    assert_rc(open_path(image, SHMKV_NO_KEEPER, LATER_MS, &db), 0);
+    assert_rc(imaged_open_path(imaged_path, SHMKV_NO_KEEPER, LATER_MS, &db), 0);
     assert_rc(shmkv_put(db, "late", 4, "v", 1, NULL), 0);
     assert_rc(shmkv_close(db), 0);
     kill(child, SIGCONT);
     assert_int_equal(child_wait(child, LIMIT_MS), 0);
-    lose_memory();
-    db = open_image(0);
+    imaged_lose_memory();
+    db = imaged_open_image(0);
     assert_rc(shmkv_exists(db, "late", 4), 0);
     assert_rc(shmkv_close(db), 0);
 }
@@ -244,7 +133,7 @@ static int sync_slowly(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(open_path(image, SHMKV_NO_KEEPER, NEVER, &db) == 0);
+    child_assert(imaged_open_path(imaged_path, SHMKV_NO_KEEPER, NEVER, &db) == 0);
     child_assert(shmkv_put(db, "k", 1, "v", 1, NULL) == 0);
     point_arm("durable.leased", 1, POINT_STOP, NULL, NULL);
     child_assert(shmkv_sync(db, -1) == SHMKV_EDEFUNCT);
@@ -258,24 +147,19 @@ static void an_image_put_in_its_place_is_left_alone(void **state)
 {
     char other[96];
     (void)state;
-    snprintf(other, sizeof(other), "%s/other", directory);
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    snprintf(other, sizeof(other), "%s/other", imaged_directory);
+    struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     assert_rc(shmkv_backup(db, other), 0);
     assert_rc(shmkv_close(db), 0);
     pid_t child = child_start(sync_slowly, NULL);
     assert_true(child_wait_stopped(child, LIMIT_MS));
-    assert_int_equal(rename(other, image), 0);
+    assert_int_equal(rename(other, imaged_path), 0);
     kill(child, SIGCONT);
     assert_int_equal(child_wait(child, LIMIT_MS), 0);
-    db = open_image(0);
+    db = imaged_open_image(0);
     assert_rc(shmkv_exists(db, "k", 1), SHMKV_ENOTFOUND);
     assert_rc(shmkv_check(db, NULL, NULL), 0);
     assert_rc(shmkv_close(db), 0);
-}
-
-static const struct durable_words *words(struct shmkv *db)
-{
-    return &audit_arena(db)->sync->durable;
 }
 
 /* Wait for a checkpoint without asking for one, then stand still. */
@@ -283,10 +167,10 @@ static int put_and_wait(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(open_path(image, SHMKV_CREATE, 50, &db) == 0);
-    child_assert(put_all(db, 4) == 0);
+    child_assert(imaged_open_path(imaged_path, SHMKV_CREATE, 50, &db) == 0);
+    child_assert(imaged_put_all(db, 4) == 0);
     uint64_t epoch = load_seq_cst(&audit_arena(db)->sb->epoch);
-    while (load_seq_cst(&words(db)->epoch) < epoch)
+    while (load_seq_cst(&imaged_words(db)->epoch) < epoch)
         clock_sleep_ns(1000000);
     raise(SIGSTOP);
     return 0;
@@ -298,9 +182,9 @@ static void the_interval_is_kept_without_anybody_asking(void **state)
     pid_t child = child_start(put_and_wait, NULL);
     assert_true(child_wait_stopped(child, LIMIT_MS));
     child_kill(child);
-    lose_memory();
-    struct shmkv *db = open_image(0);
-    assert_all(db, 4);
+    imaged_lose_memory();
+    struct shmkv *db = imaged_open_image(0);
+    imaged_assert_all(db, 4);
     assert_rc(shmkv_close(db), 0);
 }
 
@@ -308,12 +192,12 @@ static void durable_puts_are_durable(void **state)
 {
     (void)state;
     struct shmkv_put_options o = {.flags = SHMKV_DURABLE};
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     assert_rc(shmkv_put(db, "k", 1, "v", 1, &o), 0);
     assert_rc(shmkv_put(db, "l", 1, "v", 1, NULL), 0);
     assert_rc(shmkv_close(db), 0);
-    lose_memory();
-    db = open_image(0);
+    imaged_lose_memory();
+    db = imaged_open_image(0);
     assert_rc(shmkv_exists(db, "k", 1), 0);
     assert_rc(shmkv_exists(db, "l", 1), SHMKV_ENOTFOUND);
     assert_rc(shmkv_close(db), 0);
@@ -325,15 +209,15 @@ static void a_part_of_a_batch_is_durable(void **state)
     (void)state;
     struct shmkv_put_options o = {.flags = SHMKV_DURABLE};
     const struct shmkv_bytes keys[] = {{"k", 1}, {"l", 1}, {"", 0}};
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     size_t done;
     assert_rc(shmkv_put_many(db, keys, keys, 3, &o, &done), SHMKV_EKEY);
     assert_int_equal(done, 2);
     assert_non_null(strstr(shmkv_last_error(), "key"));
     assert_rc(shmkv_put(db, "m", 1, "v", 1, NULL), 0);
     assert_rc(shmkv_close(db), 0);
-    lose_memory();
-    db = open_image(0);
+    imaged_lose_memory();
+    db = imaged_open_image(0);
     assert_rc(shmkv_exists(db, "k", 1), 0);
     assert_rc(shmkv_exists(db, "l", 1), 0);
     assert_rc(shmkv_exists(db, "m", 1), SHMKV_ENOTFOUND);
@@ -346,14 +230,14 @@ static void a_dropped_write_stays_away(void **state)
     (void)state;
     assert_int_equal(child_wait(child_start(sync_and_die, NULL), LIMIT_MS), CHILD_SIGNAL + SIGKILL);
     for (uint32_t turn = 0; turn < 4; turn++) {
-        lose_memory();
-        struct shmkv *db = open_image(0);
-        assert_all(db, 1);
+        imaged_lose_memory();
+        struct shmkv *db = imaged_open_image(0);
+        imaged_assert_all(db, 1);
         uint32_t other = KEYS + turn;
-        assert_rc(put(db, other, turn), 0);
+        assert_rc(imaged_put(db, other, turn), 0);
         assert_rc(shmkv_sync(db, -1), 0);
         for (uint32_t i = 0; i <= turn; i++)
-            assert_int_equal(turn_of(db, KEYS + i), i);
+            assert_int_equal(imaged_turn_of(db, KEYS + i), i);
         assert_rc(shmkv_close(db), 0);
     }
 }
@@ -404,15 +288,15 @@ static int live(void *arg)
     const struct plan *plan = arg;
     struct shmkv *db;
     arm(plan, false);
-    child_assert(open_path(image, SHMKV_CREATE | SHMKV_NO_KEEPER, NEVER, &db) == 0);
+    child_assert(imaged_open_path(imaged_path, SHMKV_CREATE | SHMKV_NO_KEEPER, NEVER, &db) == 0);
     arm(plan, true);
     for (uint32_t turn = 0; turn < 3; turn++) {
-        child_assert(put_all(db, turn) == 0);
+        child_assert(imaged_put_all(db, turn) == 0);
         child_assert(put_big(db, turn) == 0);
         child_assert(shmkv_sync(db, -1) == 0);
         child_assert(shmkv_put(db, "synced", 6, &turn, sizeof(turn), NULL) == 0);
         char text[80];
-        snprintf(text, sizeof(text), "%s/turn.%u", directory, turn);
+        snprintf(text, sizeof(text), "%s/turn.%u", imaged_directory, turn);
         int fd = open(text, O_CREAT | O_WRONLY, 0600);
         child_assert(fd >= 0 && close(fd) == 0);
     }
@@ -426,7 +310,7 @@ static uint32_t acknowledged(void)
     uint32_t found = UINT32_MAX;
     for (uint32_t turn = 0; turn < 3; turn++) {
         char text[80];
-        snprintf(text, sizeof(text), "%s/turn.%u", directory, turn);
+        snprintf(text, sizeof(text), "%s/turn.%u", imaged_directory, turn);
         if (access(text, F_OK) == 0)
             found = turn;
         unlink(text);
@@ -434,27 +318,10 @@ static uint32_t acknowledged(void)
     return found;
 }
 
-/* A prefix of the writes: keys from 0 on have one turn, the others the turn before. */
-static void assert_prefix(struct shmkv *db, uint32_t least)
-{
-    uint32_t first = turn_of(db, 0);
-    bool older = false;
-    if (least != UINT32_MAX)
-        assert_true(first != UINT32_MAX && first >= least);
-    for (uint32_t i = 1; i < KEYS; i++) {
-        uint32_t turn = turn_of(db, i);
-        older |= turn != first;
-        assert_int_equal(turn, older ? first - 1 : first); /* absent is turn -1 */
-        if (least != UINT32_MAX)
-            assert_true(turn >= least);
-    }
-    assert_rc(shmkv_check(db, NULL, NULL), 0);
-}
-
 /* The large value is put behind all keys of its turn, and before those of the next. */
 static void assert_big(struct shmkv *db, uint32_t least)
 {
-    uint32_t first = turn_of(db, 0), last = turn_of(db, KEYS - 1), big = big_turn(db);
+    uint32_t first = imaged_turn_of(db, 0), last = imaged_turn_of(db, KEYS - 1), big = big_turn(db);
     assert_true(big == last || (first == last && big == last - 1)); /* absent is turn -1 */
     if (least != UINT32_MAX)
         assert_true(big != UINT32_MAX && big >= least);
@@ -462,24 +329,24 @@ static void assert_big(struct shmkv *db, uint32_t least)
 
 static void die_at(const struct plan *plan, bool loses)
 {
-    empty(directory, false);
-    lose_memory();
+    imaged_empty(imaged_directory, false);
+    imaged_lose_memory();
     int status = child_wait(child_start(live, (void *)(uintptr_t)plan), LIMIT_MS);
     if (status != CHILD_SIGNAL + SIGKILL)
         fail_msg("%s was passed for the %u. time: status %d", plan->point->name, plan->nth, status);
     uint32_t synced = acknowledged();
     if (loses)
-        lose_memory();
-    struct shmkv *db = open_image(SHMKV_CREATE);
-    assert_prefix(db, synced);
+        imaged_lose_memory();
+    struct shmkv *db = imaged_open_image(SHMKV_CREATE);
+    imaged_assert_prefix(db, synced);
     assert_big(db, synced);
-    assert_rc(put_all(db, 9), 0);
+    assert_rc(imaged_put_all(db, 9), 0);
     assert_rc(put_big(db, 9), 0);
     assert_rc(shmkv_sync(db, -1), 0);
     assert_rc(shmkv_close(db), 0);
-    lose_memory();
-    db = open_image(0);
-    assert_all(db, 9);
+    imaged_lose_memory();
+    db = imaged_open_image(0);
+    imaged_assert_all(db, 9);
     assert_int_equal(big_turn(db), 9);
     assert_rc(shmkv_close(db), 0);
 }
@@ -508,13 +375,13 @@ static void death_at_every_point(void **state)
 /* While one stands there, others go on; a sync is done, or says that it was not. */
 static void stop_at(const struct plan *plan)
 {
-    empty(directory, false);
-    lose_memory();
+    imaged_empty(imaged_directory, false);
+    imaged_lose_memory();
     pid_t child = child_start(live, (void *)(uintptr_t)plan);
     if (!child_wait_stopped(child, LIMIT_MS))
         fail_msg("nobody stopped at %s, time %u", plan->point->name, plan->nth);
-    struct shmkv *db = open_image(SHMKV_NO_KEEPER);
-    assert_rc(put(db, KEYS, 7), 0);
+    struct shmkv *db = imaged_open_image(SHMKV_NO_KEEPER);
+    assert_rc(imaged_put(db, KEYS, 7), 0);
     int synced = shmkv_sync(db, 30);
     if (synced != 0)
         assert_rc(synced, SHMKV_ETIMEOUT);
@@ -523,11 +390,11 @@ static void stop_at(const struct plan *plan)
     assert_int_equal(kill(child, SIGCONT), 0);
     assert_int_equal(child_wait(child, LIMIT_MS), 0);
     assert_int_equal(acknowledged(), 2);
-    lose_memory();
-    db = open_image(0);
-    assert_all(db, 2);
+    imaged_lose_memory();
+    db = imaged_open_image(0);
+    imaged_assert_all(db, 2);
     if (synced == 0)
-        assert_int_equal(turn_of(db, KEYS), 7);
+        assert_int_equal(imaged_turn_of(db, KEYS), 7);
     assert_rc(shmkv_close(db), 0);
 }
 
@@ -536,11 +403,11 @@ static void a_stop_at_every_point(void **state)
     (void)state;
     static struct passed points[POINTS];
     unsigned stops = 0;
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     memset(points, 0, sizeof(points));
     point_record(note_point, points);
     for (uint32_t turn = 0; turn < 3; turn++) {
-        assert_rc(put_all(db, turn), 0);
+        assert_rc(imaged_put_all(db, turn), 0);
         assert_rc(put_big(db, turn), 0);
         assert_rc(shmkv_sync(db, -1), 0);
     }
@@ -557,409 +424,7 @@ static void a_stop_at_every_point(void **state)
     assert_true(stops >= 20);
 }
 
-/* ---- a slow disk --------------------------------------------------------------------------- */
-
-#define MANY 20000u /* keys, a third of the store */
-
-static int slow_write(struct file *f, const void *from, size_t bytes, uint64_t at)
-{
-    clock_sleep_ns(bytes * 60); /* 16 MB/s */
-    return file_system.write(f, from, bytes, at);
-}
-
-static int slow_barrier(struct file *f)
-{
-    clock_sleep_ns(10000000);
-    return file_system.barrier(f);
-}
-
-/* A put in time; where a checkpoint copies more slowly than puts are made, there is more of it. */
-static int put_in_time(struct shmkv *db, uint32_t i, uint32_t turn)
-{
-    int rc = SHMKV_EHELD;
-    for (unsigned n = 0; n < FIXTURE_PATIENCE && rc == SHMKV_EHELD; n++)
-        rc = put(db, i, turn);
-    return rc;
-}
-
-/* Much faster than the disk, which has only just begun with a cut when all has changed. */
-static int overwrite_on_a_slow_disk(void *arg)
-{
-    struct file_table slow = file_system;
-    struct shmkv *db;
-    (void)arg;
-    slow.write = slow_write;
-    slow.barrier = slow_barrier;
-    file_use(&slow);
-    child_assert(open_path(image, SHMKV_CREATE | SHMKV_KEEPER, 5, &db) == 0);
-    uint64_t end = clock_mono_ns() + 3000000000ull, later = UINT64_MAX;
-    for (uint32_t turn = 0; clock_mono_ns() < end || load_seq_cst(&words(db)->epoch) < later;
-         turn++) { /* until a cut was made of later turns than the first */
-        for (uint32_t i = 0; i < MANY; i++)
-            child_assert(put_in_time(db, i, turn) == 0);
-        if (turn == 0)
-            child_assert(shmkv_sync(db, -1) == 0);
-        if (turn == 1)
-            later = load_seq_cst(&audit_arena(db)->sb->epoch) + 1;
-    }
-    return raise(SIGKILL);
-}
-
-static void no_put_waits_for_the_disk(void **state)
-{
-    (void)state;
-    int status = child_wait(child_start(overwrite_on_a_slow_disk, NULL), LIMIT_MS);
-    assert_int_equal(status, CHILD_SIGNAL + SIGKILL);
-    lose_memory();
-    struct shmkv *db = open_image(0);
-    uint32_t first = turn_of(db, 0), before = first;
-    for (uint32_t i = 1; i < MANY; i++) {
-        uint32_t turn = turn_of(db, i);
-        assert_true(turn == before || (before == first && turn == first - 1));
-        before = turn;
-    }
-    print_message("# the cut is of turn %u\n", first);
-    assert_true(first != UINT32_MAX && first > 0);
-    assert_rc(shmkv_check(db, NULL, NULL), 0);
-    assert_rc(shmkv_close(db), 0);
-}
-
-/* ---- errors of the disk -------------------------------------------------------------------- */
-
-/* One call fails: who synced is told, whatever succeeds later, and nothing synced is lost. */
-static void fail_at(unsigned nth, int error, bool *reached)
-{
-    struct shmkv *db;
-    empty(directory, false);
-    lose_memory();
-    disk_begin(NULL);
-    db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
-    assert_rc(put_all(db, 0), 0);
-    assert_rc(shmkv_sync(db, -1), 0);
-    uint32_t durable = 0;
-    disk_fail(nth, error, 0);
-    for (uint32_t turn = 1; turn < 4; turn++) {
-        assert_rc(put_all(db, turn), 0);
-        int rc = shmkv_sync(db, -1);
-        if (rc == 0) {
-            durable = turn;
-        } else {
-            *reached = true;
-            assert_rc(rc, error);
-        }
-    }
-    disk_fail(0, 0, 0);
-    assert_rc(shmkv_close(db), 0);
-    disk_end();
-    lose_memory();
-    db = open_image(0);
-    assert_prefix(db, durable);
-    assert_rc(shmkv_close(db), 0);
-}
-
-static void failed_calls_are_told(void **state)
-{
-    (void)state;
-    const int errors[] = {SHMKV_EIO, SHMKV_ENOSPC};
-    for (unsigned e = 0; e < ARRAY_SIZE(errors); e++) {
-        unsigned told = 0;
-        for (unsigned nth = 1; nth <= 16; nth++) {
-            bool reached = false;
-            fail_at(nth, errors[e], &reached);
-            told += reached;
-        }
-        assert_true(told >= 6);
-    }
-}
-
-/* The image as a power loss after the first @i ops of the disk's log leaves it. */
-static void lose_power(size_t i, enum disk_loss how, uint64_t *random)
-{
-    struct disk_replay *r = disk_replay_begin();
-    disk_replay_to(r, i);
-    disk_put(disk_replay_lose(r, how, random), image);
-    disk_replay_end(r);
-    lose_memory();
-}
-
-/* What a sync wrote whose last barrier failed can be read, and is not on the disk: it is not all
- * written, whoever looks (INV-F3). */
-static void a_close_after_a_failed_sync_writes_it_again(void **state)
-{
-    struct shmkv *db;
-    uint64_t random = 1;
-    (void)state;
-    disk_begin(NULL);
-    assert_rc(open_path(image, SHMKV_CREATE | SHMKV_NO_KEEPER, LATER_MS, &db), 0);
-    assert_rc(put_all(db, 1), 0);
-    assert_rc(shmkv_sync(db, -1), 0);
-    assert_rc(put(db, 0, 2), 0);
-    disk_fail(2, SHMKV_EIO, 0); /* the barrier behind the record that carries it */
-    assert_rc(shmkv_sync(db, -1), SHMKV_EIO);
-    disk_fail(0, 0, 0);
-    assert_rc(shmkv_close(db), 0);
-    disk_pause();
-    for (unsigned turn = 0; turn < 3; turn++) { /* one replay of each kind */
-        lose_power(disk_count(), DISK_LOSE_ALL, &random);
-        db = open_image(0);
-        assert_int_equal(turn_of(db, 0), 2);
-        assert_rc(shmkv_close(db), 0);
-    }
-    disk_end();
-}
-
-static int die_before_the_barrier(void *arg)
-{
-    struct shmkv *db;
-    (void)arg;
-    child_assert(open_path(image, SHMKV_NO_KEEPER, NEVER, &db) == 0);
-    child_assert(put(db, 0, 2) == 0);
-    point_arm("image.recorded", 1, POINT_KILL, NULL, NULL);
-    shmkv_sync(db, -1);
-    return 0;
-}
-
-/* The same when he died who wrote it. */
-static void a_close_after_a_death_writes_it_again(void **state)
-{
-    struct shmkv *db;
-    (void)state;
-    assert_rc(open_path(image, SHMKV_CREATE | SHMKV_NO_KEEPER, LATER_MS, &db), 0);
-    assert_rc(shmkv_sync(db, -1), 0);
-    pid_t child = child_start(die_before_the_barrier, NULL);
-    assert_int_equal(child_wait(child, LIMIT_MS), CHILD_SIGNAL + SIGKILL);
-    disk_begin(image);
-    assert_rc(shmkv_close(db), 0);
-    disk_pause();
-    assert_true(disk_count() >= 2);
-    assert_int_equal(disk_op(0)->kind, DISK_WRITE);
-    disk_end();
-}
-
-#define SUPER_CALL 3u /* of the disk in a fold: the writing of the first superblock */
-#define FOLD_CALLS 6u
-
-/* Two folds, of which one call of the first fails; then the power may fail at any moment. */
-static void fold_twice(unsigned nth)
-{
-    struct shmkv *db;
-    empty(directory, false);
-    lose_memory();
-    disk_begin(NULL);
-    db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
-    assert_rc(put_all(db, 1), 0);
-    assert_rc(shmkv_sync(db, -1), 0);
-    assert_rc(shmkv_set_interval(db, 5000), 0);
-    disk_fail(nth, SHMKV_EIO, 0);
-    shmkv_sync(db, -1);
-    disk_fail(0, 0, 0);
-    size_t since = disk_count();
-    assert_rc(shmkv_sync(db, -1), 0);
-    assert_rc(shmkv_set_interval(db, 6000), 0);
-    assert_rc(put(db, 0, 2), 0);
-    assert_rc(shmkv_sync(db, -1), 0);
-    assert_rc(shmkv_close(db), 0);
-    disk_pause();
-    uint64_t random = nth + 1;
-    for (size_t i = since, n = disk_count(); i <= n; i++) {
-        for (int turn = 0; turn < 6 * DISK_LOSSES; turn++) {
-            lose_power(i, (enum disk_loss)(turn % DISK_LOSSES), &random);
-            db = open_image(0);
-            assert_int_equal(turn_of(db, 1), 1);
-            assert_rc(shmkv_close(db), 0);
-        }
-    }
-    disk_end();
-}
-
-/* A second superblock that did not get to the disk is not taken for one that did. */
-static void a_fold_after_a_failed_one_may_be_cut_off(void **state)
-{
-    (void)state;
-    for (unsigned nth = SUPER_CALL; nth <= FOLD_CALLS; nth++)
-        fold_twice(nth);
-}
-
-/* Room in the file that was reserved for a checkpoint that failed is taken for another: with what
- * leads to it on the disk, and the size of the file not, the image would be cut short. */
-static void room_that_was_reserved_in_vain(void **state)
-{
-    (void)state;
-    disk_begin(NULL);
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
-    assert_rc(put(db, 0, 1), 0);
-    disk_fail(2, SHMKV_EIO, 0); /* the record that carries it, behind the room for its segment */
-    assert_rc(shmkv_sync(db, -1), SHMKV_EIO);
-    disk_fail(0, 0, 0);
-    assert_rc(shmkv_sync(db, -1), 0);
-    assert_rc(shmkv_close(db), 0);
-    disk_pause();
-    uint64_t random = 1;
-    for (size_t i = disk_count() - 3, n = disk_count(); i <= n; i++) {
-        for (int turn = 0; turn < 6 * DISK_LOSSES; turn++) {
-            lose_power(i, (enum disk_loss)(turn % DISK_LOSSES), &random);
-            db = open_image(0);
-            assert_true(i < n || turn_of(db, 0) == 1);
-            assert_rc(shmkv_close(db), 0);
-        }
-    }
-    disk_end();
-}
-
-/* What another image promises binds this one to nothing (INV-E5). */
-static void a_backup_does_not_raise_the_ceiling(void **state)
-{
-    char copy[100];
-    (void)state;
-    snprintf(copy, sizeof(copy), "%s/backup", directory);
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
-    _Atomic uint64_t *ceiling = &audit_arena(db)->sb->ceiling;
-    assert_rc(put_all(db, 1), 0);
-    assert_rc(shmkv_sync(db, -1), 0);
-    uint64_t promised = load_seq_cst(ceiling);
-    assert_rc(put_all(db, 2), 0);
-    assert_rc(shmkv_backup(db, copy), 0);
-    assert_int_equal(load_seq_cst(ceiling), promised);
-    assert_rc(shmkv_sync(db, -1), 0);
-    assert_true(load_seq_cst(ceiling) > promised);
-    assert_rc(shmkv_close(db), 0);
-}
-
-/* ---- copies, removals, others -------------------------------------------------------------- */
-
-static void a_copy_of_an_image_is_a_store_of_its_own(void **state)
-{
-    (void)state;
-    char copy[100];
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER), *other;
-    snprintf(copy, sizeof(copy), "%s/copy", directory);
-    assert_rc(put_all(db, 5), 0);
-    assert_rc(shmkv_sync(db, -1), 0);
-    scratch_copy(image, copy);
-    assert_rc(open_path(copy, SHMKV_NO_KEEPER, NEVER, &other), 0);
-    assert_all(other, 5);
-    assert_rc(put_all(other, 6), 0);
-    assert_all(db, 5);
-    assert_rc(shmkv_sync(other, -1), 0);
-    assert_rc(put_all(db, 7), 0);
-    assert_rc(shmkv_sync(db, -1), 0);
-    shmkv_close(db);
-    shmkv_close(other);
-    lose_memory();
-    db = open_image(0);
-    assert_all(db, 7);
-    assert_rc(open_path(copy, 0, NEVER, &other), 0);
-    assert_all(other, 6);
-    shmkv_close(db);
-    shmkv_close(other);
-}
-
-static void a_backup_is_one_cut_and_opens(void **state)
-{
-    (void)state;
-    char copy[100];
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER), *other;
-    snprintf(copy, sizeof(copy), "%s/backup", directory);
-    assert_rc(put_all(db, 5), 0);
-    assert_rc(shmkv_backup(db, copy), 0);
-    assert_rc(shmkv_backup(db, copy), SHMKV_ESTOREEXISTS);
-    assert_rc(put_all(db, 6), 0);
-    assert_rc(open_path(copy, 0, NEVER, &other), 0);
-    assert_all(other, 5);
-    assert_rc(shmkv_close(other), 0);
-    assert_rc(shmkv_close(db), 0);
-    assert_int_equal(rename(copy, image), 0); /* over the image, which nobody has open */
-    db = open_image(0);
-    assert_all(db, 5);
-    assert_rc(shmkv_close(db), 0);
-}
-
-static int refuse_renaming; /* an error number; 0: do it */
-
-/* In the place of the C library's. */
-int renameat2(int from, const char *name, int to, const char *other, unsigned flags)
-{
-    errno = refuse_renaming;
-    return refuse_renaming != 0 ? -1 : (int)syscall(SYS_renameat2, from, name, to, other, flags);
-}
-
-/* As on a file system that knows no flags of it. */
-static void a_backup_where_renaming_is_plain(void **state)
-{
-    char copy[100];
-    struct shmkv *other;
-    (void)state;
-    snprintf(copy, sizeof(copy), "%s/backup", directory);
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
-    assert_rc(put_all(db, 5), 0);
-    refuse_renaming = EINVAL;
-    int rc = shmkv_backup(db, copy);
-    refuse_renaming = 0;
-    assert_rc(rc, 0);
-    assert_rc(shmkv_close(db), 0);
-    assert_rc(open_path(copy, 0, NEVER, &other), 0);
-    assert_all(other, 5);
-    assert_rc(shmkv_close(other), 0);
-    struct stat st;
-    assert_int_equal(stat(copy, &st), 0);
-    assert_int_equal(st.st_nlink, 1);
-}
-
-static unsigned names_synced;
-
-static int sync_one_name(struct file *f)
-{
-    return names_synced++ == 0 ? file_system.barrier_name(f)
-                               : error_set(SHMKV_EIO, "syncing a name failed, as the test wants");
-}
-
-/* ... though it had its name already. */
-static void a_backup_that_failed_is_not_there(void **state)
-{
-    char copy[100];
-    struct file_table table = file_system;
-    (void)state;
-    snprintf(copy, sizeof(copy), "%s/backup", directory);
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
-    table.barrier_name = sync_one_name;
-    names_synced = 0;
-    file_use(&table);
-    assert_rc(shmkv_backup(db, copy), SHMKV_EIO);
-    file_use(NULL);
-    assert_rc(shmkv_backup(db, copy), 0);
-    assert_rc(shmkv_close(db), 0);
-}
-
-/* Its keeper has it open, and nobody would ever read what it writes there. */
-static void an_image_that_is_gone_is_told_of(void **state)
-{
-    (void)state;
-    char other[100];
-    struct shmkv_keeper k;
-    for (int replaced = 0; replaced <= 1; replaced++) {
-        struct shmkv *db = open_image(SHMKV_CREATE);
-        assert_rc(put_all(db, 5), 0);
-        assert_rc(shmkv_sync(db, -1), 0);
-        assert_rc(shmkv_get_keeper(db, &k), 0);
-        while (load_seq_cst(&words(db)->holder) == 0) /* the sync was perhaps before its keeper */
-            clock_sleep_ns(1000000);
-        snprintf(other, sizeof(other), "%s/backup", directory);
-        assert_rc(shmkv_backup(db, other), 0);
-        assert_int_equal(replaced ? rename(other, image) : unlink(image), 0);
-        assert_rc(put_all(db, 6), 0);
-        assert_rc(shmkv_sync(db, -1), SHMKV_EDEFUNCT);
-        assert_true(strstr(shmkv_last_error(), "removed or replaced") != NULL);
-        assert_rc(shmkv_get_keeper(db, &k), SHMKV_EDEFUNCT);
-        shmkv_close(db);
-        if (!replaced)
-            assert_int_equal(rename(other, image), 0);
-        db = open_image(0);
-        assert_all(db, 5); /* it begins with what the backup has */
-        assert_rc(shmkv_close(db), 0);
-        assert_int_equal(unlink(image), 0);
-        lose_memory();
-    }
-}
+/* ---- others ---------------------------------------------------------------------------------- */
 
 static void who_is_attached_to_lost_memory_is_told_apart(void **state)
 {
@@ -967,11 +432,11 @@ static void who_is_attached_to_lost_memory_is_told_apart(void **state)
     struct shmkv *db;
     pid_t child = child_start(put_and_wait, NULL);
     assert_true(child_wait_stopped(child, LIMIT_MS));
-    lose_memory(); /* as RemoveIPC does */
-    assert_rc(open_path(image, SHMKV_CREATE, NEVER, &db), SHMKV_EDEFUNCT);
+    imaged_lose_memory(); /* as RemoveIPC does */
+    assert_rc(imaged_open_path(imaged_path, SHMKV_CREATE, NEVER, &db), SHMKV_EDEFUNCT);
     child_kill(child);
-    assert_rc(open_path(image, 0, NEVER, &db), 0);
-    assert_all(db, 4);
+    assert_rc(imaged_open_path(imaged_path, 0, NEVER, &db), 0);
+    imaged_assert_all(db, 4);
     assert_rc(shmkv_close(db), 0);
 }
 
@@ -979,11 +444,11 @@ static int hold_and_stop(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(open_path(image, SHMKV_CREATE | SHMKV_KEEPER, NEVER, &db) == 0);
-    child_assert(put_all(db, 1) == 0);
+    child_assert(imaged_open_path(imaged_path, SHMKV_CREATE | SHMKV_KEEPER, NEVER, &db) == 0);
+    child_assert(imaged_put_all(db, 1) == 0);
     child_assert(shmkv_sync(db, -1) == 0);
-    while (load_relaxed(&words(db)->holder) == 0) /* the keeper keeps the lease once it has it */
-        clock_sleep_ns(1000000);
+    while (load_relaxed(&imaged_words(db)->holder) == 0)
+        clock_sleep_ns(1000000); /* the keeper keeps the lease once it has it */
     raise(SIGSTOP);
     child_assert(shmkv_close(db) == 0);
     return 0;
@@ -1001,21 +466,21 @@ static void a_stopped_keeper_is_named(void **state)
     char pid[20];
     pid_t child = child_start(hold_and_stop, NULL);
     assert_true(child_wait_stopped(child, LIMIT_MS));
-    struct shmkv *db = open_image(0);
-    assert_rc(put_all(db, 2), 0);
+    struct shmkv *db = imaged_open_image(0);
+    assert_rc(imaged_put_all(db, 2), 0);
     assert_rc(shmkv_sync(db, 300), SHMKV_ETIMEOUT);
     snprintf(pid, sizeof(pid), "%d", (int)child);
     assert_non_null(strstr(shmkv_last_error(), pid));
-    assert_rc(put_all(db, 3), 0);
+    assert_rc(imaged_put_all(db, 3), 0);
     pid_t other = child_start(continue_later, &child);
     assert_rc(shmkv_sync(db, INT64_MAX / 2 + 1), 0); /* in nanoseconds more than can be counted */
     assert_int_equal(child_wait(other, LIMIT_MS), 0);
     assert_int_equal(child_wait(child, LIMIT_MS), 0);
     assert_rc(shmkv_sync(db, -1), 0);
     assert_rc(shmkv_close(db), 0);
-    lose_memory();
-    db = open_image(0);
-    assert_all(db, 3);
+    imaged_lose_memory();
+    db = imaged_open_image(0);
+    imaged_assert_all(db, 3);
     assert_rc(shmkv_close(db), 0);
 }
 
@@ -1023,7 +488,7 @@ static void who_sits_in_a_section_may_not_sync(void **state)
 {
     (void)state;
     struct shmkv_section section;
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     assert_rc(shmkv_begin(db, &section), 0);
     assert_rc(shmkv_sync(db, -1), SHMKV_EINVAL);
     shmkv_end(&section);
@@ -1038,12 +503,13 @@ static void what_was_deleted_stays_deleted(void **state)
 {
     (void)state;
     for (uint32_t turn = 0; turn < 6; turn++) {
-        struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+        struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
         if (turn > 0)
             for (uint32_t i = 0; i < 20 * KEYS; i++)
-                assert_int_equal(turn_of(db, i), i % 3 == (turn - 1) % 3 ? UINT32_MAX : turn - 1);
+                assert_int_equal(imaged_turn_of(db, i),
+                                 i % 3 == (turn - 1) % 3 ? UINT32_MAX : turn - 1);
         for (uint32_t i = 0; i < 20 * KEYS; i++)
-            assert_rc(put(db, i, turn), 0);
+            assert_rc(imaged_put(db, i, turn), 0);
         assert_rc(shmkv_sync(db, -1), 0);
         for (uint32_t i = turn % 3; i < 20 * KEYS; i += 3)
             assert_rc(shmkv_delete(db, &i, sizeof(i)), 0);
@@ -1053,7 +519,7 @@ static void what_was_deleted_stays_deleted(void **state)
         assert_rc(shmkv_check(db, NULL, NULL), 0);
         assert_rc(shmkv_sync(db, -1), 0);
         assert_rc(shmkv_close(db), 0);
-        lose_memory();
+        imaged_lose_memory();
     }
 }
 
@@ -1061,11 +527,11 @@ static void what_was_deleted_stays_deleted(void **state)
 static void a_checkpoint_raises_the_horizon(void **state)
 {
     (void)state;
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     struct durable *d = &load_relaxed(&db->store)->durable;
     _Atomic uint64_t *horizon = &audit_arena(db)->sb->horizon;
     store_relaxed(&d->keeps, 1); /* as if its keeper were between two ticks */
-    assert_rc(put_all(db, 1), 0);
+    assert_rc(imaged_put_all(db, 1), 0);
     assert_rc(shmkv_sync(db, -1), 0);
     uint64_t before = load_relaxed(horizon);
     assert_rc(shmkv_checkpoint(db), 0);
@@ -1075,16 +541,15 @@ static void a_checkpoint_raises_the_horizon(void **state)
     assert_rc(shmkv_close(db), 0);
 }
 
-/* A stray write is found by the checkpoint, and does not get into the image. */
 /* To `used` of a segment, of which the journal carries more than that. */
 static void a_stray_write_loses_nothing_durable(void **state)
 {
     (void)state;
     for (uint64_t used = 0; used <= 64; used += 64) {
-        struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+        struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
         uint32_t i = 0;
         for (; i < KEYS; i++) {
-            assert_rc(put(db, i, 1), 0);
+            assert_rc(imaged_put(db, i, 1), 0);
             if (i % 16 == 15)
                 assert_rc(shmkv_sync(db, -1), 0);
         }
@@ -1096,34 +561,35 @@ static void a_stray_write_loses_nothing_durable(void **state)
         assert_rc(shmkv_set_interval(db, 5000), 0); /* what is carried has to come home */
         assert_rc(shmkv_sync(db, -1), SHMKV_ECORRUPT);
         assert_rc(shmkv_close(db), 0);
-        lose_memory();
-        db = open_image(0);
-        assert_all(db, 1);
+        imaged_lose_memory();
+        db = imaged_open_image(0);
+        imaged_assert_all(db, 1);
         assert_rc(shmkv_close(db), 0);
-        lose_memory();
-        assert_int_equal(unlink(image), 0);
+        imaged_lose_memory();
+        assert_int_equal(unlink(imaged_path), 0);
     }
 }
 
+/* A stray write is found by the checkpoint, and does not get into the image. */
 static void a_stray_write_is_not_written(void **state)
 {
     (void)state;
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     struct shmkv_section section;
     struct shmkv_item item;
     uint32_t key = 7;
-    assert_rc(put_all(db, 1), 0);
+    assert_rc(imaged_put_all(db, 1), 0);
     assert_rc(shmkv_sync(db, -1), 0);
-    assert_rc(put_all(db, 2), 0);
+    assert_rc(imaged_put_all(db, 2), 0);
     assert_rc(shmkv_begin(db, &section), 0);
     assert_rc(shmkv_get(&section, &key, sizeof(key), &item), 0);
     ((char *)(uintptr_t)item.value)[50] ^= 1;
     shmkv_end(&section);
     assert_rc(shmkv_sync(db, -1), SHMKV_ECORRUPT);
     assert_rc(shmkv_close(db), 0);
-    lose_memory();
-    db = open_image(0);
-    assert_all(db, 1);
+    imaged_lose_memory();
+    db = imaged_open_image(0);
+    imaged_assert_all(db, 1);
     assert_rc(shmkv_close(db), 0);
 }
 
@@ -1155,7 +621,7 @@ static int write_chain(void *arg)
     uint32_t self = *(const uint32_t *)arg;
     struct shmkv *db;
     char filler[500] = {0};
-    child_assert(open_path(image, 0, 2, &db) == 0);
+    child_assert(imaged_open_path(imaged_path, 0, 2, &db) == 0);
     struct link mine = read_link(db, self);
     mine.count -= mine.count != 0;     /* once more: what follows it may have been lost */
     while (mine.count != UINT64_MAX) { /* until it is killed */
@@ -1190,7 +656,7 @@ static void no_effect_without_its_cause(void **state)
     (void)state;
     uint32_t numbers[WRITERS];
     uint64_t longest = 0;
-    struct shmkv *db = open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
+    struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     assert_rc(shmkv_close(db), 0);
     for (unsigned turn = 0; turn < 12 || (longest <= FILLERS && turn < 300); turn++) {
         pid_t writers[WRITERS];
@@ -1201,8 +667,8 @@ static void no_effect_without_its_cause(void **state)
         clock_sleep_ns((200 + 37 * (turn % 12)) * 1000000ull);
         for (uint32_t i = 0; i < WRITERS; i++)
             child_kill(writers[i]);
-        lose_memory();
-        db = open_image(SHMKV_NO_KEEPER);
+        imaged_lose_memory();
+        db = imaged_open_image(SHMKV_NO_KEEPER);
         for (uint32_t i = 0; i < WRITERS; i++) {
             struct link link = read_link(db, i);
             assert_true(link.seen <= read_link(db, (i + WRITERS - 1) % WRITERS).count);
@@ -1268,25 +734,25 @@ static void a_child_keeps_what_it_mapped(void **state)
 {
     struct shmkv *db;
     (void)state;
-    assert_rc(open_path(image, SHMKV_CREATE, 20, &db), 0);
-    assert_rc(put_all(db, 1), 0);
-    while (load_seq_cst(&words(db)->made) == 0)
+    assert_rc(imaged_open_path(imaged_path, SHMKV_CREATE, 20, &db), 0);
+    assert_rc(imaged_put_all(db, 1), 0);
+    while (load_seq_cst(&imaged_words(db)->made) == 0)
         clock_sleep_ns(1000000);
     clock_sleep_ns(100000000); /* nothing to be written: no thread is at the image */
-    uint32_t holder = load_seq_cst(&words(db)->holder);
+    uint32_t holder = load_seq_cst(&imaged_words(db)->holder);
     assert_int_not_equal(holder, 0);
     assert_int_equal(child_wait(child_start(map_and_close, db), LIMIT_MS), 0);
-    assert_int_equal(load_seq_cst(&words(db)->holder), holder);
+    assert_int_equal(load_seq_cst(&imaged_words(db)->holder), holder);
     assert_int_equal(child_wait(child_start(map_and_use, db), LIMIT_MS), 0);
     assert_rc(shmkv_close(db), 0);
-    lose_memory();
-    db = open_image(0);
-    assert_all(db, 1);
+    imaged_lose_memory();
+    db = imaged_open_image(0);
+    imaged_assert_all(db, 1);
     assert_rc(shmkv_exists(db, "child", 5), 0);
     assert_rc(shmkv_close(db), 0);
 }
 
-#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, imaged_setup, imaged_teardown)
 
 int main(void)
 {
@@ -1301,11 +767,6 @@ int main(void)
         TEST(a_part_of_a_batch_is_durable),
         TEST(a_dropped_write_stays_away),
         TEST(who_sits_in_a_section_may_not_sync),
-        TEST(a_copy_of_an_image_is_a_store_of_its_own),
-        TEST(a_backup_is_one_cut_and_opens),
-        TEST(a_backup_where_renaming_is_plain),
-        TEST(a_backup_that_failed_is_not_there),
-        TEST(an_image_that_is_gone_is_told_of),
         TEST(who_is_attached_to_lost_memory_is_told_apart),
         TEST(a_stopped_keeper_is_named),
         TEST(what_was_deleted_stays_deleted),
@@ -1314,13 +775,6 @@ int main(void)
         TEST(a_stray_write_loses_nothing_durable),
         TEST(no_effect_without_its_cause),
         TEST(a_child_keeps_what_it_mapped),
-        TEST(failed_calls_are_told),
-        TEST(a_close_after_a_failed_sync_writes_it_again),
-        TEST(a_close_after_a_death_writes_it_again),
-        TEST(a_fold_after_a_failed_one_may_be_cut_off),
-        TEST(room_that_was_reserved_in_vain),
-        TEST(a_backup_does_not_raise_the_ceiling),
-        TEST(no_put_waits_for_the_disk),
         TEST(death_at_every_point),
         TEST(a_stop_at_every_point),
     };

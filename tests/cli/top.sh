@@ -41,10 +41,11 @@ trap '' HUP
 echo \$\$ >"$work/pid"
 exec "$SHMKV" top
 EOF
+    rm -f "$work/screen" # the table above is not the one that is waited for
     TERM=xterm script -qfec "bash '$work/outlive'" "$work/screen" >/dev/null 2>&1 < <(sleep 20) &
     terminal=$!
     for _ in $(seq 100); do
-        grep -q 'puts/s' "$work/screen" && break
+        grep -qs 'puts/s' "$work/screen" && break
         sleep 0.1
     done
     kill -9 "$terminal"
