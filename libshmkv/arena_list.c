@@ -277,42 +277,35 @@ static bool is_garbage(const struct arena *a, const struct arena_look *look)
            (!look->attached && is_lost(look, NULL) && arena_image_settled(a, look));
 }
 
-/* Remove what is @unneeded; what cannot be locked now is being made or opened, so none. */
-static bool collect(struct arena *a,
-                    bool (*unneeded)(const struct arena *, const struct arena_look *))
+/* Remove what is @unneeded; SHMKV_EINUSE: it is not.  Another code: it cannot be locked now, so it
+ * is being made or opened, or it cannot be removed. */
+static int collect(struct arena *a,
+                   bool (*unneeded)(const struct arena *, const struct arena_look *))
 {
     struct arena_look look;
-    bool removed = false;
     arena_look(a, false, &look);
-    if (!unneeded(a, &look) || lock_pair(a, &look) != 0)
-        return false;
+    int rc = unneeded(a, &look) ? lock_pair(a, &look) : SHMKV_EINUSE;
+    if (rc != 0)
+        return rc;
     arena_look(a, false, &look);
-    if (unneeded(a, &look))
-        removed = arena_look_remove(a) == 0;
+    rc = unneeded(a, &look) ? arena_look_remove(a) : SHMKV_EINUSE;
     lockpage_release(a->create_page);
-    return removed;
+    return rc;
 }
 
-/* Does the arena have what its image may lack?  Then nobody may remove it but by asking for it. */
-static bool is_needed(const struct arena *a, const struct arena_look *look)
+/* Has the arena nothing that its image may lack?  Else nobody may remove it but by asking for it. */
+static bool is_spare(const struct arena *a, const struct arena_look *look)
 {
-    return look->rc == 0 && (look->attached || !arena_image_settled(a, look));
+    return look->rc != 0 || (!look->attached && arena_image_settled(a, look));
 }
 
 int arena_remove_settled(const char *name, const char *shm_dir, const struct arena_image *image)
 {
     struct arena a;
-    struct arena_look look;
     int rc = arena_name_set_image(&a, name, shm_dir, image);
     if (rc != 0)
         return rc;
-    arena_look(&a, false, &look);
-    rc = is_needed(&a, &look) ? SHMKV_EINUSE : lock_pair(&a, &look);
-    if (rc == 0) {
-        arena_look(&a, false, &look);
-        rc = is_needed(&a, &look) ? SHMKV_EINUSE : arena_look_remove(&a);
-        lockpage_release(a.create_page);
-    }
+    rc = collect(&a, is_spare);
     arena_name_free(&a);
     return rc;
 }
@@ -331,7 +324,7 @@ int arena_gc(const char *shm_dir, size_t *removed)
         rc = name_set(&a, names.name[i], shm_dir);
         if (rc != 0)
             break;
-        count += collect(&a, is_garbage);
+        count += collect(&a, is_garbage) == 0;
         arena_name_free(&a);
     }
     names_free(&names);
@@ -342,7 +335,7 @@ int arena_gc(const char *shm_dir, size_t *removed)
 
 static bool is_former(const struct arena *a, const struct arena_look *look)
 {
-    return look->leftover || (look->rc == 0 && !is_needed(a, look));
+    return look->leftover || (look->rc == 0 && is_spare(a, look));
 }
 
 void arena_gc_image(const char *shm_dir, const struct arena_image *image)
