@@ -3,10 +3,13 @@
  * bucket.h - probing one cache line of eight slots.
  *
  * bucket_match() returns which of the eight slots deserve a look: those with the tag, and those
- * that end a probe (EMPTY, MOVED_EMPTY).  Its vector load is no atomic access; that is sound
- * because it only filters: the caller loads each candidate again, atomically, and a slot that is
- * passed over had, at the time of the load, another key's tag, which it keeps.  A build under
- * ThreadSanitizer, and other machines, use the portable path of eight atomic loads.
+ * that end a probe (EMPTY, MOVED_EMPTY).  bucket_candidate() is for who looks for a key that is
+ * mostly there, with a longer way for the rest: the word of one slot with the tag.
+ *
+ * Their vector loads are no atomic accesses; that is sound because they only filter: a candidate
+ * is loaded again, atomically, and a slot that is passed over had, at the time of the load, another
+ * key's tag, which it keeps, or was EMPTY.  A build under ThreadSanitizer, and other machines, use
+ * portable paths of atomic loads.
  */
 #ifndef SHMKV_BUCKET_H
 #define SHMKV_BUCKET_H
@@ -49,14 +52,20 @@ static inline unsigned bucket_match_portable(const _Atomic uint64_t *bucket, uin
 }
 
 #if defined(BUCKET_SSE2)
-/* Four pairs of slots to one vector of eight tags; the shifts sign-extend, so packing is exact. */
+/* The low halves of four slots' words from slot @i on, each with its tag on top of it. */
+static ALWAYS_INLINE __m128i bucket_tags(const void *bucket, unsigned i)
+{
+    const __m128 *pairs = (const __m128 *)bucket + i / 2;
+    __m128 four = _mm_shuffle_ps(pairs[0], pairs[1], _MM_SHUFFLE(2, 0, 2, 0));
+    return _mm_slli_epi32(_mm_castps_si128(four), 16);
+}
+
+/* Two vectors of four to one of eight tags; the shifts sign-extend, so packing is exact. */
 static inline unsigned bucket_match(const _Atomic uint64_t *bucket, uint64_t tag)
 {
-    const __m128 *line = (const __m128 *)(const void *)bucket;
-    __m128i lo = _mm_castps_si128(_mm_shuffle_ps(line[0], line[1], _MM_SHUFFLE(2, 0, 2, 0)));
-    __m128i hi = _mm_castps_si128(_mm_shuffle_ps(line[2], line[3], _MM_SHUFFLE(2, 0, 2, 0)));
-    __m128i tags = _mm_packs_epi32(_mm_srai_epi32(_mm_slli_epi32(lo, 16), 16),
-                                   _mm_srai_epi32(_mm_slli_epi32(hi, 16), 16));
+    __m128i lo = bucket_tags(bucket, 0);
+    __m128i hi = bucket_tags(bucket, 4);
+    __m128i tags = _mm_packs_epi32(_mm_srai_epi32(lo, 16), _mm_srai_epi32(hi, 16));
     __m128i same = _mm_cmpeq_epi16(tags, _mm_set1_epi16((short)tag));
     __m128i end = _mm_cmpeq_epi16(_mm_srli_epi16(tags, 1), _mm_setzero_si128());
     __m128i hits = _mm_or_si128(same, end);
@@ -81,10 +90,10 @@ static inline unsigned bucket_match(const _Atomic uint64_t *bucket, uint64_t tag
 /* ---- the tag alone -------------------------------------------------------------------------- */
 
 /* The next slot of a probe: in the same cache line, which is the bucket. */
-static ALWAYS_INLINE const _Atomic uint64_t *bucket_next(const _Atomic uint64_t *slot)
+static ALWAYS_INLINE _Atomic uint64_t *bucket_next(const _Atomic uint64_t *slot)
 {
     uintptr_t at = (uintptr_t)slot;
-    return (const void *)((at & ~(uintptr_t)(CACHE_LINE - 1)) | (at + sizeof(*slot)) % CACHE_LINE);
+    return (void *)((at & ~(uintptr_t)(CACHE_LINE - 1)) | (at + sizeof(*slot)) % CACHE_LINE);
 }
 
 /*
@@ -110,12 +119,9 @@ static ALWAYS_INLINE uint64_t bucket_candidate_portable(const _Atomic uint64_t *
 static ALWAYS_INLINE uint64_t bucket_candidate(const _Atomic uint64_t *first, uint64_t hash)
 {
     const char *bucket = (const char *)((uintptr_t)first & ~(uintptr_t)(CACHE_LINE - 1));
-    const __m128 *line = (const __m128 *)(const void *)bucket;
     __m128i tag = _mm_set1_epi32((int)((uint32_t)slot_tag(hash) << 16));
-    __m128i lo = _mm_castps_si128(_mm_shuffle_ps(line[0], line[1], _MM_SHUFFLE(2, 0, 2, 0)));
-    __m128i hi = _mm_castps_si128(_mm_shuffle_ps(line[2], line[3], _MM_SHUFFLE(2, 0, 2, 0)));
-    __m128i same = _mm_packs_epi32(_mm_cmpeq_epi32(_mm_slli_epi32(lo, 16), tag),
-                                   _mm_cmpeq_epi32(_mm_slli_epi32(hi, 16), tag));
+    __m128i same = _mm_packs_epi32(_mm_cmpeq_epi32(bucket_tags(bucket, 0), tag),
+                                   _mm_cmpeq_epi32(bucket_tags(bucket, 4), tag));
     unsigned mask = (unsigned)_mm_movemask_epi8(same); /* two bits of each slot */
     if (unlikely(mask == 0))
         return SLOT_EMPTY;

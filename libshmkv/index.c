@@ -84,20 +84,10 @@ const struct record *index_lookup(const struct arena *a, const struct index_key 
 void index_prefetch_record(const struct arena *a, uint64_t hash)
 {
     uint64_t root = table_root(a);
-    unsigned first;
     if (unlikely(!table_is_sound(a, root)))
         return;
-    const struct table *t = table_of(a, root);
-    const _Atomic uint64_t *bucket = table_first_bucket(a, t, hash, &first);
-    unsigned m = bucket_rotate(bucket_match(bucket, slot_tag(hash)), first);
-    if (m == 0)
-        return;
-    uint64_t word = load_relaxed(&bucket[bucket_slot(m, first)]); /* a hint */
-    if (slot_is_record(word)) {
-        const char *record = arena_at(a, slot_offset(word));
-        __builtin_prefetch(record);
-        __builtin_prefetch(record + CACHE_LINE);
-    }
+    const _Atomic uint64_t *first = table_first(a, table_of(a, root), hash);
+    index_prefetch_word(a, bucket_candidate(first, hash));
 }
 
 /* Where a writer acts. */
@@ -226,13 +216,10 @@ static ALWAYS_INLINE enum peek peek_slot(const struct arena *a, const struct ind
 static NOINLINE bool peek_further(const struct arena *a, const struct index_key *k,
                                   struct place *at)
 {
-    unsigned start = (unsigned)((uintptr_t)at->slot % CACHE_LINE / sizeof(*at->slot));
-    _Atomic uint64_t *bucket = at->slot - start;
+    const _Atomic uint64_t *first = at->slot;
     enum peek rc = PEEK_NEXT;
-    for (unsigned i = 1; i < BUCKET_SLOTS && rc == PEEK_NEXT; i++) {
-        at->slot = &bucket[(start + i) % BUCKET_SLOTS];
+    while (rc == PEEK_NEXT && (at->slot = bucket_next(at->slot)) != first)
         rc = peek_slot(a, k, at);
-    }
     return rc == PEEK_PLACE;
 }
 

@@ -163,6 +163,14 @@ static inline void index_prefetch(const struct arena *a, uint64_t hash)
     __builtin_prefetch((const void *)table_first(a, t, hash));
 }
 
+/* Fetch what a slot's word leads to, which for SLOT_EMPTY and the like is of no use. */
+static ALWAYS_INLINE void index_prefetch_word(const struct arena *a, uint64_t word)
+{
+    const char *record = arena_at(a, slot_offset(word));
+    __builtin_prefetch(record);
+    __builtin_prefetch(record + CACHE_LINE);
+}
+
 /* The record that most likely has the key, prefetched; its bucket should be in the cache. */
 void index_prefetch_record(const struct arena *a, uint64_t hash);
 

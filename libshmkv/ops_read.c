@@ -174,9 +174,7 @@ static FLATTEN int get_batch(struct context *c, const struct shmkv_bytes *keys, 
     for (size_t i = 0; i < n; i++) {
         uint64_t hash = pending[i].hash;
         pending[i].word = bucket_candidate(pending[i].first, hash);
-        const char *record = arena_at(a, slot_offset(pending[i].word));
-        __builtin_prefetch(record);
-        __builtin_prefetch(record + CACHE_LINE);
+        index_prefetch_word(a, pending[i].word);
     }
     for (size_t i = 0; i < n; i++) {
         struct index_key k = {keys[i].data, keys[i].size, pending[i].hash};

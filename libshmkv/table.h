@@ -121,15 +121,6 @@ static ALWAYS_INLINE _Atomic uint64_t *table_first(const struct arena *a, const 
     return table_slots(a, t) + (hash >> (t->shift - 3) % 64);
 }
 
-/* Its bucket, and its place in that: by the address, so that also of no table it is in one line. */
-static ALWAYS_INLINE const _Atomic uint64_t *
-table_first_bucket(const struct arena *a, const struct table *t, uint64_t hash, unsigned *first)
-{
-    const _Atomic uint64_t *slot = table_first(a, t, hash);
-    *first = (unsigned)((uintptr_t)slot % CACHE_LINE / sizeof(*slot));
-    return slot - *first;
-}
-
 static inline _Atomic uint64_t *table_bucket(const struct arena *a, const struct table *t,
                                              uint64_t bucket)
 {
