@@ -176,6 +176,12 @@ static bool next_chunk(const struct participant *p, struct resizer *z, uint64_t 
     return true;
 }
 
+/* Does a sound root lead to a sound @next (R3)? */
+static bool leads_on(const struct arena *a, uint64_t root, uint64_t next)
+{
+    return next != 0 && table_is_sound(a, root) && table_is_sound(a, next);
+}
+
 /* Have a chunk of the running resize of @root; false: there is none, or none left. */
 static bool have_chunk(const struct participant *p, struct resizer *z, uint64_t root)
 {
@@ -185,7 +191,7 @@ static bool have_chunk(const struct participant *p, struct resizer *z, uint64_t 
         return false;
     if (z->chunk_ref == root)
         return true;
-    if (likely(table_is_sound(a, root) && table_is_sound(a, next)))
+    if (likely(leads_on(a, root, next)))
         return next_chunk(p, z, root);
     z->stuck_ref = root;
     return false;
@@ -212,8 +218,7 @@ void resize_finish(const struct participant *p)
     uint64_t root = table_root(a);
     struct table *t = table_of(a, root);
     show_next(a, t);
-    uint64_t next = load_acquire(&t->next);
-    if (next != 0 && table_is_sound(a, root) && table_is_sound(a, next))
+    if (leads_on(a, root, load_acquire(&t->next)))
         finish(p, &own, root);
     epoch_exit(p, outer);
 }
