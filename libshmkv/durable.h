@@ -20,8 +20,14 @@
  *   INV-D3  The last to close a store leaves nothing unwritten: who has written looks for the lease
  *           afterwards, and who gives the lease up looks for unwritten bytes after that.
  *                                                                 crash_durable: the_last_*
+ *   INV-D4  What `sequence` says is committed is on the disk as it is read: only who has committed
+ *           and knows his image to be settled (INV-F3) raises it, after that.  So who takes the
+ *           lease need not write again what it names, and refuses an image that ends before it.
+ *                                                                 crash_disk, test_stale
  *
- * Death: the lease ends with its holder, and whoever waits tries for it every 20 ms.
+ * Death: the lease ends with its holder, and whoever waits tries for it every 20 ms.  Between the
+ * commit and `sequence`, or in an image that is not settled, it leaves `sequence` behind: the next
+ * holder reads a younger commit and makes it durable once more before he writes another.
  */
 #ifndef SHMKV_DURABLE_H
 #define SHMKV_DURABLE_H

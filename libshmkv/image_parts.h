@@ -91,6 +91,8 @@ bool image_epochs_sound(const struct image_commit_head *h);
 int image_load(struct image *im);
 /* The same, and write what was read once more, so that it is durable. */
 int image_settle(struct image *im);
+/* The disk failed: what was written since the last barrier is in doubt. */
+int image_doubt(struct image *im, int rc);
 /* Memory for what the geometry allows; a file of @size that is too small is refused first. */
 int image_load_room(struct image *im, uint64_t size);
 
@@ -98,8 +100,5 @@ int image_load_room(struct image *im, uint64_t size);
 
 /* Read what can be read, page by page if need be; of the others zeros: how many bytes. */
 uint64_t image_read_around(const struct file *f, void *to, uint64_t bytes, uint64_t at);
-
-/* The disk failed: what was written since the last barrier is in doubt. */
-int image_doubt(struct image *im, int rc);
 
 #endif

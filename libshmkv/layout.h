@@ -198,7 +198,7 @@ _Static_assert(sizeof(struct ghosts) == 64, "one cache line");
 struct durable_words {
     _Alignas(64) _Atomic uint64_t epoch; /* E of the last commit */
     _Atomic uint64_t wanted;             /* highest epoch that somebody waits for */
-    _Atomic uint64_t sequence;           /* of the last commit */
+    _Atomic uint64_t sequence;           /* of the last commit known to be settled, INV-D4 */
     _Atomic uint64_t made, took_ns;      /* checkpoints so far; duration of the last attempt */
     _Atomic uint32_t word;               /* futex: attempts that have ended */
     _Atomic uint32_t request;            /* futex: the keeper sleeps on it */
