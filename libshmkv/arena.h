@@ -193,6 +193,12 @@ static inline void *arena_at(const struct arena *a, uint64_t offset)
     return a->base + offset;
 }
 
+/* Is that file the store's image, and not one that has got its name since? */
+static inline bool arena_is_image(const struct superblock *sb, uint64_t device, uint64_t inode)
+{
+    return device == sb->image_device && inode == sb->image_inode;
+}
+
 /* How many segments there are, of the geometry that was checked when it was mapped: what the
  * superblock says may have been written over since (R3). */
 static inline uint64_t arena_segments(const struct arena *a)

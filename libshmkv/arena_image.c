@@ -76,7 +76,7 @@ enum arena_image_state arena_image_state(const struct superblock *sb, const char
         return errno == ENOENT ? judge_missing(sb->image_device, path) : ARENA_IMAGE_UNSEEN;
     if (st.st_dev != sb->image_device)
         return ARENA_IMAGE_UNSEEN;
-    return st.st_ino == sb->image_inode ? ARENA_IMAGE_THERE : ARENA_IMAGE_GONE;
+    return arena_is_image(sb, st.st_dev, st.st_ino) ? ARENA_IMAGE_THERE : ARENA_IMAGE_GONE;
 }
 
 /* ---- what it lacks ------------------------------------------------------------------------- */

@@ -379,7 +379,7 @@ uint64_t arena_fixed_bytes(const struct arena *a)
     /* Relaxed: marks that only grow, for an account. */
     uint64_t processes = max_u64(load_relaxed(&a->sync->process_high), 1);
     uint64_t participants = max_u64(load_relaxed(&a->sync->participant_high), ARENA_PARTICIPANTS);
-    uint64_t segments = entry_bytes(a->sb->segment_count, ARENA_SEGMENT_ENTRY);
+    uint64_t segments = entry_bytes(arena_segments(a), ARENA_SEGMENT_ENTRY);
     uint64_t cache = entry_bytes(a->sb->ghosts, sizeof(struct ghosts));
     if (a->cache)
         cache += min_u64(load_relaxed(&a->sync->participant_high), PARTICIPANT_MAX) *

@@ -72,20 +72,13 @@ static void give_up(struct durable *d)
     release(d);
 }
 
-/* Is that file the store's image, and not one that has got its name since? */
-static bool is_ours(const struct durable *d, uint64_t device, uint64_t inode)
-{
-    const struct superblock *sb = d->arena->sb;
-    return device == sb->image_device && inode == sb->image_inode;
-}
-
 /* Does the image hold this store, as loaded last into this arena?  Another that was written over it
  * has another number of segments, too, and other bytes under the same numbers. */
 static bool is_of_arena(const struct durable *d)
 {
     const struct superblock *sb = d->arena->sb;
     const struct image *im = &d->image;
-    return is_ours(d, im->file.device, im->file.inode) &&
+    return arena_is_image(sb, im->file.device, im->file.inode) &&
            memcmp(im->super.uuid, sb->uuid, sizeof(sb->uuid)) == 0 &&
            im->head.generation == sb->generation &&
            im->super.segment_bytes == d->arena->segment_mask + 1 &&
@@ -143,7 +136,7 @@ bool durable_current(const struct durable *d)
         return true;
     if (stat(d->path, &st) != 0)
         return errno != ENOENT && errno != ENOTDIR; /* else it is not known */
-    return is_ours(d, st.st_dev, st.st_ino);
+    return arena_is_image(d->arena->sb, st.st_dev, st.st_ino);
 }
 
 /* ---- the interval --------------------------------------------------------------------------- */

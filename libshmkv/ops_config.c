@@ -23,7 +23,7 @@
 
 static uint64_t largest_size(const struct arena *a)
 {
-    uint64_t most = a->sb->segment_count / SIZE_SHARE * (SIZE_SHARE - 1) << a->segment_shift;
+    uint64_t most = arena_segments(a) / SIZE_SHARE * (SIZE_SHARE - 1) << a->segment_shift;
     return max_u64(min_u64(most, ARENA_SIZE_MAX), load_relaxed(&a->sb->size));
 }
 

@@ -166,12 +166,13 @@ static int verify_copy(const char *path)
 
 static int write_copy(struct context *c, const char *path)
 {
-    const struct superblock *sb = c->store->arena.sb;
+    const struct arena *a = &c->store->arena;
+    const struct superblock *sb = a->sb;
     struct image im;
     uint64_t epoch;
     struct image_geometry g = {.hash_seed = sb->hash_seed,
-                               .segment_bytes = sb->segment_bytes,
-                               .segment_count = sb->segment_count,
+                               .segment_bytes = a->segment_mask + 1,
+                               .segment_count = arena_segments(a),
                                .size = load_relaxed(&sb->size)};
     if (getrandom(g.uuid, sizeof(g.uuid), 0) != (ssize_t)sizeof(g.uuid))
         return error_errno(SHMKV_ESYSTEM, "%s: getrandom", path);

@@ -318,9 +318,8 @@ static void count_keys(const struct recovery *v, const struct recover_worker *to
 static int check_geometry(const struct recovery *v)
 {
     const struct image_super *s = &v->im->super;
-    const struct superblock *sb = v->a->sb;
-    if (s->segment_bytes == sb->segment_bytes && s->segment_count <= sb->segment_count &&
-        s->hash_seed == sb->hash_seed)
+    if (s->segment_bytes == v->a->segment_mask + 1 && s->segment_count <= arena_segments(v->a) &&
+        s->hash_seed == v->a->sb->hash_seed)
         return 0;
     return error_set(SHMKV_EINVAL, "%s: the arena was not made for this image", v->im->file.path);
 }

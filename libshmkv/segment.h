@@ -263,7 +263,7 @@ static inline uint64_t segment_span(const struct arena *a, uint64_t id)
 {
     uint64_t run =
         load_relaxed(&segment_at(a, id)->run); /* written before the state that is read */
-    return run < 2 ? 1 : min_u64(run, a->sb->segment_count - id);
+    return run < 2 ? 1 : min_u64(run, arena_segments(a) - id);
 }
 
 /* Still owned?  Asked inside a write section [S1], see epoch_enter_write(). */

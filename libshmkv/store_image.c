@@ -202,10 +202,11 @@ static int describe(const struct opening *op, struct arena_image *image)
 
 static int open_image(const struct opening *op, struct image *im)
 {
-    const struct superblock *sb = op->s->arena.sb;
+    const struct arena *a = &op->s->arena;
+    const struct superblock *sb = a->sb;
     struct image_geometry g = {.hash_seed = sb->hash_seed,
-                               .segment_bytes = sb->segment_bytes,
-                               .segment_count = sb->segment_count,
+                               .segment_bytes = a->segment_mask + 1,
+                               .segment_count = arena_segments(a),
                                .size = load_relaxed(&sb->size)};
     memcpy(g.uuid, sb->uuid, sizeof(g.uuid));
     if (op->look.state != IMAGE_READY)
@@ -468,5 +469,5 @@ bool store_is_image(const struct store *s, const char *name)
 {
     struct stat st;
     return s->durable.path != NULL && stat(name, &st) == 0 &&
-           st.st_dev == s->arena.sb->image_device && st.st_ino == s->arena.sb->image_inode;
+           arena_is_image(s->arena.sb, st.st_dev, st.st_ino);
 }
