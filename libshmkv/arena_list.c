@@ -293,7 +293,7 @@ static int collect(struct arena *a,
     return rc;
 }
 
-/* Has the arena nothing that its image may lack?  Else nobody may remove it but by asking for it. */
+/* Has the arena nothing that its image may lack?  Else it goes only if somebody asks for that. */
 static bool is_spare(const struct arena *a, const struct arena_look *look)
 {
     return look->rc != 0 || (!look->attached && arena_image_settled(a, look));
