@@ -77,8 +77,9 @@ unsigned expire_sweep(struct writer *w, uint64_t buckets)
     const struct arena *a = w->self.arena;
     uint64_t now = arena_clock(a);
     uint64_t outer = epoch_enter(&w->self); /* what is replaced is read until it is */
-    const struct table *t = table_of(a, table_root(a));
-    uint64_t n = min_u64(buckets, table_buckets(t));
+    uint64_t root = table_root(a);
+    const struct table *t = table_of(a, root);
+    uint64_t n = likely(table_is_sound(a, root)) ? min_u64(buckets, table_buckets(t)) : 0; /* R3 */
     uint64_t at = add_relaxed(&a->sb->sweep, n); /* only divides work */
     unsigned replaced = 0;
     for (uint64_t i = 0; i < n; i++)

@@ -23,9 +23,10 @@ static inline enum match match(const struct arena *a, uint64_t word, const struc
     return likely(index_fits_log(a, r)) ? MATCH_YES : MATCH_DAMAGED;
 }
 
-enum probe { PROBE_FOUND, PROBE_ABSENT, PROBE_NEXT };
+enum probe { PROBE_FOUND, PROBE_ABSENT, PROBE_NEXT, PROBE_FULL };
 
-/* One table.  PROBE_NEXT: it is closed for this key, or the key has moved on. */
+/* One table.  PROBE_NEXT: it is closed for this key, or the key has moved on, so there is a next;
+ * PROBE_FULL: the key is not in it, but in the next if there is one. */
 static inline enum probe probe_table(const struct arena *a, const struct table *t,
                                      const struct index_key *k, const struct record **found)
 {
@@ -56,7 +57,7 @@ static inline enum probe probe_table(const struct arena *a, const struct table *
             return PROBE_FOUND;
         }
     }
-    return PROBE_NEXT;
+    return moved ? PROBE_NEXT : PROBE_FULL;
 }
 
 const struct record *index_lookup(const struct arena *a, const struct index_key *k, bool *damaged)
@@ -75,9 +76,12 @@ const struct record *index_lookup(const struct arena *a, const struct index_key 
                 *damaged = true;
             return found;
         }
-        ref = rc == PROBE_NEXT ? load_acquire(&t->next) : 0; /* [T1] */
-        if (ref == 0)
+        ref = rc != PROBE_ABSENT ? load_acquire(&t->next) : 0; /* [T1] */
+        if (unlikely(ref == 0)) {
+            /* a scribbled slot leads on: to a writer, too, that is no absence (R3) */
+            *damaged = *damaged || rc == PROBE_NEXT;
             return NULL;
+        }
     }
 }
 
@@ -422,7 +426,7 @@ static FLATTEN int write_section(struct writer *w, struct append *l, struct inde
 {
     const struct participant *p = &w->self;
     const struct arena *a = p->arena;
-    int rc = INDEX_AGAIN;
+    int rc;
     epoch_enter_write(p);
     POINT("put.entered");
     if (likely(append_held(l, a))) {
@@ -444,6 +448,7 @@ static FLATTEN int write_section(struct writer *w, struct append *l, struct inde
         }
     } else {
         l->hold.id = SEGMENT_NONE;
+        rc = stands ? SHMKV_ECORRUPT : INDEX_AGAIN; /* nobody takes what is pinned (R3) */
     }
     epoch_exit_write(p);
     POINT("put.done");

@@ -184,7 +184,8 @@ int index_write(struct writer *w, struct index_change *c);
 /*
  * index_publish_reserved() - the same for a record that stands, but for its crc, at @l->at and
  * whose segment is pinned: a committed reservation, or one in a run.  @c->body was computed before,
- * since that takes long for a long one, and a write section holds back memory.
+ * since that takes long for a long one, and a write section holds back memory.  Never INDEX_AGAIN:
+ * what is pinned is not taken, so SHMKV_ECORRUPT if it is not ours any more.
  */
 int index_publish_reserved(struct writer *w, struct append *l, struct index_change *c);
 

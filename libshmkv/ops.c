@@ -223,10 +223,13 @@ static NOINLINE int change_in_run(struct context *c, const struct ops_write *w,
 /* The same with one that the caller has filled in place. */
 static int change_reserved(struct context *c, const struct ops_write *w, struct index_change *ch)
 {
-    const struct record *r = arena_at(&c->store->arena, c->reservation.at);
+    struct append *l = &c->reservation;
+    const struct record *r = arena_at(&c->store->arena, l->at);
     ch->bytes = record_size(r);
+    if (ch->bytes > l->end - l->at) /* who filled it wrote over its header (R3) */
+        return SHMKV_ECORRUPT;
     ch->body = record_check_body(r);
-    return change(c, w, ch, &c->reservation);
+    return change(c, w, ch, l);
 }
 
 /* Errors on which a program decides are frequent: they get their code's text only. */

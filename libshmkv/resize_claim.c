@@ -118,7 +118,7 @@ int resize_claim_next(const struct participant *p, struct resizer *z, const stru
     uint64_t slots = resize_next_slots(p->arena, t);
     bool purges = z->urgent || resize_purgeable(p->arena, t) >= table_quota(t->slots) / 8;
     bool crowded = p->arena->cache && slots > t->slots; /* it is for evictions to make room */
-    uint64_t least = purges && !crowded ? t->slots : 2 * t->slots;
+    uint64_t least = max_u64(purges && !crowded ? t->slots : 2 * t->slots, TABLE_MIN_SLOTS);
     z->ready = false;
     z->prepared = NULL;
     if (slots == t->slots && starved(t) && !purges) {

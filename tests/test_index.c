@@ -387,6 +387,30 @@ static void a_slot_out_of_the_log_is_reported(void **state)
     writer_end(&w);
 }
 
+/* R3: a slot that is closed where no table follows: no absence, on which a reader would go on and a
+ * writer not, so that one who does both, as shmkv_update(), would try for ever. */
+static void a_slot_that_leads_to_no_table_is_reported(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    _Atomic uint64_t *slot;
+    writer_begin(&w, a, writers_process(state));
+    writer_put(&w, "k", "value");
+    assert_int_equal(slots_with(a, table_root(a), "k", &slot), 1);
+    uint64_t word = load_acquire(slot);
+    uint64_t closed[] = {SLOT_MOVED_EMPTY, slot_moved(word)};
+    for (unsigned i = 0; i < ARRAY_SIZE(closed); i++) {
+        struct index_key k = key_of(a, "k");
+        bool damaged = false;
+        store_seq_cst(slot, closed[i]);
+        assert_null(index_lookup(a, &k, &damaged));
+        assert_true(damaged);
+    }
+    store_seq_cst(slot, word);
+    assert_value(&w, "k", "value");
+    writer_end(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +425,7 @@ int main(void)
         FIXTURE(conditions),
         FIXTURE(relocation_is_the_same_record_elsewhere),
         FIXTURE(a_slot_out_of_the_log_is_reported),
+        FIXTURE(a_slot_that_leads_to_no_table_is_reported),
     };
     return cmocka_run_group_tests_name("index", tests, NULL, NULL);
 }

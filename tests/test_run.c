@@ -3,6 +3,7 @@
  * test_run.c - values larger than a segment: claimed, written, read, replaced, freed.
  */
 #include "blob.h"
+#include "child.h"
 #include "collect.h"
 #include "expire.h"
 #include "writers.h"
@@ -240,6 +241,44 @@ static void a_large_reservation(void **state)
     assert_sound(db);
 }
 
+/* What a stray write hits while a value is being filled in place. */
+struct stray {
+    size_t size; /* of the value */
+    bool header; /* the record's, else its segment's state */
+};
+
+static int commit_what_was_hit(void *arg)
+{
+    const struct stray *s = arg;
+    struct fixture f;
+    struct shmkv_reservation r;
+    fixture_begin(&f, &small);
+    child_assert(shmkv_reserve(f.db, "k", 1, s->size, NULL, &r) == 0);
+    const struct arena *a = audit_arena(f.db);
+    struct record *record = arena_at(a, r.offset);
+    memset(r.value, 1, s->size);
+    if (s->header)
+        record->vlen = UINT32_MAX;
+    else
+        store_seq_cst(&segment_at(a, arena_segment_of(a, r.offset))->state, SEGMENT_SEALED);
+    child_assert(shmkv_commit(&r) == SHMKV_ECORRUPT);
+    child_assert(shmkv_exists(f.db, "k", 1) == SHMKV_ENOTFOUND);
+    child_assert(shmkv_put(f.db, "k", 1, "v", 1, NULL) == 0);
+    fixture_remove(&f);
+    return 0;
+}
+
+static void a_stray_write_ends_a_reservation(void **state)
+{
+    static const struct stray strays[] = {
+        {100, false}, {100, true}, {3 * SEGMENT, false}, {3 * SEGMENT, true}};
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(strays); i++) {
+        struct stray s = strays[i];
+        assert_int_equal(child_wait(child_start(commit_what_was_hit, &s), 10000), 0);
+    }
+}
+
 /* ---- room ---------------------------------------------------------------------------------- */
 
 /* What is refused for want of room leaves nothing behind. */
@@ -354,6 +393,7 @@ int main(void)
         FIXTURE(every_operation_takes_large_values),
         FIXTURE(batches_take_large_values),
         FIXTURE(a_large_reservation),
+        cmocka_unit_test(a_stray_write_ends_a_reservation),
         FIXTURE_WITH(a_full_store_refuses, &small),
         FIXTURE_WITH(room_is_made_for_a_run, &small),
         FIXTURE_WITH(churn_of_all_sizes, &small),

@@ -13,6 +13,7 @@
 #include "blob.h"
 #include "child.h"
 #include "clock.h"
+#include "expire.h"
 #include "index.h"
 #include "reap.h"
 #include "store.h"
@@ -584,6 +585,21 @@ static void a_lost_slot_holds_up_nobody(void **state)
     assert_int_equal(child_wait(child_start(grow_over_a_lost_slot, NULL), 20000), 0);
 }
 
+/* Nor does who keeps house follow it, or try for ever. */
+static void keep_house(struct shmkv *db)
+{
+    struct writer keeper;
+    writer_begin(&keeper, arena_of(db), db->store->process.index);
+    child_assert(expire_sweep(&keeper, 4096) == 0);
+    uint64_t size = load_relaxed(&arena_of(db)->sb->size);
+    store_relaxed(&arena_of(db)->sb->size, 0); /* there is no memory for a table either */
+    resize_purge_urgent(&keeper.self, &keeper.resizer);
+    store_relaxed(&arena_of(db)->sb->size, size);
+    writer_end(&keeper);
+    trim_to_the_end(db);
+    child_assert(shmkv_compact(db) == 0);
+}
+
 /* Root, or next, leads to an area that was never made a table. */
 static int use_without_table(void *arg)
 {
@@ -594,6 +610,8 @@ static int use_without_table(void *arg)
     signal(SIGSEGV, SIG_DFL);
     fixture_begin(&f, &o);
     put_keys(f.db, 'a', KEYS);
+    put_text(f.db, "b", "to be rid of");
+    delete_text(f.db, "b");
     const struct arena *a = arena_of(f.db);
     uint64_t unused = (load_relaxed(&a->sb->root) ^ 7) + (5u << 4);
     struct table *root = (struct table *)(uintptr_t)root_of(f.db);
@@ -614,6 +632,10 @@ static int use_without_table(void *arg)
     uint64_t cursor = 0;
     child_assert(shmkv_scan(f.db, &cursor, NULL, see, buffer) == SHMKV_ECORRUPT && cursor == 0);
     child_assert(shmkv_check(f.db, NULL, NULL) == SHMKV_ECORRUPT);
+    keep_house(f.db);
+    table_of(a, unused)->slots = 1ull << 40;
+    table_of(a, unused)->slots_offset = 1ull << 60;
+    keep_house(f.db);
     fixture_remove(&f);
     return 0;
 }
