@@ -17,13 +17,12 @@
 static void a_copy_of_an_image_is_a_store_of_its_own(void **state)
 {
     (void)state;
-    char copy[100];
     struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER), *other;
-    snprintf(copy, sizeof(copy), "%s/copy", imaged_directory);
+    const char *copy = home_path("copy");
     assert_rc(imaged_put_all(db, 5), 0);
     assert_rc(shmkv_sync(db, -1), 0);
-    scratch_copy(imaged_path, copy);
-    assert_rc(imaged_open_path(copy, SHMKV_NO_KEEPER, NEVER, &other), 0);
+    scratch_copy(home_image, copy);
+    assert_rc(home_open(copy, SHMKV_NO_KEEPER, NEVER, &other), 0);
     imaged_assert_all(other, 5);
     assert_rc(imaged_put_all(other, 6), 0);
     imaged_assert_all(db, 5);
@@ -32,10 +31,9 @@ static void a_copy_of_an_image_is_a_store_of_its_own(void **state)
     assert_rc(shmkv_sync(db, -1), 0);
     shmkv_close(db);
     shmkv_close(other);
-    imaged_lose_memory();
-    db = imaged_open_image(0);
+    db = imaged_after_a_loss();
     imaged_assert_all(db, 7);
-    assert_rc(imaged_open_path(copy, 0, NEVER, &other), 0);
+    assert_rc(home_open(copy, 0, NEVER, &other), 0);
     imaged_assert_all(other, 6);
     shmkv_close(db);
     shmkv_close(other);
@@ -44,19 +42,17 @@ static void a_copy_of_an_image_is_a_store_of_its_own(void **state)
 static void a_backup_is_one_cut_and_opens(void **state)
 {
     (void)state;
-    char copy[100];
     struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER), *other;
-    snprintf(copy, sizeof(copy), "%s/backup", imaged_directory);
+    const char *copy = home_path("backup");
     assert_rc(imaged_put_all(db, 5), 0);
     assert_rc(shmkv_backup(db, copy), 0);
     assert_rc(shmkv_backup(db, copy), SHMKV_ESTOREEXISTS);
     assert_rc(imaged_put_all(db, 6), 0);
-    assert_rc(imaged_open_path(copy, 0, NEVER, &other), 0);
+    assert_rc(home_open(copy, 0, NEVER, &other), 0);
     imaged_assert_all(other, 5);
     assert_rc(shmkv_close(other), 0);
     assert_rc(shmkv_close(db), 0);
-    assert_int_equal(rename(copy, imaged_path),
-                     0); /* over the imaged_path, which nobody has open */
+    assert_int_equal(rename(copy, home_image), 0); /* nobody has it open */
     db = imaged_open_image(0);
     imaged_assert_all(db, 5);
     assert_rc(shmkv_close(db), 0);
@@ -74,10 +70,9 @@ int renameat2(int from, const char *name, int to, const char *other, unsigned fl
 /* As on a file system that knows no flags of it. */
 static void a_backup_where_renaming_is_plain(void **state)
 {
-    char copy[100];
     struct shmkv *other;
     (void)state;
-    snprintf(copy, sizeof(copy), "%s/backup", imaged_directory);
+    const char *copy = home_path("backup");
     struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     assert_rc(imaged_put_all(db, 5), 0);
     refuse_renaming = EINVAL;
@@ -85,7 +80,7 @@ static void a_backup_where_renaming_is_plain(void **state)
     refuse_renaming = 0;
     assert_rc(rc, 0);
     assert_rc(shmkv_close(db), 0);
-    assert_rc(imaged_open_path(copy, 0, NEVER, &other), 0);
+    assert_rc(home_open(copy, 0, NEVER, &other), 0);
     imaged_assert_all(other, 5);
     assert_rc(shmkv_close(other), 0);
     struct stat st;
@@ -104,10 +99,9 @@ static int sync_one_name(struct file *f)
 /* ... though it had its name already. */
 static void a_backup_that_failed_is_not_there(void **state)
 {
-    char copy[100];
     struct file_table table = file_system;
     (void)state;
-    snprintf(copy, sizeof(copy), "%s/backup", imaged_directory);
+    const char *copy = home_path("backup");
     struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     table.barrier_name = sync_one_name;
     names_synced = 0;
@@ -122,7 +116,6 @@ static void a_backup_that_failed_is_not_there(void **state)
 static void an_image_that_is_gone_is_told_of(void **state)
 {
     (void)state;
-    char other[100];
     struct shmkv_keeper k;
     for (int replaced = 0; replaced <= 1; replaced++) {
         struct shmkv *db = imaged_open_image(SHMKV_CREATE);
@@ -132,30 +125,29 @@ static void an_image_that_is_gone_is_told_of(void **state)
         while (load_seq_cst(&imaged_words(db)->holder) ==
                0) /* the sync was perhaps before its keeper */
             clock_sleep_ns(1000000);
-        snprintf(other, sizeof(other), "%s/backup", imaged_directory);
+        const char *other = home_path("backup");
         assert_rc(shmkv_backup(db, other), 0);
-        assert_int_equal(replaced ? rename(other, imaged_path) : unlink(imaged_path), 0);
+        assert_int_equal(replaced ? rename(other, home_image) : unlink(home_image), 0);
         assert_rc(imaged_put_all(db, 6), 0);
         assert_rc(shmkv_sync(db, -1), SHMKV_EDEFUNCT);
         assert_true(strstr(shmkv_last_error(), "removed or replaced") != NULL);
         assert_rc(shmkv_get_keeper(db, &k), SHMKV_EDEFUNCT);
         shmkv_close(db);
         if (!replaced)
-            assert_int_equal(rename(other, imaged_path), 0);
+            assert_int_equal(rename(other, home_image), 0);
         db = imaged_open_image(0);
         imaged_assert_all(db, 5); /* it begins with what the backup has */
         assert_rc(shmkv_close(db), 0);
-        assert_int_equal(unlink(imaged_path), 0);
-        imaged_lose_memory();
+        assert_int_equal(unlink(home_image), 0);
+        scratch_lose_memory();
     }
 }
 
 /* What another image promises binds this one to nothing (INV-E5). */
 static void a_backup_does_not_raise_the_ceiling(void **state)
 {
-    char copy[100];
     (void)state;
-    snprintf(copy, sizeof(copy), "%s/backup", imaged_directory);
+    const char *copy = home_path("backup");
     struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     _Atomic uint64_t *ceiling = &audit_arena(db)->sb->ceiling;
     assert_rc(imaged_put_all(db, 1), 0);
@@ -169,7 +161,7 @@ static void a_backup_does_not_raise_the_ceiling(void **state)
     assert_rc(shmkv_close(db), 0);
 }
 
-#define TEST(test) cmocka_unit_test_setup_teardown(test, imaged_setup, imaged_teardown)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, home_setup, home_teardown)
 
 int main(void)
 {

@@ -11,40 +11,20 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "checkpoint.h"
 #include "cleaner.h"
 #include "collect.h"
+#include "home.h"
 #include "point.h"
-#include "scratch.h"
 #include "shmkv.h"
 
 #define KEYS 600u
 #define NEW_KEYS 80u
 #define VALUE 500u
 #define LARGE 70000u /* a run of two segments */
-
-static char directory[64];
-static char image[80];
-
-static int setup(void **state)
-{
-    snprintf(directory, sizeof(directory), "/tmp/shmkv-cut-XXXXXX");
-    if (mkdtemp(directory) == NULL)
-        return -1;
-    snprintf(image, sizeof(image), "%s/store", directory);
-    return scratch_setup(state);
-}
-
-static int teardown(void **state)
-{
-    unlink(image);
-    rmdir(directory);
-    return scratch_teardown(state);
-}
 
 /* ---- a writer in a thread of its own ------------------------------------------------------- */
 
@@ -170,8 +150,8 @@ static const char *large_value(char fill)
 /* Segments half of whose records are dead, so that there is something to clean. */
 static void begin_stage(struct stage *s)
 {
-    unlink(image);
-    live_create(&s->live, image);
+    unlink(home_image);
+    live_create(&s->live, home_image);
     const struct arena *arena = &s->live.arena;
     writer_begin(&s->a, arena, s->live.process.index);
     writer_begin(&s->b, arena, s->live.process.index);
@@ -310,7 +290,7 @@ static bool cut_with(unsigned n, bool lanes, bool large)
         lane_go(&s.late, NULL);
     end_writers(&s);
     live_lose(&s.live);
-    assert_rc(live_recover(&s.live, image, 1), 0);
+    assert_rc(live_recover(&s.live, home_image, 1), 0);
     assert_cut(&s);
     live_lose(&s.live);
     return s.acted;
@@ -385,7 +365,7 @@ static bool stale_cleaner(unsigned n)
     assert_int_equal(cleaner_step(&s.cleaner), 1);
     end_writers(&s);
     live_lose(&s.live);
-    assert_rc(live_recover(&s.live, image, 1), 0);
+    assert_rc(live_recover(&s.live, home_image, 1), 0);
     assert_base(&s.live);
     for (unsigned i = 0; s.acted && i < KEYS; i++)
         assert_number(&s.live, "n", i, 0);
@@ -436,7 +416,7 @@ static void abandoned(size_t size, const char *next, const char *first)
     lane_end(&s.late);
     end_writers(&s);
     live_lose(&s.live);
-    assert_rc(live_recover(&s.live, image, 1), 0);
+    assert_rc(live_recover(&s.live, home_image, 1), 0);
     assert_base(&s.live);
     assert_string_equal(live_get(&s.live, "contested"), "other");
     assert_null(live_get(&s.live, "secondary"));
@@ -465,7 +445,7 @@ static void an_abandoned_run_is_void(void **state)
 
 /* ---- main ---------------------------------------------------------------------------------- */
 
-#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, home_setup, home_teardown)
 
 int main(void)
 {

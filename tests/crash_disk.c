@@ -15,7 +15,9 @@
 
 /* ---- a slow disk --------------------------------------------------------------------------- */
 
-#define MANY 20000u /* keys, a third of the store */
+#define LIMIT_MS 60000u
+#define LATER_MS 60000u /* an interval that no test waits for */
+#define MANY 20000u     /* keys, a third of the store */
 
 static int slow_write(struct file *f, const void *from, size_t bytes, uint64_t at)
 {
@@ -47,7 +49,7 @@ static int overwrite_on_a_slow_disk(void *arg)
     slow.write = slow_write;
     slow.barrier = slow_barrier;
     file_use(&slow);
-    child_assert(imaged_open_path(imaged_path, SHMKV_CREATE | SHMKV_KEEPER, 5, &db) == 0);
+    child_assert(home_open(home_image, SHMKV_CREATE | SHMKV_KEEPER, 5, &db) == 0);
     uint64_t end = clock_mono_ns() + 3000000000ull, later = UINT64_MAX;
     for (uint32_t turn = 0; clock_mono_ns() < end || load_seq_cst(&imaged_words(db)->epoch) < later;
          turn++) { /* until a cut was made of later turns than the first */
@@ -66,8 +68,7 @@ static void no_put_waits_for_the_disk(void **state)
     (void)state;
     int status = child_wait(child_start(overwrite_on_a_slow_disk, NULL), LIMIT_MS);
     assert_int_equal(status, CHILD_SIGNAL + SIGKILL);
-    imaged_lose_memory();
-    struct shmkv *db = imaged_open_image(0);
+    struct shmkv *db = imaged_after_a_loss();
     uint32_t first = imaged_turn_of(db, 0), before = first;
     for (uint32_t i = 1; i < MANY; i++) {
         uint32_t turn = imaged_turn_of(db, i);
@@ -86,8 +87,8 @@ static void no_put_waits_for_the_disk(void **state)
 static void fail_at(unsigned nth, int error, bool *reached)
 {
     struct shmkv *db;
-    imaged_empty(imaged_directory, false);
-    imaged_lose_memory();
+    home_empty();
+    scratch_lose_memory();
     disk_begin(NULL);
     db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     assert_rc(imaged_put_all(db, 0), 0);
@@ -107,8 +108,7 @@ static void fail_at(unsigned nth, int error, bool *reached)
     disk_fail(0, 0, 0);
     assert_rc(shmkv_close(db), 0);
     disk_end();
-    imaged_lose_memory();
-    db = imaged_open_image(0);
+    db = imaged_after_a_loss();
     imaged_assert_prefix(db, durable);
     assert_rc(shmkv_close(db), 0);
 }
@@ -133,9 +133,9 @@ static void lose_power(size_t i, enum disk_loss how, uint64_t *random)
 {
     struct disk_replay *r = disk_replay_begin();
     disk_replay_to(r, i);
-    disk_put(disk_replay_lose(r, how, random), imaged_path);
+    disk_put(disk_replay_lose(r, how, random), home_image);
     disk_replay_end(r);
-    imaged_lose_memory();
+    scratch_lose_memory();
 }
 
 /* What a sync wrote whose last barrier failed can be read, and is not on the disk: it is not all
@@ -146,7 +146,7 @@ static void a_close_after_a_failed_sync_writes_it_again(void **state)
     uint64_t random = 1;
     (void)state;
     disk_begin(NULL);
-    assert_rc(imaged_open_path(imaged_path, SHMKV_CREATE | SHMKV_NO_KEEPER, LATER_MS, &db), 0);
+    assert_rc(home_open(home_image, SHMKV_CREATE | SHMKV_NO_KEEPER, LATER_MS, &db), 0);
     assert_rc(imaged_put_all(db, 1), 0);
     assert_rc(shmkv_sync(db, -1), 0);
     assert_rc(imaged_put(db, 0, 2), 0);
@@ -168,7 +168,7 @@ static int die_before_the_barrier(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(imaged_open_path(imaged_path, SHMKV_NO_KEEPER, NEVER, &db) == 0);
+    child_assert(home_open(home_image, SHMKV_NO_KEEPER, NEVER, &db) == 0);
     child_assert(imaged_put(db, 0, 2) == 0);
     point_arm("image.recorded", 1, POINT_KILL, NULL, NULL);
     shmkv_sync(db, -1);
@@ -180,11 +180,11 @@ static void a_close_after_a_death_writes_it_again(void **state)
 {
     struct shmkv *db;
     (void)state;
-    assert_rc(imaged_open_path(imaged_path, SHMKV_CREATE | SHMKV_NO_KEEPER, LATER_MS, &db), 0);
+    assert_rc(home_open(home_image, SHMKV_CREATE | SHMKV_NO_KEEPER, LATER_MS, &db), 0);
     assert_rc(shmkv_sync(db, -1), 0);
     pid_t child = child_start(die_before_the_barrier, NULL);
     assert_int_equal(child_wait(child, LIMIT_MS), CHILD_SIGNAL + SIGKILL);
-    disk_begin(imaged_path);
+    disk_begin(home_image);
     assert_rc(shmkv_close(db), 0);
     disk_pause();
     assert_true(disk_count() >= 2);
@@ -199,8 +199,8 @@ static void a_close_after_a_death_writes_it_again(void **state)
 static void fold_twice(unsigned nth)
 {
     struct shmkv *db;
-    imaged_empty(imaged_directory, false);
-    imaged_lose_memory();
+    home_empty();
+    scratch_lose_memory();
     disk_begin(NULL);
     db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     assert_rc(imaged_put_all(db, 1), 0);
@@ -262,7 +262,7 @@ static void room_that_was_reserved_in_vain(void **state)
     disk_end();
 }
 
-#define TEST(test) cmocka_unit_test_setup_teardown(test, imaged_setup, imaged_teardown)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, home_setup, home_teardown)
 
 int main(void)
 {

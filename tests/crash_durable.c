@@ -16,6 +16,8 @@
 #include "clock.h"
 #include "point.h"
 
+#define LIMIT_MS 60000u
+#define LATER_MS 60000u /* an interval that no test waits for */
 #define BIG_BYTES 200000u
 
 /* A value of four segments, of one turn; UINT32_MAX: absent. */
@@ -47,7 +49,7 @@ static int sync_and_die(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(imaged_open_path(imaged_path, SHMKV_CREATE, NEVER, &db) == 0);
+    child_assert(home_open(home_image, SHMKV_CREATE, NEVER, &db) == 0);
     child_assert(imaged_put_all(db, 1) == 0);
     child_assert(shmkv_sync(db, -1) == 0);
     child_assert(imaged_put_all(db, 2) == 0);
@@ -58,10 +60,7 @@ static void synced_is_there(void **state)
 {
     (void)state;
     assert_int_equal(child_wait(child_start(sync_and_die, NULL), LIMIT_MS), CHILD_SIGNAL + SIGKILL);
-    imaged_lose_memory();
-    struct shmkv *db = imaged_open_image(0);
-    imaged_assert_all(db, 1);
-    assert_rc(shmkv_close(db), 0);
+    imaged_assert_kept(1);
 }
 
 static void a_death_loses_nothing(void **state)
@@ -77,9 +76,9 @@ static int put_and_close(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(imaged_open_path(imaged_path, SHMKV_CREATE | SHMKV_NO_KEEPER, 0, &db) == 0);
+    child_assert(home_open(home_image, SHMKV_CREATE | SHMKV_NO_KEEPER, 0, &db) == 0);
     child_assert(imaged_put_all(db, 3) == 0);
-    for (uint32_t i = 0; i < KEYS; i += 2)
+    for (uint32_t i = 0; i < IMAGED_KEYS; i += 2)
         child_assert(shmkv_delete(db, &i, sizeof(i)) == 0);
     child_assert(shmkv_close(db) == 0);
     return 0;
@@ -90,9 +89,8 @@ static void the_last_to_close_writes_it(void **state)
     (void)state;
     assert_int_equal(child_wait(child_start(put_and_close, NULL), LIMIT_MS), 0);
     for (int turn = 0; turn < 3; turn++) {
-        imaged_lose_memory();
-        struct shmkv *db = imaged_open_image(0);
-        for (uint32_t i = 0; i < KEYS; i++)
+        struct shmkv *db = imaged_after_a_loss();
+        for (uint32_t i = 0; i < IMAGED_KEYS; i++)
             assert_int_equal(imaged_turn_of(db, i), i % 2 == 0 ? UINT32_MAX : 3);
         assert_rc(shmkv_check(db, NULL, NULL), 0);
         assert_rc(shmkv_close(db), 0);
@@ -103,7 +101,7 @@ static int close_slowly(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(imaged_open_path(imaged_path, SHMKV_NO_KEEPER, LATER_MS, &db) == 0);
+    child_assert(home_open(home_image, SHMKV_NO_KEEPER, LATER_MS, &db) == 0);
     point_arm("durable.giving_up", 1, POINT_STOP, NULL, NULL);
     child_assert(shmkv_close(db) == 0);
     return 0;
@@ -118,13 +116,12 @@ static void the_last_two_to_close_write_it(void **state)
     pid_t child = child_start(close_slowly, NULL);
     assert_true(child_wait_stopped(child, LIMIT_MS));
     struct shmkv *db;
-    assert_rc(imaged_open_path(imaged_path, SHMKV_NO_KEEPER, LATER_MS, &db), 0);
+    assert_rc(home_open(home_image, SHMKV_NO_KEEPER, LATER_MS, &db), 0);
     assert_rc(shmkv_put(db, "late", 4, "v", 1, NULL), 0);
     assert_rc(shmkv_close(db), 0);
     kill(child, SIGCONT);
     assert_int_equal(child_wait(child, LIMIT_MS), 0);
-    imaged_lose_memory();
-    db = imaged_open_image(0);
+    db = imaged_after_a_loss();
     assert_rc(shmkv_exists(db, "late", 4), 0);
     assert_rc(shmkv_close(db), 0);
 }
@@ -133,7 +130,7 @@ static int sync_slowly(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(imaged_open_path(imaged_path, SHMKV_NO_KEEPER, NEVER, &db) == 0);
+    child_assert(home_open(home_image, SHMKV_NO_KEEPER, NEVER, &db) == 0);
     child_assert(shmkv_put(db, "k", 1, "v", 1, NULL) == 0);
     point_arm("durable.leased", 1, POINT_STOP, NULL, NULL);
     child_assert(shmkv_sync(db, -1) == SHMKV_EDEFUNCT);
@@ -145,15 +142,14 @@ static int sync_slowly(void *arg)
 /* Another image gets the name between the lock and the opening: nothing is written to that one. */
 static void an_image_put_in_its_place_is_left_alone(void **state)
 {
-    char other[96];
     (void)state;
-    snprintf(other, sizeof(other), "%s/other", imaged_directory);
+    const char *other = home_path("other");
     struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
     assert_rc(shmkv_backup(db, other), 0);
     assert_rc(shmkv_close(db), 0);
     pid_t child = child_start(sync_slowly, NULL);
     assert_true(child_wait_stopped(child, LIMIT_MS));
-    assert_int_equal(rename(other, imaged_path), 0);
+    assert_int_equal(rename(other, home_image), 0);
     kill(child, SIGCONT);
     assert_int_equal(child_wait(child, LIMIT_MS), 0);
     db = imaged_open_image(0);
@@ -167,7 +163,7 @@ static int put_and_wait(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(imaged_open_path(imaged_path, SHMKV_CREATE, 50, &db) == 0);
+    child_assert(home_open(home_image, SHMKV_CREATE, 50, &db) == 0);
     child_assert(imaged_put_all(db, 4) == 0);
     uint64_t epoch = load_seq_cst(&audit_arena(db)->sb->epoch);
     while (load_seq_cst(&imaged_words(db)->epoch) < epoch)
@@ -182,10 +178,7 @@ static void the_interval_is_kept_without_anybody_asking(void **state)
     pid_t child = child_start(put_and_wait, NULL);
     assert_true(child_wait_stopped(child, LIMIT_MS));
     child_kill(child);
-    imaged_lose_memory();
-    struct shmkv *db = imaged_open_image(0);
-    imaged_assert_all(db, 4);
-    assert_rc(shmkv_close(db), 0);
+    imaged_assert_kept(4);
 }
 
 static void durable_puts_are_durable(void **state)
@@ -196,8 +189,7 @@ static void durable_puts_are_durable(void **state)
     assert_rc(shmkv_put(db, "k", 1, "v", 1, &o), 0);
     assert_rc(shmkv_put(db, "l", 1, "v", 1, NULL), 0);
     assert_rc(shmkv_close(db), 0);
-    imaged_lose_memory();
-    db = imaged_open_image(0);
+    db = imaged_after_a_loss();
     assert_rc(shmkv_exists(db, "k", 1), 0);
     assert_rc(shmkv_exists(db, "l", 1), SHMKV_ENOTFOUND);
     assert_rc(shmkv_close(db), 0);
@@ -216,8 +208,7 @@ static void a_part_of_a_batch_is_durable(void **state)
     assert_non_null(strstr(shmkv_last_error(), "key"));
     assert_rc(shmkv_put(db, "m", 1, "v", 1, NULL), 0);
     assert_rc(shmkv_close(db), 0);
-    imaged_lose_memory();
-    db = imaged_open_image(0);
+    db = imaged_after_a_loss();
     assert_rc(shmkv_exists(db, "k", 1), 0);
     assert_rc(shmkv_exists(db, "l", 1), 0);
     assert_rc(shmkv_exists(db, "m", 1), SHMKV_ENOTFOUND);
@@ -230,14 +221,13 @@ static void a_dropped_write_stays_away(void **state)
     (void)state;
     assert_int_equal(child_wait(child_start(sync_and_die, NULL), LIMIT_MS), CHILD_SIGNAL + SIGKILL);
     for (uint32_t turn = 0; turn < 4; turn++) {
-        imaged_lose_memory();
-        struct shmkv *db = imaged_open_image(0);
+        struct shmkv *db = imaged_after_a_loss();
         imaged_assert_all(db, 1);
-        uint32_t other = KEYS + turn;
+        uint32_t other = IMAGED_KEYS + turn;
         assert_rc(imaged_put(db, other, turn), 0);
         assert_rc(shmkv_sync(db, -1), 0);
         for (uint32_t i = 0; i <= turn; i++)
-            assert_int_equal(imaged_turn_of(db, KEYS + i), i);
+            assert_int_equal(imaged_turn_of(db, IMAGED_KEYS + i), i);
         assert_rc(shmkv_close(db), 0);
     }
 }
@@ -288,7 +278,7 @@ static int live(void *arg)
     const struct plan *plan = arg;
     struct shmkv *db;
     arm(plan, false);
-    child_assert(imaged_open_path(imaged_path, SHMKV_CREATE | SHMKV_NO_KEEPER, NEVER, &db) == 0);
+    child_assert(home_open(home_image, SHMKV_CREATE | SHMKV_NO_KEEPER, NEVER, &db) == 0);
     arm(plan, true);
     for (uint32_t turn = 0; turn < 3; turn++) {
         child_assert(imaged_put_all(db, turn) == 0);
@@ -296,7 +286,7 @@ static int live(void *arg)
         child_assert(shmkv_sync(db, -1) == 0);
         child_assert(shmkv_put(db, "synced", 6, &turn, sizeof(turn), NULL) == 0);
         char text[80];
-        snprintf(text, sizeof(text), "%s/turn.%u", imaged_directory, turn);
+        snprintf(text, sizeof(text), "%s/turn.%u", home_dir, turn);
         int fd = open(text, O_CREAT | O_WRONLY, 0600);
         child_assert(fd >= 0 && close(fd) == 0);
     }
@@ -310,7 +300,7 @@ static uint32_t acknowledged(void)
     uint32_t found = UINT32_MAX;
     for (uint32_t turn = 0; turn < 3; turn++) {
         char text[80];
-        snprintf(text, sizeof(text), "%s/turn.%u", imaged_directory, turn);
+        snprintf(text, sizeof(text), "%s/turn.%u", home_dir, turn);
         if (access(text, F_OK) == 0)
             found = turn;
         unlink(text);
@@ -321,7 +311,8 @@ static uint32_t acknowledged(void)
 /* The large value is put behind all keys of its turn, and before those of the next. */
 static void assert_big(struct shmkv *db, uint32_t least)
 {
-    uint32_t first = imaged_turn_of(db, 0), last = imaged_turn_of(db, KEYS - 1), big = big_turn(db);
+    uint32_t first = imaged_turn_of(db, 0), last = imaged_turn_of(db, IMAGED_KEYS - 1),
+             big = big_turn(db);
     assert_true(big == last || (first == last && big == last - 1)); /* absent is turn -1 */
     if (least != UINT32_MAX)
         assert_true(big != UINT32_MAX && big >= least);
@@ -329,14 +320,14 @@ static void assert_big(struct shmkv *db, uint32_t least)
 
 static void die_at(const struct plan *plan, bool loses)
 {
-    imaged_empty(imaged_directory, false);
-    imaged_lose_memory();
+    home_empty();
+    scratch_lose_memory();
     int status = child_wait(child_start(live, (void *)(uintptr_t)plan), LIMIT_MS);
     if (status != CHILD_SIGNAL + SIGKILL)
         fail_msg("%s was passed for the %u. time: status %d", plan->point->name, plan->nth, status);
     uint32_t synced = acknowledged();
     if (loses)
-        imaged_lose_memory();
+        scratch_lose_memory();
     struct shmkv *db = imaged_open_image(SHMKV_CREATE);
     imaged_assert_prefix(db, synced);
     assert_big(db, synced);
@@ -344,8 +335,7 @@ static void die_at(const struct plan *plan, bool loses)
     assert_rc(put_big(db, 9), 0);
     assert_rc(shmkv_sync(db, -1), 0);
     assert_rc(shmkv_close(db), 0);
-    imaged_lose_memory();
-    db = imaged_open_image(0);
+    db = imaged_after_a_loss();
     imaged_assert_all(db, 9);
     assert_int_equal(big_turn(db), 9);
     assert_rc(shmkv_close(db), 0);
@@ -375,13 +365,13 @@ static void death_at_every_point(void **state)
 /* While one stands there, others go on; a sync is done, or says that it was not. */
 static void stop_at(const struct plan *plan)
 {
-    imaged_empty(imaged_directory, false);
-    imaged_lose_memory();
+    home_empty();
+    scratch_lose_memory();
     pid_t child = child_start(live, (void *)(uintptr_t)plan);
     if (!child_wait_stopped(child, LIMIT_MS))
         fail_msg("nobody stopped at %s, time %u", plan->point->name, plan->nth);
     struct shmkv *db = imaged_open_image(SHMKV_NO_KEEPER);
-    assert_rc(imaged_put(db, KEYS, 7), 0);
+    assert_rc(imaged_put(db, IMAGED_KEYS, 7), 0);
     int synced = shmkv_sync(db, 30);
     if (synced != 0)
         assert_rc(synced, SHMKV_ETIMEOUT);
@@ -390,11 +380,10 @@ static void stop_at(const struct plan *plan)
     assert_int_equal(kill(child, SIGCONT), 0);
     assert_int_equal(child_wait(child, LIMIT_MS), 0);
     assert_int_equal(acknowledged(), 2);
-    imaged_lose_memory();
-    db = imaged_open_image(0);
+    db = imaged_after_a_loss();
     imaged_assert_all(db, 2);
     if (synced == 0)
-        assert_int_equal(imaged_turn_of(db, KEYS), 7);
+        assert_int_equal(imaged_turn_of(db, IMAGED_KEYS), 7);
     assert_rc(shmkv_close(db), 0);
 }
 
@@ -432,10 +421,10 @@ static void who_is_attached_to_lost_memory_is_told_apart(void **state)
     struct shmkv *db;
     pid_t child = child_start(put_and_wait, NULL);
     assert_true(child_wait_stopped(child, LIMIT_MS));
-    imaged_lose_memory(); /* as RemoveIPC does */
-    assert_rc(imaged_open_path(imaged_path, SHMKV_CREATE, NEVER, &db), SHMKV_EDEFUNCT);
+    scratch_lose_memory(); /* as RemoveIPC does */
+    assert_rc(home_open(home_image, SHMKV_CREATE, NEVER, &db), SHMKV_EDEFUNCT);
     child_kill(child);
-    assert_rc(imaged_open_path(imaged_path, 0, NEVER, &db), 0);
+    assert_rc(home_open(home_image, 0, NEVER, &db), 0);
     imaged_assert_all(db, 4);
     assert_rc(shmkv_close(db), 0);
 }
@@ -444,7 +433,7 @@ static int hold_and_stop(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(imaged_open_path(imaged_path, SHMKV_CREATE | SHMKV_KEEPER, NEVER, &db) == 0);
+    child_assert(home_open(home_image, SHMKV_CREATE | SHMKV_KEEPER, NEVER, &db) == 0);
     child_assert(imaged_put_all(db, 1) == 0);
     child_assert(shmkv_sync(db, -1) == 0);
     while (load_relaxed(&imaged_words(db)->holder) == 0)
@@ -478,10 +467,7 @@ static void a_stopped_keeper_is_named(void **state)
     assert_int_equal(child_wait(child, LIMIT_MS), 0);
     assert_rc(shmkv_sync(db, -1), 0);
     assert_rc(shmkv_close(db), 0);
-    imaged_lose_memory();
-    db = imaged_open_image(0);
-    imaged_assert_all(db, 3);
-    assert_rc(shmkv_close(db), 0);
+    imaged_assert_kept(3);
 }
 
 static void who_sits_in_a_section_may_not_sync(void **state)
@@ -505,13 +491,13 @@ static void what_was_deleted_stays_deleted(void **state)
     for (uint32_t turn = 0; turn < 6; turn++) {
         struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
         if (turn > 0)
-            for (uint32_t i = 0; i < 20 * KEYS; i++)
+            for (uint32_t i = 0; i < 20 * IMAGED_KEYS; i++)
                 assert_int_equal(imaged_turn_of(db, i),
                                  i % 3 == (turn - 1) % 3 ? UINT32_MAX : turn - 1);
-        for (uint32_t i = 0; i < 20 * KEYS; i++)
+        for (uint32_t i = 0; i < 20 * IMAGED_KEYS; i++)
             assert_rc(imaged_put(db, i, turn), 0);
         assert_rc(shmkv_sync(db, -1), 0);
-        for (uint32_t i = turn % 3; i < 20 * KEYS; i += 3)
+        for (uint32_t i = turn % 3; i < 20 * IMAGED_KEYS; i += 3)
             assert_rc(shmkv_delete(db, &i, sizeof(i)), 0);
         assert_rc(shmkv_compact(db), 0);
         assert_rc(shmkv_sync(db, -1), 0);
@@ -519,7 +505,7 @@ static void what_was_deleted_stays_deleted(void **state)
         assert_rc(shmkv_check(db, NULL, NULL), 0);
         assert_rc(shmkv_sync(db, -1), 0);
         assert_rc(shmkv_close(db), 0);
-        imaged_lose_memory();
+        scratch_lose_memory();
     }
 }
 
@@ -548,7 +534,7 @@ static void a_stray_write_loses_nothing_durable(void **state)
     for (uint64_t used = 0; used <= 64; used += 64) {
         struct shmkv *db = imaged_open_image(SHMKV_CREATE | SHMKV_NO_KEEPER);
         uint32_t i = 0;
-        for (; i < KEYS; i++) {
+        for (; i < IMAGED_KEYS; i++) {
             assert_rc(imaged_put(db, i, 1), 0);
             if (i % 16 == 15)
                 assert_rc(shmkv_sync(db, -1), 0);
@@ -561,12 +547,9 @@ static void a_stray_write_loses_nothing_durable(void **state)
         assert_rc(shmkv_set_interval(db, 5000), 0); /* what is carried has to come home */
         assert_rc(shmkv_sync(db, -1), SHMKV_ECORRUPT);
         assert_rc(shmkv_close(db), 0);
-        imaged_lose_memory();
-        db = imaged_open_image(0);
-        imaged_assert_all(db, 1);
-        assert_rc(shmkv_close(db), 0);
-        imaged_lose_memory();
-        assert_int_equal(unlink(imaged_path), 0);
+        imaged_assert_kept(1);
+        scratch_lose_memory();
+        assert_int_equal(unlink(home_image), 0);
     }
 }
 
@@ -587,10 +570,7 @@ static void a_stray_write_is_not_written(void **state)
     shmkv_end(&section);
     assert_rc(shmkv_sync(db, -1), SHMKV_ECORRUPT);
     assert_rc(shmkv_close(db), 0);
-    imaged_lose_memory();
-    db = imaged_open_image(0);
-    imaged_assert_all(db, 1);
-    assert_rc(shmkv_close(db), 0);
+    imaged_assert_kept(1);
 }
 
 /* ---- a chain of writers -------------------------------------------------------------------- */
@@ -621,7 +601,7 @@ static int write_chain(void *arg)
     uint32_t self = *(const uint32_t *)arg;
     struct shmkv *db;
     char filler[500] = {0};
-    child_assert(imaged_open_path(imaged_path, 0, 2, &db) == 0);
+    child_assert(home_open(home_image, 0, 2, &db) == 0);
     struct link mine = read_link(db, self);
     mine.count -= mine.count != 0;     /* once more: what follows it may have been lost */
     while (mine.count != UINT64_MAX) { /* until it is killed */
@@ -667,7 +647,7 @@ static void no_effect_without_its_cause(void **state)
         clock_sleep_ns((200 + 37 * (turn % 12)) * 1000000ull);
         for (uint32_t i = 0; i < WRITERS; i++)
             child_kill(writers[i]);
-        imaged_lose_memory();
+        scratch_lose_memory();
         db = imaged_open_image(SHMKV_NO_KEEPER);
         for (uint32_t i = 0; i < WRITERS; i++) {
             struct link link = read_link(db, i);
@@ -737,7 +717,7 @@ static void a_child_keeps_what_it_mapped(void **state)
 #if THREAD_SANITIZER
     skip(); /* it does not let a child of several threads start one */
 #endif
-    assert_rc(imaged_open_path(imaged_path, SHMKV_CREATE, 20, &db), 0);
+    assert_rc(home_open(home_image, SHMKV_CREATE, 20, &db), 0);
     assert_rc(imaged_put_all(db, 1), 0);
     while (load_seq_cst(&imaged_words(db)->made) == 0)
         clock_sleep_ns(1000000);
@@ -748,14 +728,13 @@ static void a_child_keeps_what_it_mapped(void **state)
     assert_int_equal(load_seq_cst(&imaged_words(db)->holder), holder);
     assert_int_equal(child_wait(child_start(map_and_use, db), LIMIT_MS), 0);
     assert_rc(shmkv_close(db), 0);
-    imaged_lose_memory();
-    db = imaged_open_image(0);
+    db = imaged_after_a_loss();
     imaged_assert_all(db, 1);
     assert_rc(shmkv_exists(db, "child", 5), 0);
     assert_rc(shmkv_close(db), 0);
 }
 
-#define TEST(test) cmocka_unit_test_setup_teardown(test, imaged_setup, imaged_teardown)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, home_setup, home_teardown)
 
 int main(void)
 {

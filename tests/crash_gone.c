@@ -6,50 +6,25 @@
  * "Gone" is here an image that was moved, so that it can be opened afterwards and looked at.  And
  * who opens an image removes what it has left under uuids of its earlier lives.
  */
-#include "fixture.h"
+#include "home.h"
 
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "child.h"
 #include "point.h"
-#include "scratch.h"
 
 #define LIMIT_MS 30000u
-#define NEVER UINT64_MAX
 #define BIG_BYTES 200000u
-
-static char directory[64];
-static char image[80], moved[80];
-
-static int setup(void **state)
-{
-    snprintf(directory, sizeof(directory), "/tmp/shmkv-gone-XXXXXX");
-    if (mkdtemp(directory) == NULL)
-        return -1;
-    snprintf(image, sizeof(image), "%s/store", directory);
-    snprintf(moved, sizeof(moved), "%s/moved", directory);
-    return scratch_setup(state);
-}
-
-static int teardown(void **state)
-{
-    unlink(image);
-    rmdir(directory);
-    return scratch_teardown(state);
-}
 
 /* @interval_ms NEVER: what is written is not in the image when it is closed. */
 static struct shmkv *open_with(uint32_t flags, uint64_t interval_ms)
 {
     struct shmkv *db;
-    struct shmkv_options o = {
-        .flags = flags, .size = 16u << 20, .interval_ms = interval_ms, .shm_dir = scratch_dir()};
-    return shmkv_open(image, &o, &db) == 0 ? db : NULL;
+    return home_open(home_image, flags, interval_ms, &db) == 0 ? db : NULL;
 }
 
 /* Open and close as the last one: all of it is in the image. */
@@ -65,9 +40,9 @@ static void settle(void)
 static size_t removed(void)
 {
     size_t n;
-    assert_int_equal(rename(image, moved), 0);
+    assert_int_equal(rename(home_image, home_path("moved")), 0);
     assert_rc(shmkv_gc(scratch_dir(), &n), 0);
-    assert_int_equal(rename(moved, image), 0);
+    assert_int_equal(rename(home_path("moved"), home_image), 0);
     return n;
 }
 
@@ -227,8 +202,8 @@ static void creators_that_die_leave_nothing(void **state)
                                          "recover.loaded",     "recover.committing"};
     settle();
     scratch_lose_memory();
-    scratch_copy(image, moved);
-    assert_int_equal(rename(moved, image), 0);
+    scratch_copy(home_image, home_path("moved"));
+    assert_int_equal(rename(home_path("moved"), home_image), 0);
     for (size_t i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
         pid_t child = child_start(open_killed, (void *)(uintptr_t)points[i]);
         assert_int_equal(child_wait(child, LIMIT_MS), CHILD_SIGNAL + SIGKILL);
@@ -245,26 +220,27 @@ static void an_image_written_over_has_one_memory(void **state)
     (void)state;
     settle();
     scratch_lose_memory();
-    assert_int_equal(rename(image, moved), 0);
+    assert_int_equal(rename(home_image, home_path("moved")), 0);
     settle();
-    scratch_copy(moved, image);
+    scratch_copy(home_path("moved"), home_image);
     settle();
     assert_int_equal(scratch_count(), 2);
-    scratch_copy(moved, image);
+    scratch_copy(home_path("moved"), home_image);
     struct shmkv *db = open_with(SHMKV_NO_KEEPER, NEVER);
     assert_non_null(db);
     assert_rc(put_small(db), 0);
     assert_rc(shmkv_close(db), 0);
     assert_int_equal(scratch_count(), 2);
-    scratch_copy(moved, image); /* what was never saved is not removed with the rest */
+    scratch_copy(home_path("moved"),
+                 home_image); /* what was never saved is not removed with the rest */
     settle();
     assert_int_equal(scratch_count(), 4);
-    assert_int_equal(unlink(moved), 0);
+    assert_int_equal(unlink(home_path("moved")), 0);
 }
 
 int main(void)
 {
-#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, home_setup, home_teardown)
     const struct CMUnitTest tests[] = {
         TEST(what_was_settled_is_removed),
         TEST(what_was_written_after_it_stays),

@@ -14,7 +14,6 @@
 #include "scratch.h"
 
 #define LIMIT_MS 60000u
-#define NEVER UINT64_MAX
 
 static char image[256];
 

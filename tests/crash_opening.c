@@ -6,49 +6,22 @@
  * The slow step is one at which a thread is held for as long as the test likes.
  */
 #define _GNU_SOURCE
-#include "fixture.h"
+#include "home.h"
 
 #include <pthread.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "child.h"
 #include "clock.h"
 #include "point.h"
-#include "scratch.h"
 #include "store.h"
 
 #define LIMIT_MS 30000u
 
-static char directory[64];
-static char image[80], linked[80];
-
-static int setup(void **state)
-{
-    snprintf(directory, sizeof(directory), "/tmp/shmkv-opening-XXXXXX");
-    if (mkdtemp(directory) == NULL)
-        return -1;
-    snprintf(image, sizeof(image), "%s/store", directory);
-    snprintf(linked, sizeof(linked), "%s/linked", directory);
-    return scratch_setup(state);
-}
-
-static int teardown(void **state)
-{
-    unlink(image);
-    unlink(linked);
-    rmdir(directory);
-    return scratch_teardown(state);
-}
-
 static int open_name(const char *name, uint32_t flags, struct shmkv **db)
 {
-    struct shmkv_options o = {
-        .flags = flags | SHMKV_NO_KEEPER, .size = 16u << 20, .shm_dir = scratch_dir()};
-    return shmkv_open(name, &o, db);
+    return home_open(name, flags | SHMKV_NO_KEEPER, 0, db);
 }
 
 static struct shmkv *must_open(const char *name, uint32_t flags)
@@ -151,7 +124,7 @@ static void others_go_on(struct shmkv *db)
 /* An image with something in it, which is not in memory. */
 static void make_image(void)
 {
-    struct shmkv *db = must_open(image, SHMKV_CREATE);
+    struct shmkv *db = must_open(home_image, SHMKV_CREATE);
     assert_rc(shmkv_put(db, "key", 3, "value", 5, NULL), 0);
     assert_rc(shmkv_close(db), 0);
     scratch_lose_memory();
@@ -183,7 +156,7 @@ static void while_an_image_is_loaded(void **state)
 {
     (void)state;
     struct shmkv *db = must_open("shm:known", SHMKV_CREATE);
-    struct job slow = {.name = image}, same = {.name = image};
+    struct job slow = {.name = home_image}, same = {.name = home_image};
     make_image();
     start_held(&slow, do_open, "recover.committing");
     others_go_on(db);
@@ -201,7 +174,7 @@ static void while_it_is_loaded_and_cannot_be(void **state)
 {
     (void)state;
     struct shmkv *db = must_open("shm:known", SHMKV_CREATE);
-    struct job slow = {.name = image}, same = {.name = image};
+    struct job slow = {.name = home_image}, same = {.name = home_image};
     start_held(&slow, do_open, "store.opened"); /* there is no such image */
     start(&same, do_open);
     others_go_on(db);
@@ -218,9 +191,9 @@ static void while_it_is_loaded_and_cannot_be(void **state)
 static void by_another_name(void **state)
 {
     (void)state;
-    struct job slow = {.name = image}, same = {.name = linked};
+    struct job slow = {.name = home_image}, same = {.name = home_path("linked")};
     make_image();
-    assert_int_equal(link(image, linked), 0);
+    assert_int_equal(link(home_image, home_path("linked")), 0);
     start_held(&slow, do_open, "store.opened");
     start(&same, do_open);
     assert_true(wait_for(&same.done));
@@ -235,7 +208,7 @@ static void while_a_last_checkpoint_is_made(void **state)
     (void)state;
     struct shmkv *db = must_open("shm:known", SHMKV_CREATE);
     make_image();
-    struct job slow = {.db = must_open(image, 0)}, same = {.name = image};
+    struct job slow = {.db = must_open(home_image, 0)}, same = {.name = home_image};
     assert_rc(shmkv_put(slow.db, "late", 4, "value", 5, NULL), 0);
     start_held(&slow, do_close, "checkpoint.done");
     others_go_on(db);
@@ -253,15 +226,15 @@ static void while_a_last_checkpoint_is_made(void **state)
 static void a_child_meanwhile(void **state)
 {
     (void)state;
-    struct job slow = {.name = image};
+    struct job slow = {.name = home_image};
     make_image();
     start_held(&slow, do_open, "store.opened");
-    assert_int_equal(child_wait(child_start(open_in_a_child, image), LIMIT_MS), 0);
+    assert_int_equal(child_wait(child_start(open_in_a_child, home_image), LIMIT_MS), 0);
     store_release(&let_go, 1);
     end(&slow);
     assert_rc(shmkv_exists(slow.db, "key", 3), 0);
     start_held(&slow, do_close, "store.closed");
-    assert_int_equal(child_wait(child_start(open_in_a_child, image), LIMIT_MS), 0);
+    assert_int_equal(child_wait(child_start(open_in_a_child, home_image), LIMIT_MS), 0);
     store_release(&let_go, 1);
     assert_true(wait_for(&slow.done));
     pthread_join(slow.thread, NULL);
@@ -269,7 +242,7 @@ static void a_child_meanwhile(void **state)
 
 int main(void)
 {
-#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, home_setup, home_teardown)
     const struct CMUnitTest tests[] = {
         TEST(while_an_image_is_loaded), TEST(while_it_is_loaded_and_cannot_be),
         TEST(by_another_name),          TEST(while_a_last_checkpoint_is_made),

@@ -41,7 +41,6 @@
 #define LARGE_MOST 140000u
 #define SIZE (2u << 20)
 #define LEAST_OPERATIONS 1000u /* in a round */
-#define NEVER UINT64_MAX
 
 /* What stands under a key: which operation put it, 0: none. */
 struct state {

@@ -4,9 +4,8 @@
  * the same contents as a recovery gives, nothing written, nothing left.
  */
 #define _GNU_SOURCE
-#include "fixture.h"
+#include "home.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,50 +17,9 @@
 
 #include "child.h"
 #include "point.h"
-#include "scratch.h"
 
 #define LIMIT_MS 20000u
 #define KEYS 300u
-#define NEVER UINT64_MAX
-
-static char directory[64];
-static char image[80];
-
-static int setup(void **state)
-{
-    snprintf(directory, sizeof(directory), "/tmp/shmkv-readonly-XXXXXX");
-    if (mkdtemp(directory) == NULL)
-        return -1;
-    snprintf(image, sizeof(image), "%s/store", directory);
-    return scratch_setup(state);
-}
-
-static unsigned empty(const char *path)
-{
-    unsigned n = 0;
-    struct dirent *e;
-    DIR *d = opendir(path);
-    assert_non_null(d);
-    while ((e = readdir(d)) != NULL) {
-        if (e->d_name[0] != '.')
-            n += unlinkat(dirfd(d), e->d_name, 0) == 0;
-    }
-    closedir(d);
-    return n;
-}
-
-static int teardown(void **state)
-{
-    empty(directory);
-    rmdir(directory);
-    return scratch_teardown(state);
-}
-
-/* How many objects there were. */
-static unsigned lose_memory(void)
-{
-    return empty(scratch_dir());
-}
 
 static int open_path(const char *path, uint32_t flags, struct shmkv **db)
 {
@@ -73,7 +31,7 @@ static int open_path(const char *path, uint32_t flags, struct shmkv **db)
 static struct shmkv *open_image(uint32_t flags)
 {
     struct shmkv *db;
-    assert_rc(open_path(image, flags, &db), 0);
+    assert_rc(open_path(home_image, flags, &db), 0);
     return db;
 }
 
@@ -128,7 +86,7 @@ static struct contents make_image(void)
     struct contents synced = contents_of(db);
     assert_rc(put_all(db, 3), 0);
     assert_rc(shmkv_close(db), 0);
-    lose_memory();
+    scratch_lose_memory();
     return synced;
 }
 
@@ -162,7 +120,7 @@ static void it_reads_and_leaves_nothing(void **state)
     (void)state;
     struct contents synced = make_image();
     size_t size;
-    char *before = bytes_of(image, &size);
+    char *before = bytes_of(home_image, &size);
     struct shmkv_config config;
     struct shmkv *db = open_image(SHMKV_READONLY);
     struct contents found = contents_of(db);
@@ -171,7 +129,7 @@ static void it_reads_and_leaves_nothing(void **state)
     assert_rc(shmkv_delete(db, "a", 1), SHMKV_EREADONLY);
     assert_rc(shmkv_sync(db, -1), SHMKV_EREADONLY);
     assert_rc(shmkv_get_config(db, &config), 0);
-    assert_string_equal(config.image, image);
+    assert_string_equal(config.image, home_image);
     struct shmkv *other = open_image(SHMKV_READONLY);
     found = contents_of(other);
     assert_same(found, synced);
@@ -179,8 +137,8 @@ static void it_reads_and_leaves_nothing(void **state)
     found = contents_of(other);
     assert_same(found, synced);
     assert_rc(shmkv_close(other), 0);
-    assert_int_equal(lose_memory(), 0);
-    assert_untouched(image, before, size);
+    assert_int_equal(scratch_count(), 0);
+    assert_untouched(home_image, before, size);
     free(before);
 }
 
@@ -189,14 +147,14 @@ static void it_stays_as_it_was_opened(void **state)
     (void)state;
     struct shmkv *live;
     struct contents synced = make_image();
-    assert_rc(open_path(image, SHMKV_READONLY | SHMKV_LIVE, &live), SHMKV_ENOSTORE);
+    assert_rc(open_path(home_image, SHMKV_READONLY | SHMKV_LIVE, &live), SHMKV_ENOSTORE);
     struct shmkv *view = open_image(SHMKV_READONLY);
     struct shmkv *db = open_image(SHMKV_NO_KEEPER);
     assert_rc(put_all(db, 5), 0);
     assert_rc(shmkv_sync(db, -1), 0);
     struct contents now = contents_of(db), found = contents_of(view);
     assert_same(found, synced);
-    assert_rc(open_path(image, SHMKV_READONLY | SHMKV_LIVE, &live), 0);
+    assert_rc(open_path(home_image, SHMKV_READONLY | SHMKV_LIVE, &live), 0);
     found = contents_of(live);
     assert_same(found, now);
     assert_rc(shmkv_close(view), 0);
@@ -211,7 +169,7 @@ static int attach_and_wait(void *arg)
 {
     struct shmkv *db;
     (void)arg;
-    child_assert(open_path(image, SHMKV_NO_KEEPER, &db) == 0);
+    child_assert(open_path(home_image, SHMKV_NO_KEEPER, &db) == 0);
     raise(SIGSTOP);
     return 0;
 }
@@ -223,8 +181,8 @@ static void memory_that_others_still_have_is_told(void **state)
     make_image();
     pid_t child = child_start(attach_and_wait, NULL);
     assert_true(child_wait_stopped(child, LIMIT_MS));
-    lose_memory();
-    assert_rc(open_path(image, SHMKV_READONLY, &db), SHMKV_EDEFUNCT);
+    scratch_lose_memory();
+    assert_rc(open_path(home_image, SHMKV_READONLY, &db), SHMKV_EDEFUNCT);
     child_kill(child);
     db = open_image(SHMKV_READONLY);
     assert_rc(shmkv_close(db), 0);
@@ -233,11 +191,10 @@ static void memory_that_others_still_have_is_told(void **state)
 static void a_copy_is_read_as_it_is(void **state)
 {
     (void)state;
-    char copy[100];
     struct contents synced = make_image();
     size_t size;
-    char *bytes = bytes_of(image, &size);
-    snprintf(copy, sizeof(copy), "%s/copy", directory);
+    char *bytes = bytes_of(home_image, &size);
+    const char *copy = home_path("copy");
     int fd = open(copy, O_WRONLY | O_CREAT | O_CLOEXEC, 0400);
     assert_int_equal(write(fd, bytes, size), size);
     close(fd);
@@ -257,8 +214,8 @@ static int read_as_another(void *arg)
     struct contents *want = arg;
     struct shmkv *db;
     child_assert(setresgid(65534, 65534, 65534) == 0 && setresuid(65534, 65534, 65534) == 0);
-    child_assert(open_path(image, 0, &db) == SHMKV_EACCESS);
-    child_assert(open_path(image, SHMKV_READONLY, &db) == 0);
+    child_assert(open_path(home_image, 0, &db) == SHMKV_EACCESS);
+    child_assert(open_path(home_image, SHMKV_READONLY, &db) == 0);
     for (uint32_t i = 0; i < KEYS; i++)
         child_assert((shmkv_exists(db, &i, sizeof(i)) == 0) == (want->turn[i] != UINT32_MAX));
     child_assert(shmkv_close(db) == 0);
@@ -271,12 +228,12 @@ static void another_user_may_read(void **state)
     if (geteuid() != 0)
         skip();
     struct contents synced = make_image();
-    assert_int_equal(chmod(directory, 0755), 0);
-    assert_int_equal(chmod(image, 0644), 0);
+    assert_int_equal(chmod(home_dir, 0755), 0);
+    assert_int_equal(chmod(home_image, 0644), 0);
     assert_int_equal(chmod(scratch_dir(), 01777), 0);
     assert_int_equal(child_wait(child_start(read_as_another, &synced), LIMIT_MS), 0);
-    assert_int_equal(lose_memory(), 0);
-    assert_int_equal(chmod(image, 0600), 0);
+    assert_int_equal(scratch_count(), 0);
+    assert_int_equal(chmod(home_image, 0600), 0);
     assert_int_equal(child_wait(child_start(read_as_another, &synced), LIMIT_MS), 99);
 }
 
@@ -285,7 +242,7 @@ static void a_readonly_file_system(void **state)
     (void)state;
     struct shmkv *db;
     char there[120], mounted[100];
-    snprintf(mounted, sizeof(mounted), "%s/mounted", directory);
+    snprintf(mounted, sizeof(mounted), "%s/mounted", home_dir);
     snprintf(there, sizeof(there), "%s/store", mounted);
     assert_int_equal(mkdir(mounted, 0700), 0);
     if (mount("tests", mounted, "tmpfs", 0, "size=32m") != 0) {
@@ -297,7 +254,7 @@ static void a_readonly_file_system(void **state)
     assert_rc(shmkv_sync(db, -1), 0);
     struct contents synced = contents_of(db);
     assert_rc(shmkv_close(db), 0);
-    lose_memory();
+    scratch_lose_memory();
     assert_int_equal(mount(NULL, mounted, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
     assert_rc(open_path(there, SHMKV_NO_KEEPER, &db), SHMKV_EACCESS);
     assert_rc(open_path(there, SHMKV_READONLY, &db), 0);
@@ -329,7 +286,7 @@ static void a_child_reads_it_too(void **state)
         assert_same(found, synced);
     }
     assert_rc(shmkv_close(db), 0);
-    assert_int_equal(lose_memory(), 0);
+    assert_int_equal(scratch_count(), 0);
 }
 
 struct passed {
@@ -343,7 +300,7 @@ static int live(void *arg)
     struct shmkv *db;
     if (point != NULL)
         point_arm(point->name, point->times, POINT_KILL, NULL, NULL);
-    child_assert(open_path(image, SHMKV_READONLY, &db) == 0);
+    child_assert(open_path(home_image, SHMKV_READONLY, &db) == 0);
     child_assert(shmkv_exists(db, &(uint32_t){0}, sizeof(uint32_t)) == 0);
     child_assert(shmkv_close(db) == 0);
     return 0;
@@ -370,7 +327,7 @@ static void death_at_every_point(void **state)
     unsigned deaths = 0;
     struct contents synced = make_image();
     size_t size, removed;
-    char *before = bytes_of(image, &size);
+    char *before = bytes_of(home_image, &size);
     memset(points, 0, sizeof(points));
     point_record(note_point, points);
     assert_int_equal(live(NULL), 0);
@@ -381,8 +338,8 @@ static void death_at_every_point(void **state)
             fail_msg("%s was passed for the %u. time: status %d", point->name, point->times,
                      status);
         assert_rc(shmkv_gc(scratch_dir(), &removed), 0);
-        assert_int_equal(lose_memory(), 0);
-        assert_untouched(image, before, size);
+        assert_int_equal(scratch_count(), 0);
+        assert_untouched(home_image, before, size);
     }
     free(before);
     print_message("# %u deaths\n", deaths);
@@ -393,7 +350,7 @@ static void death_at_every_point(void **state)
     assert_rc(shmkv_close(db), 0);
 }
 
-#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, home_setup, home_teardown)
 
 int main(void)
 {

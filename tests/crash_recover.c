@@ -25,7 +25,6 @@
 #include "segment.h"
 
 #define LIMIT_MS 60000u
-#define NEVER UINT64_MAX
 #define VALUE 300u
 #define TURNS 3u
 

@@ -11,10 +11,7 @@
  */
 #include "live.h"
 
-#include <glob.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,8 +20,8 @@
 #include "cleaner.h"
 #include "clock.h"
 #include "collapse.h"
+#include "home.h"
 #include "point.h"
-#include "scratch.h"
 #include "store.h"
 
 #define LIMIT_MS 20000u
@@ -32,7 +29,6 @@
 #define MUCH 4000u /* keys of which most are deleted, or written at once */
 #define VALUE_BYTES 1000u
 #define RUN_BYTES 600000u /* of a value that takes several segments */
-#define NEVER UINT64_MAX
 
 static int put(struct shmkv *db, unsigned key, char what)
 {
@@ -386,48 +382,9 @@ static void in_taking_an_idle_table(void **state)
 
 /* ---- with an image ------------------------------------------------------------------------- */
 
-static char directory[64], image[80], copy[80];
-
-static int setup(void **state)
-{
-    snprintf(directory, sizeof(directory), "/tmp/shmkv-seldom-XXXXXX");
-    if (mkdtemp(directory) == NULL)
-        return -1;
-    snprintf(image, sizeof(image), "%s/store", directory);
-    snprintf(copy, sizeof(copy), "%s/copy", directory);
-    return scratch_setup(state);
-}
-
-static int teardown(void **state)
-{
-    glob_t partial; /* of backups and repairs that were killed */
-    char pattern[96];
-    snprintf(pattern, sizeof(pattern), "%s.??????", copy);
-    if (glob(pattern, 0, NULL, &partial) == 0) {
-        for (size_t i = 0; i < partial.gl_pathc; i++)
-            unlink(partial.gl_pathv[i]);
-        globfree(&partial);
-    }
-    unlink(image);
-    unlink(copy);
-    rmdir(directory);
-    return scratch_teardown(state);
-}
-
-/* What a reboot leaves. */
-static void lose_memory(void)
-{
-    scratch_remove();
-    assert_true(scratch_make(0));
-}
-
 static int open_image(uint32_t flags, struct shmkv **db)
 {
-    struct shmkv_options o = {.flags = flags | SHMKV_NO_KEEPER,
-                              .size = 16u << 20,
-                              .interval_ms = NEVER,
-                              .shm_dir = scratch_dir()};
-    return shmkv_open(image, &o, db);
+    return home_open(home_image, flags | SHMKV_NO_KEEPER, NEVER, db);
 }
 
 static struct shmkv *must_open(uint32_t flags)
@@ -461,9 +418,9 @@ static void in_settling_an_image(void **state)
     make_image();
     for (unsigned i = 0; i < ARRAY_SIZE(points); i++) {
         struct plan p = {.point = points[i], .action = POINT_KILL};
-        lose_memory();
+        scratch_lose_memory();
         assert_int_equal(child_wait(child_start(open_armed, &p), LIMIT_MS), CHILD_SIGNAL + SIGKILL);
-        lose_memory();
+        scratch_lose_memory();
         struct shmkv *db = must_open(0);
         assert_range(db, 0, KEYS, 'k');
         assert_sound(db);
@@ -475,7 +432,7 @@ static int recover_armed(void *arg)
 {
     struct live l;
     arm(arg);
-    child_assert(live_recover(&l, image, 1) == 0);
+    child_assert(live_recover(&l, home_image, 1) == 0);
     return 0;
 }
 
@@ -484,7 +441,7 @@ static void in_rewriting_a_segment(void **state)
     struct plan p = {.point = "recover.rewritten", .action = POINT_KILL};
     struct live l;
     (void)state;
-    live_create(&l, image);
+    live_create(&l, home_image);
     writer_put(&l.writer, "a", "1");
     uint64_t e = live_cut(&l);
     writer_put(&l.writer, "a", "ghost"); /* copied, but later than the cut */
@@ -493,12 +450,12 @@ static void in_rewriting_a_segment(void **state)
     for (unsigned i = 0; i < 2; i++)
         assert_int_equal(child_wait(child_start(recover_armed, &p), LIMIT_MS),
                          CHILD_SIGNAL + SIGKILL);
-    assert_int_equal(live_recover(&l, image, 1), 0);
+    assert_int_equal(live_recover(&l, home_image, 1), 0);
     assert_int_equal(l.result.dropped, 1);
     assert_string_equal(live_get(&l, "a"), "1");
     assert_int_equal(live_checkpoint(&l), 0);
     live_lose(&l);
-    assert_int_equal(live_recover(&l, image, 1), 0);
+    assert_int_equal(live_recover(&l, home_image, 1), 0);
     assert_int_equal(l.result.dropped, 0);
     assert_string_equal(live_get(&l, "a"), "1");
     live_lose(&l);
@@ -532,7 +489,7 @@ static int back_up(void *arg)
     struct shmkv *db;
     child_assert(open_image(0, &db) == 0);
     arm(arg);
-    child_assert(shmkv_backup(db, copy) == 0);
+    child_assert(shmkv_backup(db, home_path("copy")) == 0);
     return 0;
 }
 
@@ -565,7 +522,7 @@ static void meet_image(child_fn *run, struct plan *p)
     audit_reap(db);
     assert_rc(shmkv_check(db, NULL, NULL), 0);
     assert_rc(shmkv_close(db), 0);
-    lose_memory();
+    scratch_lose_memory();
     db = must_open(0);
     assert_range(db, 0, KEYS, 'k');
     assert_int_equal(look(db, MUCH), 'o');
@@ -577,9 +534,9 @@ static void meet_image_both(child_fn *run, const char *point)
 {
     struct plan p = {.point = point, .action = POINT_KILL};
     meet_image(run, &p);
-    unlink(image);
-    unlink(copy);
-    lose_memory();
+    unlink(home_image);
+    unlink(home_path("copy"));
+    scratch_lose_memory();
     p.action = POINT_STOP;
     meet_image(run, &p);
 }
@@ -609,19 +566,19 @@ static void in_a_backup(void **state)
     (void)state;
     struct plan p = {.point = "backup.written", .action = POINT_KILL};
     meet_image(back_up, &p);
-    assert_int_equal(access(copy, F_OK), -1);
-    unlink(image);
-    lose_memory();
+    assert_int_equal(access(home_path("copy"), F_OK), -1);
+    unlink(home_image);
+    scratch_lose_memory();
     p.action = POINT_STOP;
     meet_image(back_up, &p);
-    assert_int_equal(access(copy, F_OK), 0);
-    assert_rc(shmkv_check_image(copy, NULL, NULL), 0);
+    assert_int_equal(access(home_path("copy"), F_OK), 0);
+    assert_rc(shmkv_check_image(home_path("copy"), NULL, NULL), 0);
 }
 
 static int repair(void *arg)
 {
     arm(arg);
-    int rc = shmkv_repair(image, copy, NULL, NULL);
+    int rc = shmkv_repair(home_image, home_path("copy"), NULL, NULL);
     return rc == 0 ? 0 : rc == SHMKV_ESTOREEXISTS ? 1 : 2;
 }
 
@@ -633,18 +590,18 @@ static void in_a_repair(void **state)
     make_image();
     pid_t pid = child_start(repair, &p);
     assert_int_equal(child_wait(pid, LIMIT_MS), CHILD_SIGNAL + SIGKILL);
-    assert_int_equal(access(copy, F_OK), -1);
-    assert_rc(shmkv_repair(image, copy, NULL, NULL), 0);
-    assert_rc(shmkv_check_image(copy, NULL, NULL), 0);
-    unlink(copy);
+    assert_int_equal(access(home_path("copy"), F_OK), -1);
+    assert_rc(shmkv_repair(home_image, home_path("copy"), NULL, NULL), 0);
+    assert_rc(shmkv_check_image(home_path("copy"), NULL, NULL), 0);
+    unlink(home_path("copy"));
     p.action = POINT_STOP;
     pid = child_start(repair, &p);
     assert_true(child_wait_stopped(pid, LIMIT_MS));
-    assert_int_equal(symlink("his", copy), 0);
+    assert_int_equal(symlink("his", home_path("copy")), 0);
     kill(pid, SIGCONT);
     assert_int_equal(child_wait(pid, LIMIT_MS), 1);
     struct stat st;
-    assert_int_equal(lstat(copy, &st), 0);
+    assert_int_equal(lstat(home_path("copy"), &st), 0);
     assert_true(S_ISLNK(st.st_mode));
 }
 
@@ -666,8 +623,8 @@ static void in_deciding_a_record(void **state)
     for (unsigned i = 0; i < 2; i++) {
         struct plan p = {.point = "checkpoint.deciding",
                          .action = i == 0 ? POINT_KILL : POINT_STOP};
-        unlink(image);
-        lose_memory();
+        unlink(home_image);
+        scratch_lose_memory();
         make_image();
         pid_t writer = child_start(put_and_stand, NULL);
         assert_true(child_wait_stopped(writer, LIMIT_MS));
@@ -686,7 +643,7 @@ static void in_deciding_a_record(void **state)
         others_sync(db, false);
         audit_reap(db);
         assert_rc(shmkv_close(db), 0);
-        lose_memory();
+        scratch_lose_memory();
         db = must_open(0);
         assert_range(db, 0, KEYS, 'k');
         assert_int_equal(look(db, MUCH + 1), 'b');
@@ -697,7 +654,7 @@ static void in_deciding_a_record(void **state)
 
 int main(void)
 {
-#define IMAGE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define IMAGE(name) cmocka_unit_test_setup_teardown(name, home_setup, home_teardown)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_a_walk),
         cmocka_unit_test(in_giving_memory_back),

@@ -7,8 +7,7 @@
  * it was written.
  */
 #include "blob.h"
-#include "fixture.h"
-#include "scratch.h"
+#include "home.h"
 #include "writers.h"
 
 #include <fcntl.h>
@@ -26,28 +25,6 @@
 #define SIZE (8u << 20)
 #define SEGMENT (64u << 10)
 #define LARGEST ((2u << 20) - 24u - 8u - 8u) /* a quarter, less header, expiry and a short key */
-#define NEVER UINT64_MAX
-
-static char directory[64];
-static char image[80], other[80];
-
-static int setup(void **state)
-{
-    snprintf(directory, sizeof(directory), "/tmp/shmkv-run-XXXXXX");
-    if (mkdtemp(directory) == NULL)
-        return -1;
-    snprintf(image, sizeof(image), "%s/store", directory);
-    snprintf(other, sizeof(other), "%s/other", directory);
-    return scratch_setup(state);
-}
-
-static int teardown(void **state)
-{
-    unlink(image);
-    unlink(other);
-    rmdir(directory);
-    return scratch_teardown(state);
-}
 
 static struct shmkv *open_path(const char *path)
 {
@@ -69,7 +46,7 @@ static void print_finding(void *arg, const char *line)
 static void assert_sound(struct shmkv *db)
 {
     assert_rc(shmkv_check(db, print_finding, NULL), 0);
-    assert_rc(shmkv_check_image(image, print_finding, NULL), 0);
+    assert_rc(shmkv_check_image(home_image, print_finding, NULL), 0);
 }
 
 /* Without what was not synced. */
@@ -77,7 +54,7 @@ static struct shmkv *reboot(struct shmkv *db)
 {
     assert_rc(shmkv_close(db), 0);
     scratch_lose_memory();
-    db = open_path(image);
+    db = open_path(home_image);
     assert_sound(db);
     return db;
 }
@@ -194,7 +171,7 @@ static void churn(struct shmkv *db, unsigned count)
 static void values_of_all_sizes(void **state)
 {
     (void)state;
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     churn(db, 1200);
     for (unsigned turn = 0; turn < 3; turn++) {
         put_sizes(db, turn);
@@ -211,7 +188,7 @@ static void values_of_all_sizes(void **state)
 static void keys_of_all_lengths(void **state)
 {
     (void)state;
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     static const size_t lengths[] = {1, 8, 60000, SHMKV_KEY_MAX - 1, SHMKV_KEY_MAX};
     char *key = malloc(SHMKV_KEY_MAX);
     memset(key, 'k', SHMKV_KEY_MAX);
@@ -236,7 +213,7 @@ static void keys_of_all_lengths(void **state)
 static void what_was_not_synced_is_lost(void **state)
 {
     (void)state;
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     put_blob(db, "k", 1, 5 * SEGMENT);
     assert_rc(shmkv_sync(db, -1), 0);
     put_blob(db, "k", 2, 7 * SEGMENT);
@@ -258,7 +235,7 @@ static void a_durable_put_is_durable(void **state)
 {
     (void)state;
     static const struct shmkv_put_options durable = {.flags = SHMKV_DURABLE};
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     char *value = malloc(LARGEST + BLOB_MIN);
     blob_write(value, LARGEST + BLOB_MIN, 1, 9);
     assert_rc(shmkv_put(db, "k", 1, value, LARGEST, &durable), 0);
@@ -274,7 +251,7 @@ static void a_durable_put_is_durable(void **state)
 static void a_deleted_run_stays_away(void **state)
 {
     (void)state;
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     for (unsigned turn = 0; turn < 6; turn++) {
         put_blob(db, "k", turn, 4 * SEGMENT);
         assert_rc(shmkv_sync(db, -1), 0);
@@ -310,7 +287,7 @@ static struct shmkv *sync_and_reboot(struct shmkv *db)
 static void every_operation(void **state)
 {
     (void)state;
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     struct shmkv_reservation r;
     char *value = malloc(6 * SEGMENT);
     assert_rc(shmkv_reserve(db, "k", 1, 4 * SEGMENT + BLOB_MIN, NULL, &r), 0);
@@ -345,7 +322,7 @@ static void an_expired_run_stays_away(void **state)
 {
     (void)state;
     static const struct shmkv_put_options soon = {.ttl_ms = 1};
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     char *value = calloc(1, 4 * SEGMENT);
     assert_rc(shmkv_put(db, "k", 1, value, 4 * SEGMENT, &soon), 0);
     free(value);
@@ -366,14 +343,14 @@ static void an_expired_run_stays_away(void **state)
 static void what_is_dead_leaves_the_image(void **state)
 {
     (void)state;
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     for (unsigned turn = 0; turn < 40; turn++) {
         put_blob(db, "k", turn, LARGEST);
         assert_rc(shmkv_sync(db, -1), 0);
     }
     assert_blob(db, "k", 39, LARGEST);
     struct image im;
-    assert_rc(image_open(&im, image, true), 0);
+    assert_rc(image_open(&im, home_image, true), 0);
     assert_in_range(im.slot_high, 1, 6 * (LARGEST / SEGMENT + 1)); /* old, new, and a tail */
     image_close(&im);
     assert_rc(shmkv_close(db), 0);
@@ -382,12 +359,12 @@ static void what_is_dead_leaves_the_image(void **state)
 static void nothing_new_is_nothing_pending(void **state)
 {
     (void)state;
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     struct image im;
     put_blob(db, "k", 1, 9 * SEGMENT);
     put_blob(db, "small", 1, 9);
     assert_rc(shmkv_sync(db, -1), 0);
-    assert_rc(image_open(&im, image, true), 0);
+    assert_rc(image_open(&im, home_image, true), 0);
     assert_int_equal(checkpoint_pending(&im, audit_arena(db)), 0);
     put_blob(db, "k", 2, 5 * SEGMENT);
     assert_in_range(checkpoint_pending(&im, audit_arena(db)), 5 * SEGMENT, 6 * SEGMENT);
@@ -399,7 +376,7 @@ static void nothing_new_is_nothing_pending(void **state)
 static void numbers_of_runs_are_given_once(void **state)
 {
     (void)state;
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     uint64_t seen[64];
     unsigned n = 0;
     for (unsigned turn = 0; turn < 5; turn++) {
@@ -425,7 +402,7 @@ static void numbers_of_runs_are_given_once(void **state)
 static void a_run_holds_no_tombstones_back(void **state)
 {
     (void)state;
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     const struct arena *a = audit_arena(db);
     put_blob(db, "k", 1, 5 * SEGMENT);
     uint64_t put_in = epoch_now(a);
@@ -452,7 +429,7 @@ static void a_run_holds_no_tombstones_back(void **state)
 static void a_dead_run_is_as_old_as_it_is(void **state)
 {
     (void)state;
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     const struct arena *a = audit_arena(db);
     put_blob(db, "k", 1, 5 * SEGMENT);
     uint64_t put_in = epoch_now(a);
@@ -468,11 +445,11 @@ static void a_dead_run_is_as_old_as_it_is(void **state)
 static void a_backup_has_them(void **state)
 {
     (void)state;
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     put_sizes(db, 3);
-    assert_rc(shmkv_backup(db, other), 0);
+    assert_rc(shmkv_backup(db, home_path("other")), 0);
     assert_rc(shmkv_close(db), 0);
-    db = open_path(other);
+    db = open_path(home_path("other"));
     assert_sizes(db, 3);
     assert_rc(shmkv_check(db, print_finding, NULL), 0);
     assert_rc(shmkv_close(db), 0);
@@ -485,7 +462,7 @@ static uint64_t place_in_run(unsigned part)
 {
     struct image im;
     uint64_t at = 0;
-    assert_rc(image_open(&im, image, true), 0);
+    assert_rc(image_open(&im, home_image, true), 0);
     for (uint64_t id = 0; id < im.super.segment_count && at == 0; id++) {
         const struct image_entry *e = image_listed(&im, id);
         if (e->bytes != 0 && (e->flags & IMAGE_RUN_HEAD) != 0)
@@ -498,7 +475,7 @@ static uint64_t place_in_run(unsigned part)
 
 static void write_at(uint64_t at, const void *bytes, size_t n)
 {
-    int fd = open(image, O_WRONLY);
+    int fd = open(home_image, O_WRONLY);
     assert_true(fd >= 0);
     assert_int_equal(pwrite(fd, bytes, n, (off_t)at), n);
     close(fd);
@@ -506,9 +483,9 @@ static void write_at(uint64_t at, const void *bytes, size_t n)
 
 static void assert_others_are_saved(void)
 {
-    unlink(other);
-    assert_rc(shmkv_repair(image, other, NULL, NULL), 0);
-    struct shmkv *db = open_path(other);
+    unlink(home_path("other"));
+    assert_rc(shmkv_repair(home_image, home_path("other"), NULL, NULL), 0);
+    struct shmkv *db = open_path(home_path("other"));
     assert_text(db, "k", NULL);
     assert_blob(db, "small", 1, 100);
     assert_int_equal(count_runs(db), 0);
@@ -520,7 +497,7 @@ static void assert_others_are_saved(void)
 static void a_damaged_run_is_named(void **state)
 {
     (void)state;
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     struct shmkv_options o = {.flags = SHMKV_NO_KEEPER, .shm_dir = scratch_dir()};
     put_blob(db, "k", 1, 6 * SEGMENT - 100);
     put_blob(db, "small", 1, 100);
@@ -529,18 +506,18 @@ static void a_damaged_run_is_named(void **state)
     for (unsigned part = 0; part < 6; part++) {
         char was[4];
         uint64_t at = place_in_run(part);
-        int fd = open(image, O_RDONLY);
+        int fd = open(home_image, O_RDONLY);
         assert_int_equal(pread(fd, was, sizeof(was), (off_t)at), sizeof(was));
         close(fd);
         scratch_lose_memory();
         write_at(at, "\xa5\x5a\xa5", 3);
-        assert_rc(shmkv_open(image, &o, &db), SHMKV_ECORRUPT);
+        assert_rc(shmkv_open(home_image, &o, &db), SHMKV_ECORRUPT);
         assert_non_null(strstr(shmkv_last_error(), "is damaged (segment "));
-        assert_rc(shmkv_check_image(image, NULL, NULL), SHMKV_ECORRUPT);
+        assert_rc(shmkv_check_image(home_image, NULL, NULL), SHMKV_ECORRUPT);
         assert_others_are_saved();
         write_at(at, was, sizeof(was));
     }
-    db = open_path(image);
+    db = open_path(home_image);
     assert_blob(db, "k", 1, 6 * SEGMENT - 100);
     assert_sound(db);
     assert_rc(shmkv_close(db), 0);
@@ -553,7 +530,7 @@ static void commit_without(unsigned part)
     struct image_item items[16];
     size_t n = 0;
     uint64_t copied, head = UINT64_MAX;
-    assert_rc(image_open(&im, image, false), 0);
+    assert_rc(image_open(&im, home_image, false), 0);
     assert_rc(image_begin(&im), 0);
     for (uint64_t id = 0; id < im.super.segment_count; id++) {
         const struct image_entry *e = image_listed(&im, id);
@@ -577,7 +554,7 @@ static void a_run_that_lacks_a_segment_is_refused(void **state)
 {
     (void)state;
     for (unsigned part = 0; part < 4; part++) {
-        struct shmkv *db = open_path(image);
+        struct shmkv *db = open_path(home_image);
         struct shmkv_options o = {.flags = SHMKV_NO_KEEPER, .shm_dir = scratch_dir()};
         put_blob(db, "k", 1, 4 * SEGMENT - 100);
         put_blob(db, "small", 1, 100);
@@ -585,10 +562,10 @@ static void a_run_that_lacks_a_segment_is_refused(void **state)
         assert_rc(shmkv_close(db), 0);
         scratch_lose_memory();
         commit_without(part);
-        assert_rc(shmkv_open(image, &o, &db), SHMKV_ECORRUPT);
-        assert_rc(shmkv_check_image(image, NULL, NULL), SHMKV_ECORRUPT);
+        assert_rc(shmkv_open(home_image, &o, &db), SHMKV_ECORRUPT);
+        assert_rc(shmkv_check_image(home_image, NULL, NULL), SHMKV_ECORRUPT);
         assert_others_are_saved();
-        unlink(image);
+        unlink(home_image);
     }
 }
 
@@ -596,7 +573,7 @@ static void a_run_that_lacks_a_segment_is_refused(void **state)
 static void a_stray_write_into_a_run(void **state)
 {
     (void)state;
-    struct shmkv *db = open_path(image);
+    struct shmkv *db = open_path(home_image);
     struct shmkv_section section;
     struct shmkv_item item;
     put_blob(db, "k", 1, 5 * SEGMENT);
@@ -616,7 +593,7 @@ static void a_stray_write_into_a_run(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, home_setup, home_teardown)
     const struct CMUnitTest tests[] = {
         TEST(values_of_all_sizes),
         TEST(keys_of_all_lengths),

@@ -6,44 +6,33 @@
  *
  * Two directories of shared memory stand for two containers, or machines, that share a disk.
  */
-#include "fixture.h"
+#include "home.h"
 
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "child.h"
-#include "scratch.h"
 
 #define LIMIT_MS 30000u
-#define NEVER UINT64_MAX
 #define VALUE_BYTES 30000u
 
-static char directory[64];
-static char image[80], other[80];
 static char second[80]; /* directory of shared memory */
 
 static int setup(void **state)
 {
-    snprintf(directory, sizeof(directory), "/tmp/shmkv-stale-XXXXXX");
-    if (mkdtemp(directory) == NULL || scratch_setup(state) != 0)
+    if (home_setup(state) != 0)
         return -1;
-    snprintf(image, sizeof(image), "%s/store", directory);
-    snprintf(other, sizeof(other), "%s/other", directory);
     snprintf(second, sizeof(second), "%s/second", scratch_dir());
     return mkdir(second, 0700);
 }
 
 static int teardown(void **state)
 {
-    shmkv_destroy(image, second, 1);
-    unlink(image);
-    unlink(other);
-    rmdir(directory);
-    return scratch_teardown(state);
+    shmkv_destroy(home_image, second, 1);
+    return home_teardown(state);
 }
 
 static int open_in(const char *shm_dir, uint32_t flags, uint64_t interval_ms, struct shmkv **db)
@@ -52,7 +41,7 @@ static int open_in(const char *shm_dir, uint32_t flags, uint64_t interval_ms, st
                               .size = 16u << 20,
                               .interval_ms = interval_ms,
                               .shm_dir = shm_dir};
-    return shmkv_open(image, &o, db);
+    return shmkv_open(home_image, &o, db);
 }
 
 static struct shmkv *must_open(const char *shm_dir)
@@ -129,14 +118,14 @@ static void in_use_it_is_not_removed(void **state)
     struct shmkv *db = must_open(scratch_dir());
     put_text(db, "key", "first");
     assert_rc(shmkv_close(db), 0);
-    scratch_copy(image, other);
+    scratch_copy(home_image, home_path("other"));
     scratch_lose_memory();
     db = must_open(scratch_dir());
     put_text(db, "key", "second");
     assert_rc(shmkv_close(db), 0);
     pid_t reader = child_start(attach, NULL);
     assert_true(child_wait_stopped(reader, LIMIT_MS));
-    scratch_copy(other, image);
+    scratch_copy(home_path("other"), home_image);
     assert_rc(open_in(scratch_dir(), SHMKV_CREATE, 0, &db), SHMKV_EDEFUNCT);
     child_kill(reader);
 }
@@ -162,11 +151,11 @@ static void an_older_image_is_not_written_over(void **state)
     struct shmkv *db = must_open(scratch_dir());
     put_text(db, "key", "first");
     assert_rc(shmkv_close(db), 0);
-    scratch_copy(image, other);
+    scratch_copy(home_image, home_path("other"));
     db = must_open(scratch_dir());
     put_text(db, "key", "second");
     assert_rc(shmkv_close(db), 0);
-    scratch_copy(other, image);
+    scratch_copy(home_path("other"), home_image);
     db = must_open(scratch_dir());
     put_text(db, "more", "value");
     assert_rc(shmkv_sync(db, -1), SHMKV_EDEFUNCT);
@@ -187,7 +176,7 @@ static void another_image_is_not_written_to(void **state)
     struct shmkv_options o = {
         .flags = SHMKV_CREATE | SHMKV_NO_KEEPER, .size = 1u << 20, .shm_dir = scratch_dir()};
     struct shmkv *small;
-    assert_rc(shmkv_open(other, &o, &small), 0);
+    assert_rc(shmkv_open(home_path("other"), &o, &small), 0);
     put_text(small, "key", "of the other");
     assert_rc(shmkv_close(small), 0);
     for (unsigned i = 0; i < 300; i++) { /* more segments than the other has */
@@ -195,7 +184,7 @@ static void another_image_is_not_written_to(void **state)
         snprintf(key, sizeof(key), "%u", i);
         assert_rc(shmkv_put(db, key, strlen(key), value, sizeof(value), NULL), 0);
     }
-    scratch_copy(other, image);
+    scratch_copy(home_path("other"), home_image);
     assert_rc(shmkv_sync(db, -1), SHMKV_EDEFUNCT);
     assert_rc(shmkv_close(db), SHMKV_EDEFUNCT);
     db = must_open(scratch_dir());

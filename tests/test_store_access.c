@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* test_store_access.c - what one may not do to an image, or its memory, changes nothing and is told
  * in words that do no harm if they are followed. */
-#include "fixture.h"
+#include "home.h"
 
 #include <fcntl.h>
 #include <glob.h>
 #include <linux/fs.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -15,38 +14,13 @@
 
 #include "child.h"
 #include "layout.h"
-#include "scratch.h"
 
 #define LIMIT_MS 30000u
-#define NEVER UINT64_MAX
 #define ALICE 31001u
-
-static char directory[64];
-static char image[80];
-
-static int setup(void **state)
-{
-    snprintf(directory, sizeof(directory), "/tmp/shmkv-access-XXXXXX");
-    if (mkdtemp(directory) == NULL)
-        return -1;
-    snprintf(image, sizeof(image), "%s/store", directory);
-    return scratch_setup(state);
-}
-
-static int teardown(void **state)
-{
-    unlink(image);
-    rmdir(directory);
-    return scratch_teardown(state);
-}
 
 static int open_with(uint32_t flags, uint64_t interval_ms, struct shmkv **db)
 {
-    struct shmkv_options o = {.flags = flags | SHMKV_NO_KEEPER,
-                              .size = 16u << 20,
-                              .interval_ms = interval_ms,
-                              .shm_dir = scratch_dir()};
-    return shmkv_open(image, &o, db);
+    return home_open(home_image, flags | SHMKV_NO_KEEPER, interval_ms, db);
 }
 
 static void make(uint64_t interval_ms)
@@ -76,7 +50,7 @@ static int destroy_as_owner(void *arg)
     child_assert(open_with(SHMKV_CREATE, NEVER, &db) == 0);
     child_assert(shmkv_put(db, "key", 3, "value", 5, NULL) == 0);
     child_assert(shmkv_close(db) == 0);
-    child_assert(shmkv_destroy(image, scratch_dir(), 1) == SHMKV_EACCESS);
+    child_assert(shmkv_destroy(home_image, scratch_dir(), 1) == SHMKV_EACCESS);
     child_assert(open_with(0, NEVER, &db) == 0);
     child_assert(shmkv_exists(db, "key", 3) == 0);
     child_assert(shmkv_close(db) == 0);
@@ -88,13 +62,13 @@ static void a_refused_removal_removes_nothing(void **state)
     (void)state;
     if (geteuid() != 0)
         skip();
-    int fd = open(image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = open(home_image, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     assert_true(fd >= 0 && fchown(fd, ALICE, ALICE) == 0);
     close(fd);
-    assert_int_equal(chmod(directory, 0755), 0);
+    assert_int_equal(chmod(home_dir, 0755), 0);
     assert_int_equal(child_wait(child_start(destroy_as_owner, NULL), LIMIT_MS), 0);
     assert_there(0);
-    assert_rc(shmkv_destroy(image, scratch_dir(), 0), 0);
+    assert_rc(shmkv_destroy(home_image, scratch_dir(), 0), 0);
 }
 
 /* ---- reading what nobody may write --------------------------------------------------------- */
@@ -102,7 +76,7 @@ static void a_refused_removal_removes_nothing(void **state)
 static bool set_immutable(bool on)
 {
     int bits = 0;
-    int fd = open(image, O_RDONLY | O_CLOEXEC);
+    int fd = open(home_image, O_RDONLY | O_CLOEXEC);
     bool done = fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &bits) == 0;
     bits = on ? bits | FS_IMMUTABLE_FL : bits & ~FS_IMMUTABLE_FL;
     done = done && ioctl(fd, FS_IOC_SETFLAGS, &bits) == 0;
@@ -121,7 +95,7 @@ static void an_immutable_image_is_read(void **state)
     if (!set_immutable(true))
         skip();
     int written = open_with(0, 0, &db);
-    int destroyed = shmkv_destroy(image, scratch_dir(), 0);
+    int destroyed = shmkv_destroy(home_image, scratch_dir(), 0);
     int read = open_with(SHMKV_READONLY, 0, &db);
     assert_true(set_immutable(false));
     assert_rc(written, SHMKV_EACCESS);
@@ -191,7 +165,7 @@ static void damaged_memory_is_told_from_the_image(void **state)
 
 int main(void)
 {
-#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define TEST(test) cmocka_unit_test_setup_teardown(test, home_setup, home_teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_refused_removal_removes_nothing),
         TEST(an_immutable_image_is_read),

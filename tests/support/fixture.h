@@ -47,6 +47,8 @@ static inline struct shmkv *fixture_db(void **state)
     return ((struct fixture *)*state)->db;
 }
 
+#define NEVER UINT64_MAX /* an interval: no checkpoint of its own accord */
+
 /* Below a sanitizer all is slower: of a count take less, of a time allow more. */
 #if THREAD_SANITIZER
 #define FIXTURE_SLOWNESS 20u

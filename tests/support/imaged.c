@@ -2,63 +2,12 @@
 /* imaged.c - see imaged.h. */
 #include "imaged.h"
 
-#include <dirent.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-#include "audit.h"
-#include "scratch.h"
-
-char imaged_directory[64];
-char imaged_path[80];
-
-int imaged_setup(void **state)
-{
-    snprintf(imaged_directory, sizeof(imaged_directory), "/tmp/shmkv-durable-XXXXXX");
-    if (mkdtemp(imaged_directory) == NULL)
-        return -1;
-    snprintf(imaged_path, sizeof(imaged_path), "%s/store", imaged_directory);
-    return scratch_setup(state);
-}
-
-void imaged_empty(const char *path, bool itself)
-{
-    DIR *d = opendir(path);
-    struct dirent *e;
-    assert_non_null(d);
-    while ((e = readdir(d)) != NULL) {
-        if (e->d_name[0] != '.')
-            unlinkat(dirfd(d), e->d_name, 0);
-    }
-    closedir(d);
-    if (itself)
-        rmdir(path);
-}
-
-int imaged_teardown(void **state)
-{
-    imaged_empty(imaged_directory, true);
-    return scratch_teardown(state);
-}
-
-void imaged_lose_memory(void)
-{
-    imaged_empty(scratch_dir(), false);
-}
-
-int imaged_open_path(const char *path, uint32_t flags, uint64_t interval_ms, struct shmkv **db)
-{
-    struct shmkv_options o = {
-        .flags = flags, .size = 16u << 20, .interval_ms = interval_ms, .shm_dir = scratch_dir()};
-    return shmkv_open(path, &o, db);
-}
 
 struct shmkv *imaged_open_image(uint32_t flags)
 {
     struct shmkv *db;
-    assert_rc(imaged_open_path(imaged_path, flags, NEVER, &db), 0);
+    assert_rc(home_open(home_image, flags, NEVER, &db), 0);
     return db;
 }
 
@@ -85,7 +34,7 @@ uint32_t imaged_turn_of(struct shmkv *db, uint32_t i)
 
 int imaged_put_all(struct shmkv *db, uint32_t turn)
 {
-    for (uint32_t i = 0; i < KEYS; i++) {
+    for (uint32_t i = 0; i < IMAGED_KEYS; i++) {
         int rc = imaged_put(db, i, turn);
         if (rc != 0)
             return rc;
@@ -95,9 +44,22 @@ int imaged_put_all(struct shmkv *db, uint32_t turn)
 
 void imaged_assert_all(struct shmkv *db, uint32_t turn)
 {
-    for (uint32_t i = 0; i < KEYS; i++)
+    for (uint32_t i = 0; i < IMAGED_KEYS; i++)
         assert_int_equal(imaged_turn_of(db, i), turn);
     assert_rc(shmkv_check(db, NULL, NULL), 0);
+}
+
+struct shmkv *imaged_after_a_loss(void)
+{
+    scratch_lose_memory();
+    return imaged_open_image(0);
+}
+
+void imaged_assert_kept(uint32_t turn)
+{
+    struct shmkv *db = imaged_after_a_loss();
+    imaged_assert_all(db, turn);
+    assert_rc(shmkv_close(db), 0);
 }
 
 void imaged_assert_prefix(struct shmkv *db, uint32_t least)
@@ -106,7 +68,7 @@ void imaged_assert_prefix(struct shmkv *db, uint32_t least)
     bool older = false;
     if (least != UINT32_MAX)
         assert_true(first != UINT32_MAX && first >= least);
-    for (uint32_t i = 1; i < KEYS; i++) {
+    for (uint32_t i = 1; i < IMAGED_KEYS; i++) {
         uint32_t turn = imaged_turn_of(db, i);
         older |= turn != first;
         assert_int_equal(turn, older ? first - 1 : first); /* absent is turn -1 */
