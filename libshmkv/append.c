@@ -56,7 +56,7 @@ static void begin(struct append *l, const struct arena *a)
     uint64_t start = arena_segment_start(a, l->hold.id);
     l->at = start + load_acquire(&s->used);
     l->end = start + a->segment_mask + 1;
-    l->taken = l->stop = start + load_relaxed(&s->taken);
+    l->taken = l->stop = min_u64(start + load_relaxed(&s->taken), l->end); /* R3 */
     l->seed = record_seed(l->hold.id, load_relaxed(&s->incarnation));
 }
 

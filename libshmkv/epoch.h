@@ -105,6 +105,13 @@ static inline uint32_t epoch_entries(const struct arena *a)
     return high < PARTICIPANT_MAX ? high : PARTICIPANT_MAX;
 }
 
+/* The entry of whom a claim names; NULL: nobody has that number, so the claim was written over (R3).
+ * Who claims anything is below the mark: INV-E4. */
+static inline const struct participant_entry *epoch_entry(const struct arena *a, uint32_t i)
+{
+    return i < epoch_entries(a) ? &a->participants[i] : NULL;
+}
+
 /* Of two sections' epochs, 0 being none, the older one. */
 static inline uint64_t epoch_older(uint64_t a, uint64_t b)
 {

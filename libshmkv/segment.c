@@ -19,9 +19,11 @@ static bool change(struct segment *s, uint64_t from, uint64_t to)
 
 /* ---- open and close ------------------------------------------------------------------------ */
 
+/* Nobody goes on where no record can end: what was written over leads to no neighbour (R3). */
 static bool has_room(const struct arena *a, const struct segment *s, uint64_t need)
 {
-    return load_acquire(&s->used) + need <= segment_size(a);
+    uint64_t used = load_acquire(&s->used), size = segment_size(a);
+    return used <= size && used % 8 == 0 && need <= size - used;
 }
 
 /* 40 bits last for seven years if a segment is opened each 200 us. */
@@ -476,8 +478,9 @@ static bool finish_sealing(const struct arena *a, struct segment *s, uint64_t wo
 {
     if (!epoch_fence_all(a)) /* [S1] */
         return false;
-    const struct participant_entry *owner = &a->participants[claim_participant(word)];
-    if (load_acquire(&owner->writing) != 0) /* acquire: `used` as the last write left it [S1] */
+    const struct participant_entry *owner = epoch_entry(a, claim_participant(word));
+    /* acquire: `used` as the last write left it [S1] */
+    if (owner == NULL || load_acquire(&owner->writing) != 0)
         return false;
     POINT("handover.seen");
     return change(s, word, resting_state(a, s));
@@ -491,7 +494,8 @@ unsigned segment_take_idle(const struct arena *a)
         uint64_t word = load_acquire(&s->state);
         if (claim_kind(word) == SEGMENT_OPEN) {
             uint64_t sealing = (word & ~15ull) | SEGMENT_SEALING;
-            if (load_relaxed(&a->participants[claim_participant(word)].writing) != 0)
+            const struct participant_entry *owner = epoch_entry(a, claim_participant(word));
+            if (owner == NULL || load_relaxed(&owner->writing) != 0) /* a look, before the fence */
                 continue;
             POINT("handover.idle");
             if (!change(s, word, sealing))

@@ -75,13 +75,14 @@ static void count_other(const struct arena *a, struct segment_census *c, uint64_
         c->begun += segment_span(a, id);
     if (kind < SEGMENT_OPEN || kind >= SEGMENT_LIMBO)
         return;
-    uint64_t used = load_relaxed(&s->used);
+    uint64_t all = run_bytes(a, id);
+    uint64_t used = min_u64(load_relaxed(&s->used), all); /* R3: else the store would be full */
     c->used += used;
     c->live += used - min_u64(used, load_relaxed(&a->dead[id]));
     if (kind == SEGMENT_OPEN)
         c->room += segment_size(a) - min_u64(used, segment_size(a));
     if (kind == SEGMENT_RUN_HEAD)
-        c->waste += run_bytes(a, id) - min_u64(used, run_bytes(a, id));
+        c->waste += all - used;
 }
 
 /* What nearly all are in registers: a put that opens a segment waits for this. */
@@ -96,7 +97,7 @@ static void count_all(const struct arena *a, struct segment_census *c)
             count_other(a, c, id, kind);
             continue;
         }
-        uint64_t bytes = load_relaxed(&s->used);
+        uint64_t bytes = min_u64(load_relaxed(&s->used), segment_size(a)); /* R3 */
         sealed++;
         used += bytes;
         live += bytes - min_u64(bytes, load_relaxed(&a->dead[id]));

@@ -198,8 +198,9 @@ static bool is_named(const struct arena *a, uint64_t ref)
 /* The claimer is in no section, so it does not use what it has claimed. */
 static bool is_idle(const struct arena *a, uint64_t word)
 {
-    const struct participant_entry *claimer = &a->participants[claim_participant(word)];
-    return (load_acquire(&claimer->reading) | load_acquire(&claimer->writing)) == 0; /* [T2] */
+    const struct participant_entry *claimer = epoch_entry(a, claim_participant(word));
+    return claimer != NULL &&
+           (load_acquire(&claimer->reading) | load_acquire(&claimer->writing)) == 0; /* [T2] */
 }
 
 /* Claims that were seen TAKING, by area; 0: none. */

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* test_segment.c - who owns a segment, what is free, and how one changes hands; see segment.h. */
 #include "blob.h"
+#include "child.h"
 #include "run.h"
+#include "store.h"
 #include "writers.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -689,6 +692,78 @@ static void what_nobody_owned_stays(void **state)
     assert_int_equal(kind_of(a, 4), SEGMENT_LIMBO);
 }
 
+/* ---- scribbled ----------------------------------------------------------------------------- */
+
+/* A claim that names a participant who cannot be: nobody looks for him outside of the mapping. */
+static int claim_of_nobody(void *arg)
+{
+    struct fixture f;
+    struct writer w;
+    uint32_t who = *(uint32_t *)arg;
+    signal(SIGSEGV, SIG_DFL);
+    fixture_begin(&f, &small);
+    const struct arena *a = audit_arena(f.db);
+    writer_begin(&w, a, f.db->store->process.index);
+    set_state(a, 1, SEGMENT_OPEN, who);
+    set_state(a, 2, SEGMENT_SEALING, who);
+    store_seq_cst(&a->tables[TABLE_AREAS - 1].state, claim_word(TABLE_CLAIMED, who, 0));
+    child_assert(segment_take_idle(a) == 0);
+    child_assert(!table_take_idle(&w.self));
+    child_assert(kind_of(a, 1) == SEGMENT_OPEN && kind_of(a, 2) == SEGMENT_SEALING);
+    writer_end(&w);
+    fixture_remove(&f);
+    return 0;
+}
+
+static void a_claim_of_nobody_kills_nobody(void **state)
+{
+    uint32_t nobodies[] = {1000, PARTICIPANT_MAX, 0xfffff};
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(nobodies); i++)
+        assert_int_equal(child_wait(child_start(claim_of_nobody, &nobodies[i]), 20000), 0);
+}
+
+/* Nobody goes on in the neighbour of a segment whose figures were written over. */
+static void figures_that_cannot_be_lead_to_no_neighbour(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    static const uint64_t marks[] = {1ull << 60, 0 - 8ull, 0 - 64ull, 12};
+    struct writer w;
+    for (unsigned i = 0; i < ARRAY_SIZE(marks); i++) {
+        writer_begin(&w, a, writers_process(state));
+        writer_put(&w, "k", "value");
+        uint64_t id = w.puts.hold.id;
+        append_close(&w.puts, a);
+        set_used(a, id, marks[i]);
+        writer_put(&w, "l", "elsewhere");
+        assert_true(w.puts.hold.id != id);
+        store_seq_cst(&segment_at(a, w.puts.hold.id)->taken, 1ull << 60);
+        append_close(&w.puts, a);
+        for (unsigned n = 0; n < 2 * bytes_of(a) / 64; n++) {
+            writer_put(&w, "m", "fills the segment and the next one");
+            assert_in_range(w.puts.at, arena_segment_start(a, w.puts.hold.id), w.puts.end);
+        }
+        writer_end(&w);
+    }
+}
+
+/* What is live is no more than there is room for: else no put would be admitted. */
+static void a_mark_that_cannot_be_fills_no_store(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    static const enum segment_kind of[] = {SEGMENT_SEALED, SEGMENT_PARTIAL, SEGMENT_RUN_HEAD};
+    struct segment_census c;
+    for (unsigned i = 0; i < ARRAY_SIZE(of); i++) {
+        set_state(a, i, of[i], 0);
+        set_used(a, i, UINT64_MAX - 7);
+    }
+    segment_count(a, &c);
+    assert_true(c.used == ARRAY_SIZE(of) * bytes_of(a) && c.live == c.used);
+    assert_true(segment_allowed(&c, SEGMENT_FOR_PUT));
+    for (unsigned i = 0; i < ARRAY_SIZE(of); i++)
+        set_state(a, i, SEGMENT_HOLE, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -719,6 +794,9 @@ int main(void)
         FIXTURE_WITH(many_owners_are_told_so, &small),
         FIXTURE(what_the_dead_had_is_usable_again),
         FIXTURE(what_nobody_owned_stays),
+        cmocka_unit_test(a_claim_of_nobody_kills_nobody),
+        FIXTURE(figures_that_cannot_be_lead_to_no_neighbour),
+        FIXTURE(a_mark_that_cannot_be_fills_no_store),
     };
     return cmocka_run_group_tests_name("segment", tests, NULL, NULL);
 }
