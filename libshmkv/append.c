@@ -53,10 +53,10 @@ static int take_memory(struct append *l, const struct participant *p, enum segme
 static void begin(struct append *l, const struct arena *a)
 {
     const struct segment *s = segment_at(a, l->hold.id);
-    uint64_t start = arena_segment_start(a, l->hold.id);
+    uint64_t start = arena_segment_start(a, l->hold.id), size = a->segment_mask + 1;
     l->at = start + load_acquire(&s->used);
-    l->end = start + a->segment_mask + 1;
-    l->taken = l->stop = min_u64(start + load_relaxed(&s->taken), l->end); /* R3 */
+    l->end = start + size;
+    l->taken = l->stop = start + min_u64(load_relaxed(&s->taken), size); /* R3 */
     l->seed = record_seed(l->hold.id, load_relaxed(&s->incarnation));
 }
 
