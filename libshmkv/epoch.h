@@ -105,8 +105,8 @@ static inline uint32_t epoch_entries(const struct arena *a)
     return high < PARTICIPANT_MAX ? high : PARTICIPANT_MAX;
 }
 
-/* The entry of whom a claim names.  Who claims anything is below the mark (INV-E4); NULL: nobody has
- * that number, so the claim was written over (R3). */
+/* The entry of whom a claim names.  Who claims anything is below the mark (INV-E4); NULL: nobody
+ * has that number, so the claim was written over (R3). */
 static inline const struct participant_entry *epoch_entry(const struct arena *a, uint32_t i)
 {
     return i < epoch_entries(a) ? &a->participants[i] : NULL;

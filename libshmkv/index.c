@@ -76,7 +76,7 @@ const struct record *index_lookup(const struct arena *a, const struct index_key 
                 *damaged = true;
             return found;
         }
-        ref = rc != PROBE_ABSENT ? load_acquire(&t->next) : 0; /* [T1] */
+        ref = rc != PROBE_ABSENT ? table_next(a, t) : 0;
         if (unlikely(ref == 0)) {
             /* a scribbled slot leads on: to a writer, too, that is no absence (R3) */
             *damaged = *damaged || rc == PROBE_NEXT;
@@ -180,7 +180,7 @@ static NOINLINE enum find find_place(const struct participant *p, const struct i
         enum find rc = find_in_table(p, k, at);
         if (rc != FIND_NEXT)
             return rc;
-        ref = load_acquire(&at->t->next); /* [T1] */
+        ref = table_next(a, at->t);
         if (unlikely(ref == 0))
             return FIND_DAMAGED; /* a scribbled slot led on, but there is no next table (R3) */
     }

@@ -186,15 +186,14 @@ static bool leads_on(const struct arena *a, uint64_t root, uint64_t next)
 static bool have_chunk(const struct participant *p, struct resizer *z, uint64_t root)
 {
     const struct arena *a = p->arena;
-    uint64_t next = load_acquire(&table_of(a, root)->next);
+    uint64_t next = table_next(a, table_of(a, root));
     if (next == 0 || unlikely(z->stuck_ref == root))
         return false;
-    if (z->chunk_ref == root)
-        return true;
-    if (likely(leads_on(a, root, next)))
-        return next_chunk(p, z, root);
-    z->stuck_ref = root;
-    return false;
+    if (unlikely(!leads_on(a, root, next))) { /* asked for a chunk under way, too: it is long */
+        z->stuck_ref = root;
+        return false;
+    }
+    return z->chunk_ref == root || next_chunk(p, z, root);
 }
 
 void resize_help(const struct participant *p, struct resizer *z, uint64_t slots)
@@ -218,7 +217,7 @@ void resize_finish(const struct participant *p)
     uint64_t root = table_root(a);
     struct table *t = table_of(a, root);
     show_next(a, t);
-    if (leads_on(a, root, load_acquire(&t->next)))
+    if (leads_on(a, root, table_next(a, t)))
         finish(p, &own, root);
     epoch_exit(p, outer);
 }

@@ -118,7 +118,8 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
             return word; /* scribbled (R3): never finished, rather than followed */
         } else if ((word & SLOT_FROZEN) != 0) {
             POINT("move.placing");
-            if (unlikely(!place(a, table_of(a, load_acquire(&t->next)), s, word)))
+            uint64_t next = table_next(a, t);
+            if (unlikely(!table_is_sound(a, next) || !place(a, table_of(a, next), s, word)))
                 return word; /* a damaged table: rather never finish than lose the key */
             POINT("move.placed");
             /* Plain: a frozen word becomes this and nothing else, whoever does it.  Release: who is
@@ -209,6 +210,8 @@ bool resize_finish_chunks(const struct participant *p, struct table *t, uint64_t
     for (uint64_t c = 0; c < t->chunks; c++) {
         uint32_t word = load_acquire(&table_chunk_words(a, t)[c]); /* pairs with chunk_done [R1] */
         if (word == 0) {
+            if (unlikely(!table_is_sound(a, table_ref(a, t))))
+                return false; /* it was written over meanwhile (R3) */
             resize_begin_chunk(&own, table_ref(a, t), c);
             resize_advance_chunk(p, &own, t, TABLE_CHUNK_SLOTS);
             word = load_acquire(&table_chunk_words(a, t)[c]);

@@ -95,9 +95,11 @@ static void load_bucket(const struct arena *a, const _Atomic uint64_t *bucket, b
     }
 }
 
+/* The header is read once, just after it was found sound: a step is long (R3). */
 static int collect_table(const struct step *s, const struct table *t)
 {
     const struct arena *a = s->arena;
+    const _Atomic uint64_t *slots = table_slots(a, t);
     uint64_t mask = table_buckets(t) - 1;
     uint64_t home = table_home(t, s->first);
     uint64_t homes = table_home(t, s->last) - home + 1;
@@ -105,7 +107,7 @@ static int collect_table(const struct step *s, const struct table *t)
     for (uint64_t n = 0; n <= mask && !w.ended;) {
         w.count = 0;
         for (unsigned i = 0; i < WINDOW_BUCKETS && n <= mask && !w.ended; i++, n++)
-            load_bucket(a, table_bucket(a, t, (home + n) & mask), n + 1 >= homes, &w);
+            load_bucket(a, slots + ((home + n) & mask) * BUCKET_SLOTS, n + 1 >= homes, &w);
         for (unsigned i = 0; i < w.count; i++) {
             int rc = collect_word(s, w.words[i]);
             if (rc != 0)
@@ -181,7 +183,7 @@ int scan_step(const struct arena *a, const struct scan_filter *f, uint64_t curso
         if (rc != 0)
             return rc;
         POINT("scan.table");
-        ref = load_acquire(&t->next); /* after the slots, INV-W2; [T1] */
+        ref = table_next(a, t); /* after the slots, INV-W2 */
         if (ref == 0)
             break;
         t = table_of(a, ref);

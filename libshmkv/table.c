@@ -145,7 +145,8 @@ int table_take(const struct arena *a, struct table *t, uint64_t bytes, bool *com
  * it stays, -> LIMBO(0): nobody looks there, so whoever reclaims next tries again. */
 static void empty_area(const struct arena *a, struct table *t, uint64_t word)
 {
-    if (arena_release(a, area_offset(a, t), load_relaxed(&t->taken)) != 0) {
+    uint64_t taken = min_u64(load_relaxed(&t->taken), a->sb->area_bytes); /* R3: nobody else's */
+    if (arena_release(a, area_offset(a, t), taken) != 0) {
         change(t, word, claim_word(TABLE_LIMBO, 0, 0));
         return;
     }

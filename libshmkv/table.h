@@ -86,6 +86,16 @@ static inline uint64_t table_root(const struct arena *a)
     return load_acquire(&a->sb->root);
 }
 
+#define TABLE_NONE UINT64_MAX /* a reference that no sound table has */
+
+/* What it is moved to; 0: it is not.  Acquire, as above [T1].  TABLE_NONE: the chain leads back to
+ * this table or an older one, so it was written over, and nobody should go round in it (R3). */
+static inline uint64_t table_next(const struct arena *a, const struct table *t)
+{
+    uint64_t next = load_acquire(&t->next);
+    return likely(next == 0 || next > table_ref(a, t)) ? next : TABLE_NONE;
+}
+
 static inline _Atomic uint64_t *table_slots(const struct arena *a, const struct table *t)
 {
     return (_Atomic uint64_t *)arena_at(a, t->slots_offset);

@@ -111,9 +111,9 @@ static void count_target(struct verify *v, const struct target *g)
 }
 
 /* Wrong is what is wrong about a word that stands there before and after. */
-static void check_slot(struct pass *p, uint64_t index)
+static void check_slot(struct pass *p, const _Atomic uint64_t *slots, uint64_t index)
 {
-    const _Atomic uint64_t *slot = table_slots(p->v->a, p->t) + index;
+    const _Atomic uint64_t *slot = slots + index;
     for (unsigned i = 0; i < PATIENCE; i++) {
         struct target g = {.room = 0};
         uint64_t word = load_acquire(slot); /* shows the record behind it [I1] */
@@ -152,7 +152,8 @@ static bool check_header(struct pass *p)
     const struct table *t = p->t;
     uint64_t generation = p->ref / TABLE_AREAS;
     uint64_t state = load_acquire(&t->state);
-    bool sound = table_is_sound(a, p->ref) && load_relaxed(&t->taken) == table_bytes(t->slots);
+    bool sound = table_is_sound(a, p->ref) && table_next(a, t) != TABLE_NONE &&
+                 load_relaxed(&t->taken) == table_bytes(t->slots);
     bool live = claim_kind(state) == TABLE_LIVE && claim_epoch(state) == generation;
     if ((sound && live) || !is_current(p))
         return sound && live;
@@ -180,7 +181,17 @@ static void check_tickets(struct pass *p)
 
 enum outcome { PASS_DONE, PASS_RETIRED, PASS_UNSOUND };
 
-/* All slots, in sections of some buckets. */
+/* Some buckets from @slot on.  The header was found sound just now, and is read once (R3). */
+static uint64_t check_slots(struct pass *p, uint64_t slot)
+{
+    const _Atomic uint64_t *slots = table_slots(p->v->a, p->t);
+    uint64_t end = min_u64(p->t->slots, slot + BUCKETS_PER_SECTION * BUCKET_SLOTS);
+    for (; slot < end; slot++)
+        check_slot(p, slots, slot);
+    return slot;
+}
+
+/* All slots, in sections. */
 static enum outcome pass(struct pass *p)
 {
     const struct verify *v = p->v;
@@ -194,9 +205,8 @@ static enum outcome pass(struct pass *p)
         else if (!check_header(p))
             outcome = is_current(p) ? PASS_UNSOUND : PASS_RETIRED;
         else
-            for (unsigned i = 0; i < BUCKETS_PER_SECTION * BUCKET_SLOTS && slot < p->t->slots; i++)
-                check_slot(p, slot++);
-        ended = outcome == PASS_DONE && slot == p->t->slots;
+            slot = check_slots(p, slot);
+        ended = outcome == PASS_DONE && slot >= p->t->slots;
         if (ended)
             check_tickets(p);
         if (ended && !is_current(p)) /* a resize that began or ended since */

@@ -429,6 +429,41 @@ static void only_what_was_to_be_taken_before_the_fence_is_taken(void **state)
     end(&s, "old");
 }
 
+/* ---- scribbled ----------------------------------------------------------------------------- */
+
+static void write_over(void *arg)
+{
+    struct scene *s = arg;
+    table_of(s->a, s->from)->slots_offset = 1ull << 60;
+    s->passed++;
+}
+
+/* R3: who finishes all chunks finds out between two of them. */
+static void a_table_written_over_between_two_chunks(void **state)
+{
+    struct scene s;
+    begin(&s, state);
+    for (unsigned i = 0; i < 4000; i++)
+        writer_put(&s.other, numbered(KEYS + i), "more");
+    resize_finish(&s.other.self);
+    s.from = table_root(s.a);
+    struct table *t = table_of(s.a, s.from);
+    assert_true(t->chunks > 1);
+    grow(&s);
+    uint64_t was = t->slots_offset;
+    point_arm("move.chunk", 1, POINT_CALL, write_over, &s);
+    resize_finish(&s.other.self);
+    point_disarm();
+    assert_int_equal(s.passed, 1);
+    assert_true(table_root(s.a) == s.from);
+    t->slots_offset = was;
+    resize_finish(&s.w.self);
+    assert_true(table_root(s.a) != s.from);
+    assert_keys(&s, "old");
+    writer_end(&s.other);
+    writer_end(&s.w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -442,6 +477,7 @@ int main(void)
         FIXTURE(a_claim_that_is_used_meanwhile_lives),
         FIXTURE(only_what_was_to_be_taken_before_the_fence_is_taken),
         FIXTURE(a_mover_brings_nothing_evicted_back),
+        FIXTURE(a_table_written_over_between_two_chunks),
     };
     return cmocka_run_group_tests_name("resize, overtaken", tests, NULL, NULL);
 }

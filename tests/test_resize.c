@@ -561,6 +561,59 @@ static void an_idle_claim_is_taken_in_need(void **state)
     writer_end(&m.w);
 }
 
+/* ---- scribbled ----------------------------------------------------------------------------- */
+
+/* R3: T or T' is written over while a chunk is under way: nobody moves anything any more, or tries
+ * for ever.  Who comes when it is whole again does the rest. */
+static void what_is_written_over_is_not_moved(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    for (unsigned i = 0; i < 300; i++)
+        writer_put(&m.w, numbered(i), "v");
+    for (unsigned turn = 0; turn < 2; turn++) {
+        struct writer helper;
+        start(&m);
+        writer_begin(&helper, m.a, writers_process(state));
+        uint64_t outer = epoch_enter(&helper.self);
+        resize_help(&helper.self, &helper.resizer, 8);
+        assert_true(helper.resizer.chunk_ref == m.from);
+        uint64_t before = filled(&m, target(&m));
+        uint64_t *word = turn == 0 ? &target(&m)->slots : &source(&m)->slots_offset, was = *word;
+        *word = 1ull << 60;
+        resize_help(&helper.self, &helper.resizer, 2 * TABLE_CHUNK_SLOTS);
+        resize_finish(&helper.self);
+        *word = was;
+        epoch_exit(&helper.self, outer);
+        writer_end(&helper);
+        assert_true(table_root(m.a) == m.from);
+        assert_int_equal(filled(&m, target(&m)), before);
+        finish(&m);
+        for (unsigned i = 0; i < 300; i++)
+            assert_non_null(record_found(&m.w, numbered(i)));
+    }
+    writer_end(&m.w);
+}
+
+/* ... nor does a record go where T' only says to be. */
+static void a_frozen_record_stays_where_it_is(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    writer_put(&m.w, "k", "value");
+    _Atomic uint64_t *slot = slot_of(&m, "k");
+    uint64_t word = load_acquire(slot);
+    start(&m);
+    uint64_t was = target(&m)->slots_offset;
+    target(&m)->slots_offset = 1ull << 60;
+    assert_true(move(&m, slot) == (word | SLOT_FROZEN));
+    target(&m)->slots_offset = was;
+    assert_memory_equal(record_value(record_found(&m.w, "k")), "value", 5);
+    assert_true(move(&m, slot) == slot_moved(word));
+    assert_memory_equal(record_value(record_found(&m.w, "k")), "value", 5);
+    writer_end(&m.w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -583,6 +636,8 @@ int main(void)
         FIXTURE(what_was_prepared_earlier_is_younger_than_the_root),
         FIXTURE(an_idle_claim_is_given_back),
         FIXTURE(an_idle_claim_is_taken_in_need),
+        FIXTURE(what_is_written_over_is_not_moved),
+        FIXTURE(a_frozen_record_stays_where_it_is),
     };
     return cmocka_run_group_tests_name("resize", tests, NULL, NULL);
 }

@@ -331,6 +331,21 @@ static void an_old_table_goes_when_nobody_looks(void **state)
     writer_end(&reader);
 }
 
+/* R3: the neighbour keeps what it has. */
+static void an_area_with_too_much_taken_gives_back_its_own(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    writer_begin(&w, a, writers_process(state));
+    writer_put(&w, "k", "value");
+    struct table *t = claim(&w, 1024);
+    store_seq_cst(&t->taken, a->log_offset + a->log_bytes - t->slots_offset);
+    table_unclaim_owner(&w.self, t);
+    assert_int_equal(kind_of(t), TABLE_FREE);
+    assert_memory_equal(record_value(record_found(&w, "k")), "value", 5);
+    writer_end(&w);
+}
+
 /* ---- reaping ------------------------------------------------------------------------------- */
 
 static void what_the_dead_had_claimed_is_free(void **state)
@@ -393,6 +408,7 @@ int main(void)
         FIXTURE(every_size_has_its_place),
         FIXTURE(a_table_lives_by_its_own_name_only),
         FIXTURE(an_old_table_goes_when_nobody_looks),
+        FIXTURE(an_area_with_too_much_taken_gives_back_its_own),
         FIXTURE(what_the_dead_had_claimed_is_free),
         FIXTURE(what_is_named_lives_on),
     };

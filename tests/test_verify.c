@@ -600,10 +600,13 @@ static void keep_house(struct shmkv *db)
     child_assert(shmkv_compact(db) == 0);
 }
 
-/* Root, or next, leads to an area that was never made a table. */
+enum lost { LOST_ROOT, LOST_NEXT, LEADS_BACK, LOST_KINDS };
+
+/* Root, or next, leads to an area that was never made a table; or next to the root, for ever. */
 static int use_without_table(void *arg)
 {
-    bool next = *(size_t *)arg != 0;
+    enum lost lost = *(enum lost *)arg;
+    bool next = lost != LOST_ROOT;
     struct fixture f;
     const struct shmkv_options o = {.size = 8u << 20, .flags = SHMKV_NO_KEEPER};
     char key[24], buffer[400];
@@ -613,9 +616,11 @@ static int use_without_table(void *arg)
     put_text(f.db, "b", "to be rid of");
     delete_text(f.db, "b");
     const struct arena *a = arena_of(f.db);
-    uint64_t unused = (load_relaxed(&a->sb->root) ^ 7) + (5u << 4);
+    uint64_t to = load_relaxed(&a->sb->root);
     struct table *root = (struct table *)(uintptr_t)root_of(f.db);
-    store_relaxed(next ? &root->next : &a->sb->root, unused);
+    if (lost != LEADS_BACK)
+        to = (to ^ 7) + (5u << 4);
+    store_relaxed(next ? &root->next : &a->sb->root, to);
     for (unsigned i = 0; i < 2 * KEYS; i++) {
         int len = snprintf(key, sizeof(key), "a%u", i);
         int rc = shmkv_read(f.db, key, (size_t)len, buffer, sizeof(buffer), NULL);
@@ -633,8 +638,8 @@ static int use_without_table(void *arg)
     child_assert(shmkv_scan(f.db, &cursor, NULL, see, buffer) == SHMKV_ECORRUPT && cursor == 0);
     child_assert(shmkv_check(f.db, NULL, NULL) == SHMKV_ECORRUPT);
     keep_house(f.db);
-    table_of(a, unused)->slots = 1ull << 40;
-    table_of(a, unused)->slots_offset = 1ull << 60;
+    table_of(a, to)->slots = 1ull << 40;
+    table_of(a, to)->slots_offset = 1ull << 60;
     keep_house(f.db);
     fixture_remove(&f);
     return 0;
@@ -643,8 +648,8 @@ static int use_without_table(void *arg)
 static void a_lost_table_kills_nobody(void **state)
 {
     (void)state;
-    for (size_t next = 0; next <= 1; next++)
-        assert_int_equal(child_wait(child_start(use_without_table, &next), 20000), 0);
+    for (enum lost lost = 0; lost < LOST_KINDS; lost++)
+        assert_int_equal(child_wait(child_start(use_without_table, &lost), 20000), 0);
 }
 
 struct header_word {
