@@ -194,12 +194,28 @@ static uint64_t unwritten(const struct durable *d)
     return pending == 0 && !d->image.settled ? 1 : pending;
 }
 
+/* INV-E5: a cut raises G, those too that fail.  So the disk promises more first. */
+static int have_ceiling(struct durable *d)
+{
+    struct superblock *sb = d->arena->sb;
+    if (likely(!epoch_is_near_ceiling(d->arena)))
+        return 0;
+    int rc = image_begin(&d->image);
+    if (rc == 0)
+        rc = image_raise_ceiling(&d->image, load_seq_cst(&sb->epoch) + IMAGE_CEILING);
+    if (rc == 0)
+        max_seq_cst(&sb->ceiling, d->image.head.ceiling);
+    return rc;
+}
+
 /* Inside enter(), with the lease. */
 static int make(struct durable *d, const struct participant *p, uint32_t flags)
 {
     uint64_t epoch;
     uint64_t begun = clock_mono_ns();
-    int rc = checkpoint_make(&d->image, p, flags, &epoch);
+    int rc = have_ceiling(d);
+    if (rc == 0)
+        rc = checkpoint_make(&d->image, p, flags, &epoch);
     if (rc == 0) {
         if (d->image.settled) /* else who opens it next is to write the superblocks again */
             store_release(&words(d)->sequence, d->image.head.sequence); /* with take_lease [D2] */

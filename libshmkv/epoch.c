@@ -14,7 +14,7 @@
 
 #define RAISE_INTERVAL_NS 1000000u /* 40 bits of epoch at 1,000 a second last 34 years */
 
-/* Left below the ceiling for those who must raise G: cuts, and versions that run over. */
+/* Left below the ceiling for those who must raise G: versions that run over, and backups. */
 #define EPOCH_MARGIN (1u << 16)
 
 /* A section that is so far behind G stands: it has lasted for a millisecond, or was preempted. */
@@ -168,6 +168,12 @@ static uint64_t lowest_section(const struct arena *a, uint64_t g, int64_t *who)
     return lowest;
 }
 
+bool epoch_is_near_ceiling(const struct arena *a)
+{
+    /* relaxed, both: it only grows, and the margin is wide */
+    return load_relaxed(&a->sb->epoch) + EPOCH_MARGIN >= load_relaxed(&a->sb->ceiling);
+}
+
 /* At most one raise per interval, whoever wins the CAS on the time does it. */
 void epoch_tick(const struct arena *a)
 {
@@ -176,7 +182,7 @@ void epoch_tick(const struct arena *a)
     if (now - last < RAISE_INTERVAL_NS || !cas_relaxed(&a->sb->grace_ns, &last, now))
         return;
     uint64_t e = load_relaxed(&a->sb->epoch);
-    if (unlikely(e + EPOCH_MARGIN >= load_relaxed(&a->sb->ceiling))) /* relaxed: it only grows */
+    if (unlikely(epoch_is_near_ceiling(a)))
         return;
     cas_seq_cst(&a->sb->epoch, &e, e + 1); /* [E2]; lost: somebody else raised it */
     POINT("grace.raised");

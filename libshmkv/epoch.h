@@ -31,8 +31,10 @@
  *
  *   INV-E5  With an image G never passes sb->ceiling, which the image has promised: no version that
  *           was given out before a power loss is given out again after it (R17).  Each checkpoint
- *           moves the ceiling on by hours; G reaches it only where none succeeds for hours.  Then
- *           it stands, memory does not come back, and puts are refused.
+ *           moves the ceiling on by hours; G comes near it only where none succeeds for hours.
+ *           Then it stands, memory does not come back, and puts are refused; and since a cut
+ *           raises G whether it succeeds or not, it has to have a higher ceiling on the disk first
+ *           (durable.c).                       crash_disk: checkpoints_that_fail_stay_below_*
  *
  * Progress: sections are wait-free.  Polling never waits; one participant that stays in a section
  * (stopped, dead and not yet reaped) holds back memory, nothing else.
@@ -82,6 +84,8 @@ void epoch_clear_entry(const struct arena *a, struct participant_entry *entry);
 uint64_t epoch_poll(const struct arena *a);
 /* The raise alone, without a look at sections: no system call. */
 void epoch_tick(const struct arena *a);
+/* Is G so near to what the image promises that time does not raise it any more (INV-E5)? */
+bool epoch_is_near_ceiling(const struct arena *a);
 /* Raise G above @e whatever the clock says (for protocols that need a new epoch). */
 void epoch_raise_above(const struct arena *a, uint64_t e);
 /* The epoch to retire an object in, after its last unlink. */

@@ -193,6 +193,10 @@ uint64_t image_known(const struct image *im, uint64_t segment);
 int image_commit(struct image *im, const struct image_cut *cut, const struct image_item *items,
                  size_t n);
 
+/* image_raise_ceiling() - a commit of what the last one has, with a higher ceiling (INV-E5).  After
+ * image_begin(); returns as image_commit(). */
+int image_raise_ceiling(struct image *im, uint64_t ceiling);
+
 /*
  * The caller knows (from shared memory, say) that commit @sequence has returned 0: if it is the one
  * that was read, image_begin() need not write it again.

@@ -302,18 +302,32 @@ static void give_back_tail(struct image *im)
     im->slot_sure = min_u64(im->slot_sure, im->slot_high);
 }
 
+static int make_durable(struct image *im, struct commit *c)
+{
+    int rc = c->carries ? 0 : image_carry_home(im, c->entries, c->count);
+    if (rc != 0)
+        return rc;
+    return im->folding || !journal_has_room(im, c) ? fold(im, c) : append_record(im, c);
+}
+
+/* What has begun to be written is in doubt: image_begin() first. */
+static int check_settled(const struct image *im)
+{
+    return im->settled ? 0
+                       : error_set(SHMKV_EIO, "%s: a commit after an error, without beginning anew",
+                                   im->file.path);
+}
+
 int image_commit(struct image *im, const struct image_cut *cut, const struct image_item *items,
                  size_t n)
 {
     struct commit c = {0};
-    if (!im->settled)
-        return error_set(SHMKV_EIO, "%s: a commit after an error, without beginning anew",
-                         im->file.path);
-    int rc = prepare(im, &c, cut, items, n);
-    if (rc == 0 && !c.carries)
-        rc = image_carry_home(im, c.entries, c.count);
+    int rc = check_settled(im);
+    if (rc != 0)
+        return rc;
+    rc = prepare(im, &c, cut, items, n);
     if (rc == 0)
-        rc = im->folding || !journal_has_room(im, &c) ? fold(im, &c) : append_record(im, &c);
+        rc = make_durable(im, &c);
     if (rc == 0) {
         adopt(im, &c);
         forget_full(im, &c);
@@ -322,5 +336,31 @@ int image_commit(struct image *im, const struct image_cut *cut, const struct ima
     let_go(im, items, n);
     free(c.entries);
     free(c.changes);
+    return rc;
+}
+
+/* Copies for the next commit stay as they are: no file slot changes hands. */
+int image_raise_ceiling(struct image *im, uint64_t ceiling)
+{
+    struct commit c = {.head = im->head, .interval_ms = im->super.interval_ms};
+    int rc = check_settled(im);
+    if (rc != 0)
+        return rc;
+    c.entries = malloc((im->segment_high + 1) * sizeof(*c.entries));
+    if (c.entries == NULL)
+        return error_set(SHMKV_ESYSTEM, "%s: no memory for a list of segments", im->file.path);
+    for (uint64_t id = 0; id < im->segment_high; id++) {
+        if (im->segments[id].listed.bytes != 0)
+            c.entries[c.count++] = im->segments[id].listed;
+    }
+    c.head.sequence++;
+    c.head.ceiling = ceiling;
+    c.carries = !im->folding && journal_has_room(im, &c);
+    rc = make_durable(im, &c);
+    if (rc == 0) {
+        im->head = c.head;
+        image_carry_prune(im, !c.carries);
+    }
+    free(c.entries);
     return rc;
 }

@@ -164,6 +164,67 @@ static void a_close_after_a_failed_sync_writes_it_again(void **state)
     disk_end();
 }
 
+/* INV-E5: what was given out while the disk failed is given out once, and it goes on by itself. */
+static void checkpoints_that_fail_stay_below_the_ceiling(void **state)
+{
+    struct shmkv *db;
+    (void)state;
+    for (unsigned folds = 0; folds < 2; folds++) {
+        disk_begin(NULL);
+        assert_rc(home_open(home_image, SHMKV_CREATE | SHMKV_NO_KEEPER, LATER_MS, &db), 0);
+        struct superblock *sb = audit_arena(db)->sb;
+        assert_rc(imaged_put_all(db, 1), 0);
+        assert_rc(shmkv_sync(db, -1), 0);
+        store_seq_cst(&sb->ceiling, load_seq_cst(&sb->epoch) + 3); /* hours without a checkpoint */
+        uint64_t ceiling = load_seq_cst(&sb->ceiling);
+        if (folds != 0)
+            assert_rc(shmkv_set_interval(db, 5000), 0);
+        assert_rc(imaged_put_all(db, 2), 0);
+        disk_fail(1, SHMKV_EIO, 1000);
+        for (unsigned i = 0; i < 10; i++)
+            assert_rc(shmkv_sync(db, -1), SHMKV_EIO);
+        assert_true(load_seq_cst(&sb->epoch) <= ceiling && load_seq_cst(&sb->ceiling) == ceiling);
+        disk_fail(0, 0, 0);
+        assert_rc(shmkv_sync(db, -1), 0);
+        assert_true(load_seq_cst(&sb->ceiling) > load_seq_cst(&sb->epoch) + (1u << 20));
+        imaged_assert_all(db, 2);
+        assert_rc(shmkv_close(db), 0);
+        disk_pause();
+        imaged_assert_kept(2);
+        assert_rc(shmkv_check_image(home_image, NULL, NULL), 0);
+        disk_end();
+        home_empty();
+        scratch_lose_memory();
+    }
+}
+
+/* The same if the disk takes the promise, and no more. */
+static void a_promise_is_kept_without_a_checkpoint(void **state)
+{
+    struct shmkv *db;
+    uint64_t random = 1;
+    (void)state;
+    disk_begin(NULL);
+    assert_rc(home_open(home_image, SHMKV_CREATE | SHMKV_NO_KEEPER, LATER_MS, &db), 0);
+    struct superblock *sb = audit_arena(db)->sb;
+    assert_rc(imaged_put_all(db, 1), 0);
+    assert_rc(shmkv_sync(db, -1), 0);
+    store_seq_cst(&sb->ceiling, load_seq_cst(&sb->epoch) + 3);
+    assert_rc(imaged_put(db, 0, 2), 0);
+    disk_fail(3, SHMKV_EIO, 1000); /* behind the record of the promise and its barrier */
+    assert_rc(shmkv_sync(db, -1), SHMKV_EIO);
+    uint64_t promised = load_seq_cst(&sb->ceiling);
+    assert_true(promised > load_seq_cst(&sb->epoch) + (1u << 20));
+    assert_rc(shmkv_close(db), SHMKV_EIO);
+    disk_pause();
+    lose_power(disk_count(), DISK_LOSE_ALL, &random);
+    db = imaged_open_image(0);
+    imaged_assert_all(db, 1);
+    assert_true(load_seq_cst(&audit_arena(db)->sb->epoch) > promised);
+    assert_rc(shmkv_close(db), 0);
+    disk_end();
+}
+
 static int die_before_the_barrier(void *arg)
 {
     struct shmkv *db;
@@ -272,6 +333,8 @@ int main(void)
         TEST(a_close_after_a_death_writes_it_again),
         TEST(a_fold_after_a_failed_one_may_be_cut_off),
         TEST(room_that_was_reserved_in_vain),
+        TEST(checkpoints_that_fail_stay_below_the_ceiling),
+        TEST(a_promise_is_kept_without_a_checkpoint),
         TEST(no_put_waits_for_the_disk),
     };
     return cmocka_run_group_tests_name("crash_disk", tests, NULL, NULL);
