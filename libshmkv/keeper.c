@@ -268,7 +268,7 @@ void keeper_start(struct keeper *k, struct durable *d, struct warn *w, const str
     k->writer.puts = k->writer.moves = (struct append)APPEND_INIT;
     if (epoch_join(&k->writer.self, a, p->index) != 0)
         return;
-    table_view_begin(&k->writer.view, a);
+    table_view_begin(&k->writer.view);
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the program's */

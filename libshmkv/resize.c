@@ -45,7 +45,9 @@ static bool close_tickets(const struct arena *a, struct table *t, struct table *
 {
     uint64_t word = load_acquire(&t->tickets);
     while ((word & TICKETS_CLOSED) == 0) { /* a failed CAS saw r change: B is computed anew */
-        uint64_t bound = table_quota(t->slots) - (word & TICKETS_COUNT);
+        uint64_t quota = table_quota(t->slots), left = word & TICKETS_COUNT;
+        /* more than all are none (R3): who finds the table full would start for ever */
+        uint64_t bound = likely(left <= quota) ? quota - left : quota;
         if (table_quota(to->slots) < bound)
             return false;
         to->bound = bound;

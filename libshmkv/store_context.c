@@ -71,7 +71,7 @@ static struct context *make_context(struct store *s, int *rc)
         free_context(c);
         return NULL;
     }
-    table_view_begin(&c->writer.view, &s->arena);
+    table_view_begin(&c->writer.view);
     c->unfenced = c->writer.self.fenced ? NULL : s;
     c->next = s->contexts;
     s->contexts = c;

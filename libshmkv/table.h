@@ -167,10 +167,13 @@ struct table_view {
     _Atomic uintptr_t slots; /* their address, a multiple of 64, and what a hash is shifted by */
 };
 
+/* A reference that no table gets, nor what stray writes leave, which is zeros or ones (R3). */
+#define TABLE_UNSEEN 0x9e3779b97f4a7c15ull
+
 /* Of no table yet. */
-static inline void table_view_begin(struct table_view *v, const struct arena *a)
+static inline void table_view_begin(struct table_view *v)
 {
-    store_relaxed(&v->root, ~table_root(a));
+    store_relaxed(&v->root, TABLE_UNSEEN);
 }
 
 /* Is it of what is the root now?  Inside a section, as all uses of it. */

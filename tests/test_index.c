@@ -411,6 +411,27 @@ static void a_slot_that_leads_to_no_table_is_reported(void **state)
     writer_end(&w);
 }
 
+/* R3: nor does a writer who has seen no table yet take what is written over the root for one. */
+static void a_root_written_over_is_no_table(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    static const uint64_t roots[] = {0, UINT64_MAX};
+    uint64_t root = table_root(a);
+    for (unsigned i = 0; i < 4; i++) {
+        struct index_change c = writer_change_of(a, "k", "value");
+        const struct record *r;
+        store_seq_cst(&a->sb->root, roots[i / 2]);
+        writer_begin(&w, a, writers_process(state));
+        store_seq_cst(&a->sb->root, roots[i % 2]);
+        struct index_key k = key_of(a, "k");
+        assert_false(index_peek(&w, &k, &r));
+        assert_int_equal(writer_change(&w, &c), SHMKV_ECORRUPT);
+        store_seq_cst(&a->sb->root, root);
+        writer_end(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -426,6 +447,7 @@ int main(void)
         FIXTURE(relocation_is_the_same_record_elsewhere),
         FIXTURE(a_slot_out_of_the_log_is_reported),
         FIXTURE(a_slot_that_leads_to_no_table_is_reported),
+        FIXTURE(a_root_written_over_is_no_table),
     };
     return cmocka_run_group_tests_name("index", tests, NULL, NULL);
 }

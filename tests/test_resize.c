@@ -614,6 +614,24 @@ static void a_frozen_record_stays_where_it_is(void **state)
     writer_end(&m.w);
 }
 
+/* R3: with more tickets than slots the table would be full, and what makes room never begin. */
+static void tickets_that_cannot_be_count_as_none(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    for (unsigned i = 0; i < 300; i++)
+        writer_put(&m.w, numbered(i), "v");
+    resize_leave(&m.w.self, &m.w.resizer);
+    store_seq_cst(&source(&m)->tickets, TICKETS_COUNT);
+    start(&m);
+    finish(&m);
+    for (unsigned i = 0; i < 300; i++)
+        assert_non_null(record_found(&m.w, numbered(i)));
+    uint64_t quota = table_quota(target(&m)->slots);
+    assert_true(load_acquire(&target(&m)->tickets) == ((quota - 300) | TICKETS_TOPPED));
+    writer_end(&m.w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -638,6 +656,7 @@ int main(void)
         FIXTURE(an_idle_claim_is_taken_in_need),
         FIXTURE(what_is_written_over_is_not_moved),
         FIXTURE(a_frozen_record_stays_where_it_is),
+        FIXTURE(tickets_that_cannot_be_count_as_none),
     };
     return cmocka_run_group_tests_name("resize", tests, NULL, NULL);
 }

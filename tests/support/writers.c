@@ -16,7 +16,7 @@ void writer_begin(struct writer *w, const struct arena *a, uint32_t process)
     *w = (struct writer){.busy = false};
     w->puts = w->moves = (struct append)APPEND_INIT;
     assert_int_equal(epoch_join(&w->self, a, process), 0);
-    table_view_begin(&w->view, a);
+    table_view_begin(&w->view);
 }
 
 void writer_end(struct writer *w)
