@@ -27,8 +27,8 @@ struct arena {
     struct ghosts *ghosts;  /* likewise */
     uint64_t log_offset;
     uint64_t log_bytes;    /* of all segments there may be: what an offset may lead into */
-    uint64_t log_plain;    /* bytes of it where a record with the longest key and a value of no
-                              bytes may begin: who adds a value's length compares once */
+    uint64_t log_plain;    /* bytes of it where a record with the longest key, and a value as
+                              long as a segment, may begin */
     uint64_t segment_mask; /* segment_bytes - 1 */
     unsigned segment_shift;
     bool readonly;

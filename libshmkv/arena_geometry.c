@@ -156,7 +156,7 @@ static void set_pointers(struct arena *a, const struct superblock *sb, void *bas
     a->log_offset = sb->log_offset;
     a->segment_mask = sb->segment_bytes - 1;
     a->log_bytes = sb->segment_count * sb->segment_bytes;
-    a->log_plain = a->log_bytes - min_u64(a->log_bytes, LARGEST_KEY_ONLY);
+    a->log_plain = a->log_bytes - min_u64(a->log_bytes, LARGEST_KEY_ONLY + sb->segment_bytes);
     a->segment_shift = sb->segment_shift;
     a->imaged = sb->image_inode != 0;
     a->marks = a->imaged || a->cache;

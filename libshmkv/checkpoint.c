@@ -90,14 +90,6 @@ static uint64_t end_epoch(const struct arena *a)
     return e;
 }
 
-/* How far a record that begins there may reach: a run's goes through all of its segments. */
-static uint64_t room_at(const struct arena *a, uint64_t at)
-{
-    uint64_t id = arena_segment_of(a, at);
-    uint64_t span = at == arena_segment_start(a, id) ? segment_span(a, id) : 1;
-    return arena_segment_start(a, id + span) - at;
-}
-
 /*
  * A live writer's record in flight (R10).  It may be given up and written over at any moment, so
  * what counts is a private copy, and that the record is still the same when its slot was looked up.
@@ -106,7 +98,7 @@ static uint64_t room_at(const struct arena *a, uint64_t at)
 static int was_published(struct checkpoint_work *w, uint64_t at, uint64_t *size)
 {
     const struct arena *a = w->a;
-    uint64_t id = arena_segment_of(a, at), room = room_at(a, at);
+    uint64_t id = arena_segment_of(a, at), room = segment_room_at(a, at);
     const struct record *r = arena_at(a, at);
     struct record head;
     record_peek(&head, r, sizeof(head));

@@ -197,7 +197,7 @@ static inline bool peek_record(const struct arena *a, const struct index_key *k,
     if (unlikely(!record_has_key(at->old, k->data, k->size)))
         return false;
     at->old_bytes = record_size(at->old);
-    return likely(offset + at->old_bytes <= a->log_bytes);
+    return likely(index_fits_segment(a, offset, at->old_bytes));
 }
 
 enum peek { PEEK_PLACE, PEEK_NEXT, PEEK_LONG_WAY };
@@ -601,8 +601,7 @@ bool index_decide(const struct arena *a, uint64_t at)
 {
     if (!index_in_log(a, at))
         return false;
-    uint64_t id = arena_segment_of(a, at);
-    uint64_t room = arena_segment_start(a, id + segment_span(a, id)) - at;
+    uint64_t id = arena_segment_of(a, at), room = segment_room_at(a, at);
     uint64_t seed = record_seed(id, load_relaxed(&segment_at(a, id)->incarnation));
     const struct record *r = arena_at(a, at);
     if (!record_valid_live(a, r, room, seed))

@@ -106,11 +106,17 @@ static inline bool index_in_log(const struct arena *a, uint64_t offset)
     return offset - a->log_offset <= a->log_bytes - sizeof(struct record);
 }
 
-/* Does the record, which is in the log, end there too? */
+/* Does the record, which begins in the log, end where its segment or run does, or before?  Behind
+ * that there may be no memory, and to touch it would take some (R3). */
 static inline bool index_fits_log(const struct arena *a, const struct record *r)
 {
-    uint64_t at = (uint64_t)((const char *)r - a->base) - a->log_offset;
-    return at + record_size(r) <= a->log_bytes;
+    return record_size(r) <= segment_room_at(a, (uint64_t)((const char *)r - a->base));
+}
+
+/* The common case of it, by the place in the log and the size: is it in one segment? */
+static ALWAYS_INLINE bool index_fits_segment(const struct arena *a, uint64_t at, uint64_t size)
+{
+    return ((at + size - 1) ^ at) <= a->segment_mask;
 }
 
 /*
@@ -122,8 +128,8 @@ const struct record *index_lookup(const struct arena *a, const struct index_key 
 
 /*
  * Does @word, which has the key's tag or is SLOT_EMPTY, lead to a pair of this key that never
- * expires?  In the last 64 KiB of the log's addresses the answer is no: there a record of any key
- * length would need a longer look (R3).
+ * expires?  What is as long as a segment, or in the last one of the log's addresses, needs a longer
+ * look (R3); what seems to be shorter leads at most into the neighbour.
  */
 static ALWAYS_INLINE bool index_leads_plain(const struct arena *a, const struct index_key *k,
                                             uint64_t word, const struct record **found)
@@ -135,7 +141,7 @@ static ALWAYS_INLINE bool index_leads_plain(const struct arena *a, const struct 
     *found = r;
     /* mostly the value's last byte's line, whose place is known only when the header is there */
     __builtin_prefetch((const char *)(r + 1) + align_up(k->size, 8) + CACHE_LINE / 2);
-    return likely(record_is_plain(r, k->data, k->size)) && likely(at + r->vlen <= a->log_plain);
+    return likely(record_is_plain(r, k->data, k->size)) && likely(r->vlen <= a->segment_mask);
 }
 
 /*

@@ -266,6 +266,14 @@ static inline uint64_t segment_span(const struct arena *a, uint64_t id)
     return run < 2 ? 1 : min_u64(run, arena_segments(a) - id);
 }
 
+/* How far a record that begins @at may reach: a run's goes through all of its segments. */
+static inline uint64_t segment_room_at(const struct arena *a, uint64_t at)
+{
+    uint64_t id = arena_segment_of(a, at);
+    uint64_t span = at == arena_segment_start(a, id) ? segment_span(a, id) : 1;
+    return arena_segment_start(a, id + span) - at;
+}
+
 /* Still owned?  Asked inside a write section [S1], see epoch_enter_write(). */
 static inline bool segment_held(const struct arena *a, const struct segment_hold *hold)
 {

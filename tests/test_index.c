@@ -387,6 +387,42 @@ static void a_slot_out_of_the_log_is_reported(void **state)
     writer_end(&w);
 }
 
+/* R3: a record, or a run, that says to be longer than it has room: who touched it would take
+ * memory, or die of there being none.  The short way tells apart what is longer than a segment. */
+static void a_record_that_leaves_its_segment_is_reported(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    static char small[100], large[300000];
+    const char *values[] = {memset(small, 's', sizeof(small) - 1),
+                            memset(large, 'l', sizeof(large) - 1)};
+    for (unsigned i = 0; i < 2; i++) {
+        struct writer w;
+        struct index_key k = key_of(a, "k");
+        const struct record *found;
+        bool damaged = false;
+        writer_begin(&w, a, writers_process(state));
+        assert_rc(shmkv_put(fixture_db(state), "k", 1, values[i], strlen(values[i]), NULL), 0);
+        struct record *r = (struct record *)(uintptr_t)record_found(&w, "k");
+        uint64_t room = segment_room_at(a, (uint64_t)((char *)r - a->base));
+        uint32_t was = r->vlen, most = (uint32_t)(room - sizeof(*r) - 8);
+        uint32_t more[] = {most + 1, UINT32_MAX};
+        assert_int_equal(room > a->segment_mask + 1, i == 1); /* a run */
+        for (unsigned n = 0; n < ARRAY_SIZE(more); n++) {
+            struct index_change c = writer_change_of(a, "k", "again");
+            r->vlen = more[n];
+            assert_null(index_lookup(a, &k, &damaged));
+            assert_true(damaged);
+            assert_true(r->vlen <= a->segment_mask || !index_peek(&w, &k, &found));
+            assert_int_equal(writer_change(&w, &c), SHMKV_ECORRUPT);
+        }
+        r->vlen = most;
+        assert_non_null(index_lookup(a, &k, &damaged));
+        r->vlen = was;
+        assert_value(&w, "k", values[i]);
+        writer_end(&w);
+    }
+}
+
 /* R3: a slot that is closed where no table follows: no absence, on which a reader would go on and a
  * writer not, so that one who does both, as shmkv_update(), would try for ever. */
 static void a_slot_that_leads_to_no_table_is_reported(void **state)
@@ -446,6 +482,7 @@ int main(void)
         FIXTURE(conditions),
         FIXTURE(relocation_is_the_same_record_elsewhere),
         FIXTURE(a_slot_out_of_the_log_is_reported),
+        FIXTURE(a_record_that_leaves_its_segment_is_reported),
         FIXTURE(a_slot_that_leads_to_no_table_is_reported),
         FIXTURE(a_root_written_over_is_no_table),
     };
