@@ -263,13 +263,19 @@ static int test_condition(const struct arena *a, const struct index_change *c,
     return SHMKV_EINVAL;
 }
 
-/* R7: G after the slot was read; an n that runs over raises G. */
+/*
+ * R7: G after the slot was read; an n that runs over raises G by one.  No record's epoch is above
+ * G, which was raised before its CAS, so one that seems to be was written over: then the version is
+ * younger than anything else of now, but G does not follow to where epochs end (R3).
+ */
 static uint64_t choose_version(const struct arena *a, const struct record *old)
 {
     uint64_t g = epoch_now(a);
     uint64_t version = record_next_version(old == NULL ? 0 : old->version, g);
-    if (unlikely(record_epoch_of(version) > g))
-        epoch_raise_above(a, record_epoch_of(version) - 1);
+    if (unlikely(record_epoch_of(version) > g)) {
+        epoch_raise_above(a, g);
+        return (g + 1) << VERSION_EPOCH_SHIFT;
+    }
     return version;
 }
 
@@ -541,9 +547,9 @@ int index_relocate(struct writer *w, uint64_t from, uint64_t word)
 /* R7: the next record of the key, which nothing in the index reminds of this one, is younger. */
 static void outdate(const struct arena *a, const struct record *r)
 {
-    uint64_t epoch = record_epoch_of(r->version);
-    if (unlikely(epoch >= epoch_now(a)))
-        epoch_raise_above(a, epoch);
+    uint64_t g = epoch_now(a); /* no epoch is above it, see choose_version() */
+    if (unlikely(record_epoch_of(r->version) >= g))
+        epoch_raise_above(a, g);
 }
 
 static void count_eviction(struct writer *w, const struct record *r)

@@ -564,6 +564,20 @@ static void an_evicted_key_comes_back_younger(void **state)
     assert_rc(shmkv_check(fixture_db(state), NULL, NULL), 0);
 }
 
+/* R3: nor does G follow a version that was written over, see test_index. */
+static void an_evicted_version_does_not_lead_g(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    writer_begin(&w, a, writers_process(state));
+    uint64_t last = writer_put(&w, "k", "value"), g = epoch_now(a);
+    ((struct record *)(uintptr_t)record_found(&w, "k"))->version = (uint64_t)-2;
+    assert_int_equal(evict(&w, "k"), INDEX_EVICTED);
+    assert_true(epoch_now(a) == g + 1);
+    assert_true(writer_put(&w, "k", "value") > last);
+    writer_end(&w);
+}
+
 /* Tombstones too: the key stays absent, its slot is free for the next table. */
 static void an_evicted_tombstone_leaves_nothing(void **state)
 {
@@ -642,6 +656,7 @@ int main(void)
         FIXTURE_WITH(a_held_segment_costs_little, &cache),
         FIXTURE_WITH(all_hot_is_no_excuse, &cache),
         FIXTURE_WITH(an_evicted_key_comes_back_younger, &cache),
+        FIXTURE_WITH(an_evicted_version_does_not_lead_g, &cache),
         FIXTURE_WITH(an_evicted_tombstone_leaves_nothing, &cache),
         FIXTURE_WITH(only_the_current_record_goes, &cache),
         FIXTURE_WITH(a_cache_is_one_for_all, &cache),

@@ -228,6 +228,27 @@ static void versions_run_over_into_the_next_epoch(void **state)
     writer_end(&w);
 }
 
+/* R3: a version that was written over does not take G, and all memory with it, to the end of
+ * epochs: a bit above, and no section would hold back anything. */
+static void versions_written_over_do_not_lead_g(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    writer_begin(&w, a, writers_process(state));
+    uint64_t last = writer_put(&w, "k", "value");
+    static const uint64_t versions[] = {(uint64_t)-2, (uint64_t)-1 << 24, 1ull << 63, 1ull << 40};
+    for (unsigned i = 0; i < ARRAY_SIZE(versions); i++) {
+        uint64_t g = epoch_now(a);
+        ((struct record *)(uintptr_t)record_found(&w, "k"))->version = versions[i];
+        uint64_t version = i % 2 == 0 ? writer_put(&w, "k", "over") : writer_delete(&w, "k");
+        assert_true(version > last && version == (g + 1) << VERSION_EPOCH_SHIFT);
+        assert_true(epoch_now(a) == g + 1);
+        last = writer_put(&w, "k", "over");
+        assert_true(last > version && epoch_now(a) == g + 1);
+    }
+    writer_end(&w);
+}
+
 /* ---- INV-I4 -------------------------------------------------------------------------------- */
 
 /*
@@ -478,6 +499,7 @@ int main(void)
         FIXTURE(a_peek_is_a_lookup),
         FIXTURE(versions_grow),
         FIXTURE(versions_run_over_into_the_next_epoch),
+        FIXTURE(versions_written_over_do_not_lead_g),
         FIXTURE(old_table_first),
         FIXTURE(conditions),
         FIXTURE(relocation_is_the_same_record_elsewhere),
