@@ -279,8 +279,7 @@ static struct image_cut describe(const struct arena *a, uint64_t epoch, uint32_t
         .epoch = epoch,
         .ceiling = epoch + IMAGE_CEILING,
         .clock_ms = arena_clock(a),
-        .keys = sums[STAT_keys_added] - sums[STAT_keys_removed] + sums[STAT_tombstones_added] -
-                sums[STAT_tombstones_dropped],
+        .keys = stats_keys(sums) + stats_tombstones(sums),
         .size = load_relaxed(&a->sb->size),
         .interval_ms = load_relaxed(&a->sb->interval_ms),
         .flags = flags,

@@ -66,8 +66,8 @@ int shmkv_get_stats(struct shmkv *db, struct shmkv_stats *stats)
 #undef STAT_COPY
     stats->gets = stats->hits + sums[STAT_misses];
     stats->graces = load_relaxed(&a->sb->safe); /* one for each epoch that is over */
-    stats->keys = sums[STAT_keys_added] - sums[STAT_keys_removed];
-    stats->tombstones = sums[STAT_tombstones_added] - sums[STAT_tombstones_dropped];
+    stats->keys = stats_keys(sums);
+    stats->tombstones = stats_tombstones(sums);
     index_stats(c, stats);
     memory_stats(a, stats);
     people_stats(a, c->store->process.index, stats);

@@ -19,13 +19,10 @@ struct resize_load resize_load(const struct arena *a)
 {
     uint64_t sums[STAT_COUNT];
     stats_sum(a, sums);
-    struct resize_load l = {
-        .keys = sums[STAT_keys_added] - sums[STAT_keys_removed],
-        .tombstones = sums[STAT_tombstones_added] - sums[STAT_tombstones_dropped],
+    return (struct resize_load){
+        .keys = stats_keys(sums),
+        .tombstones = stats_tombstones(sums),
     };
-    l.keys = (int64_t)l.keys < 0 ? 0 : l.keys;
-    l.tombstones = (int64_t)l.tombstones < 0 ? 0 : l.tombstones;
-    return l;
 }
 
 /* The last resize gave hardly any tickets: the next table must be larger. */

@@ -33,4 +33,23 @@ static inline void stat_add(const struct participant *p, enum stat_counter s, ui
 /* Sums of all participants, present and departed; @sums has STAT_COUNT members. */
 void stats_sum(const struct arena *a, uint64_t *sums);
 
+/* How many there are, of which so many came and went.  Not below 0, as it may look if a death lost
+ * counts of those who came, or somebody comes and goes while the sums are made. */
+static inline uint64_t stats_left(const uint64_t *sums, enum stat_counter came,
+                                  enum stat_counter went)
+{
+    uint64_t n = sums[came] - sums[went];
+    return (int64_t)n < 0 ? 0 : n;
+}
+
+static inline uint64_t stats_keys(const uint64_t *sums)
+{
+    return stats_left(sums, STAT_keys_added, STAT_keys_removed);
+}
+
+static inline uint64_t stats_tombstones(const uint64_t *sums)
+{
+    return stats_left(sums, STAT_tombstones_added, STAT_tombstones_dropped);
+}
+
 #endif

@@ -183,7 +183,7 @@ static void compare_counters(struct verify *v)
     const struct arena *a = v->a;
     uint64_t sums[STAT_COUNT];
     stats_sum(a, sums);
-    uint64_t keys = sums[STAT_keys_added] - sums[STAT_keys_removed];
+    uint64_t keys = stats_keys(sums);
     if (keys != v->pairs)
         verify_note(v,
                     "the counters say %" PRIu64 " keys, the index has %" PRIu64

@@ -4,9 +4,11 @@
  * at once: here each segment of 64 KiB has one value of 50,000 bytes, and a quarter of it is free.
  * The image is large enough to be read ahead.
  */
+#include "audit.h"
 #include "blob.h"
 #include "fixture.h"
 #include "scratch.h"
+#include "stats.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,10 +97,36 @@ static void what_is_listed_fits(void **state)
     unlink(image);
 }
 
+/* Counts that went with a death, so that fewer keys came than went, do not make the index that a
+ * recovery makes as large as for the smallest keys there are. */
+static void lost_counts_make_no_large_index(void **state)
+{
+    struct shmkv *db;
+    struct shmkv_stats after;
+    (void)state;
+    assert_true(scratch_make(0));
+    fill();
+    assert_rc(open_image(0, &db), 0);
+    sub_relaxed(&audit_arena(db)->sync->retired[STAT_keys_added], 2 * VALUES);
+    assert_rc(shmkv_put(db, "k0", 2, "v", 1, NULL), 0); /* so that there is something to save */
+    assert_rc(shmkv_sync(db, -1), 0);
+    assert_rc(shmkv_close(db), 0);
+    assert_true(reboot(0));
+    assert_rc(open_image(0, &db), 0);
+    assert_rc(shmkv_get_stats(db, &after), 0);
+    assert_int_equal(after.keys, VALUES);
+    assert_in_range(after.index_bytes, 1, SIZE / 8);
+    assert_rc(shmkv_close(db), 0);
+    scratch_lose_memory();
+    scratch_remove();
+    unlink(image);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_listed_fits),
+        cmocka_unit_test(lost_counts_make_no_large_index),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,6 +99,26 @@ static void the_public_figures_are_these(void **state)
     assert_int_equal(s.processes, 1);
 }
 
+/* What came may have been lost with a death, what went not: there are none, rather than 2^64. */
+static void no_figure_is_below_zero(void **state)
+{
+    struct shmkv *db = fixture_db(state);
+    const struct arena *a = fixture_arena(state);
+    struct shmkv_stats s;
+    put_text(db, "key", "value");
+    put_text(db, "other", "value");
+    delete_text(db, "other");
+    sub_relaxed(&a->sync->retired[STAT_keys_added], 2);
+    sub_relaxed(&a->sync->retired[STAT_tombstones_added], 2);
+    assert_rc(shmkv_get_stats(db, &s), 0);
+    assert_int_equal(s.keys, 0);
+    assert_int_equal(s.tombstones, 0);
+    put_text(db, "third", "value");
+    put_text(db, "fourth", "value");
+    assert_rc(shmkv_get_stats(db, &s), 0);
+    assert_int_equal(s.keys, 1);
+}
+
 static int attach_and_stop(void *arg)
 {
     struct shmkv *db = fixture_open(arg, 0);
@@ -126,7 +146,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         FIXTURE(each_counter_is_its_own),         FIXTURE(the_departed_count),
         FIXTURE(keys_and_tombstones_are_counted), FIXTURE(the_public_figures_are_these),
-        FIXTURE(the_dead_are_not_counted),
+        FIXTURE(no_figure_is_below_zero),         FIXTURE(the_dead_are_not_counted),
     };
     return cmocka_run_group_tests_name("stats", tests, NULL, NULL);
 }
