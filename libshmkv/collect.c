@@ -10,7 +10,7 @@ enum fate { UNKNOWN, CURRENT, DEAD };
 static enum fate fate_of(const struct arena *a, uint64_t id, uint64_t word)
 {
     const struct record *r = arena_at(a, arena_segment_start(a, id));
-    if (load_acquire(&segment_at(a, id)->state) != word || !index_fits_log(a, r))
+    if (load_acquire(&segment_at(a, id)->state) != word || !index_fits_room(a, r))
         return UNKNOWN; /* it has just gone, or was written over: `check` reports that */
     struct index_key k = {.data = record_key(r), .size = r->klen};
     bool damaged = false;

@@ -32,7 +32,7 @@ int evict_join(const struct participant *p)
 
 static bool has_hash(const struct arena *a, const struct record *r, uint64_t hash)
 {
-    return index_fits_log(a, r) && hash_key(record_key(r), r->klen, &a->hash_secret) == hash;
+    return index_fits_room(a, r) && hash_key(record_key(r), r->klen, &a->hash_secret) == hash;
 }
 
 /* Of one table.  By the whole hash: as long as another key with the same tag stood before it, none

@@ -18,7 +18,7 @@ static int keep_or_evict(struct writer *w, struct evict_walk *walk, uint64_t id,
 {
     const struct arena *a = w->self.arena;
     const struct record *r = arena_at(a, arena_segment_start(a, id));
-    if (!index_fits_log(a, r))
+    if (!index_fits_room(a, r))
         return SHMKV_ECORRUPT; /* it was written over: `check` reports that */
     if (!evict_keeps(w, walk, r))
         return evict_record(w, walk, r, word);

@@ -11,7 +11,7 @@ static bool is_expired(const struct arena *a, uint64_t word, uint64_t now)
         return false;
     const struct record *r = arena_at(a, slot_offset(word));
     return r->type == RECORD_PAIR && record_expires(r) && record_expiry(r) <= now &&
-           index_fits_log(a, r);
+           index_fits_room(a, r);
 }
 
 /* A key so long that not even its tombstone fits into a segment. */

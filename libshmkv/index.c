@@ -20,7 +20,7 @@ static inline enum match match(const struct arena *a, uint64_t word, const struc
     const struct record *r = arena_at(a, offset);
     if (!record_has_key(r, k->data, k->size))
         return MATCH_NO;
-    return likely(index_fits_log(a, r)) ? MATCH_YES : MATCH_DAMAGED;
+    return likely(index_fits_room(a, r)) ? MATCH_YES : MATCH_DAMAGED;
 }
 
 enum probe { PROBE_FOUND, PROBE_ABSENT, PROBE_NEXT, PROBE_FULL };

@@ -108,7 +108,7 @@ static inline bool index_in_log(const struct arena *a, uint64_t offset)
 
 /* Does the record, which begins in the log, end where its segment or run does, or before?  Behind
  * that there may be no memory, and to touch it would take some (R3). */
-static inline bool index_fits_log(const struct arena *a, const struct record *r)
+static inline bool index_fits_room(const struct arena *a, const struct record *r)
 {
     return record_size(r) <= segment_room_at(a, (uint64_t)((const char *)r - a->base));
 }
@@ -122,7 +122,7 @@ static ALWAYS_INLINE bool index_fits_segment(const struct arena *a, uint64_t at,
 /*
  * index_lookup() - the current record of a key, NULL if there is none; a tombstone or an expired
  * record is returned as it is.  Inside a read or write section.  *@damaged is set (else left as it
- * was) if a slot led out of the log (R3).
+ * was) if a slot led out of the log, or to a record that leaves its room, or to no table (R3).
  */
 const struct record *index_lookup(const struct arena *a, const struct index_key *k, bool *damaged);
 
