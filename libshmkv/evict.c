@@ -39,13 +39,13 @@ static bool has_hash(const struct arena *a, const struct record *r, uint64_t has
  * of a key's hits would count. */
 static const struct record *record_of_table(const struct arena *a, uint64_t ref, uint64_t hash)
 {
-    if (unlikely(!table_is_sound(a, ref)))
+    struct table_shape t;
+    if (unlikely(!table_look(a, ref, &t)))
         return NULL;
-    const struct table *t = table_of(a, ref);
-    uint64_t mask = table_buckets(t) - 1, b = table_home(t, hash), tag = slot_tag(hash);
-    unsigned first = table_first_slot(t, hash);
-    for (uint64_t n = 0; n <= mask; n++, b = (b + 1) & mask) {
-        const _Atomic uint64_t *bucket = table_bucket(a, t, b);
+    uint64_t home = table_shape_home(&t, hash), tag = slot_tag(hash);
+    unsigned first = table_shape_first_slot(&t, hash);
+    for (uint64_t n = 0; n <= t.mask; n++) {
+        const _Atomic uint64_t *bucket = table_shape_bucket(&t, home + n);
         for (unsigned m = bucket_rotate(bucket_match(bucket, tag), first); m != 0; m &= m - 1) {
             uint64_t word = load_acquire(&bucket[bucket_slot(m, first)]); /* [I1] */
             if (word == SLOT_EMPTY || word == SLOT_MOVED_EMPTY)

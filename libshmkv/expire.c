@@ -77,16 +77,12 @@ unsigned expire_sweep(struct writer *w, uint64_t buckets)
     const struct arena *a = w->self.arena;
     uint64_t now = arena_clock(a);
     uint64_t outer = epoch_enter(&w->self); /* what is replaced is read until it is */
-    uint64_t root = table_root(a);
-    const struct table *t = table_of(a, root);
-    /* the header is read once, now that it is sound: a sweep is long (R3) */
-    uint64_t all = likely(table_is_sound(a, root)) ? table_buckets(t) : 0;
-    _Atomic uint64_t *slots = table_slots(a, t);
-    uint64_t n = min_u64(buckets, all);
+    struct table_shape root;
+    uint64_t n = likely(table_look(a, table_root(a), &root)) ? min_u64(buckets, root.mask + 1) : 0;
     uint64_t at = add_relaxed(&a->sb->sweep, n); /* only divides work */
     unsigned replaced = 0;
     for (uint64_t i = 0; i < n; i++)
-        replaced += sweep_bucket(w, slots + ((at + i) & (all - 1)) * BUCKET_SLOTS, now);
+        replaced += sweep_bucket(w, table_shape_bucket(&root, at + i), now);
     epoch_exit(&w->self, outer);
     return replaced;
 }

@@ -27,16 +27,15 @@ enum probe { PROBE_FOUND, PROBE_ABSENT, PROBE_NEXT, PROBE_FULL };
 
 /* One table.  PROBE_NEXT: it is closed for this key, or the key has moved on, so there is a next;
  * PROBE_FULL: the key is not in it, but in the next if there is one. */
-static inline enum probe probe_table(const struct arena *a, const struct table *t,
+static inline enum probe probe_table(const struct arena *a, const struct table_shape *t,
                                      const struct index_key *k, const struct record **found)
 {
-    uint64_t mask = table_buckets(t) - 1;
-    uint64_t b = table_home(t, k->hash);
+    uint64_t home = table_shape_home(t, k->hash);
     uint64_t tag = slot_tag(k->hash);
-    unsigned first = table_first_slot(t, k->hash);
+    unsigned first = table_shape_first_slot(t, k->hash);
     bool moved = false;
-    for (uint64_t n = 0; n <= mask; n++, b = (b + 1) & mask) {
-        const _Atomic uint64_t *bucket = table_bucket(a, t, b);
+    for (uint64_t n = 0; n <= t->mask; n++) {
+        const _Atomic uint64_t *bucket = table_shape_bucket(t, home + n);
         for (unsigned m = bucket_rotate(bucket_match(bucket, tag), first); m != 0; m &= m - 1) {
             /* acquire: shows the record behind the slot; pairs with every CAS on a slot [I1] */
             uint64_t word = load_acquire(&bucket[bucket_slot(m, first)]);
@@ -65,18 +64,18 @@ const struct record *index_lookup(const struct arena *a, const struct index_key 
     const struct record *found = NULL;
     uint64_t ref = table_root(a);
     for (;;) { /* chains have length one, longer only while tables go by */
-        const struct table *t = table_of(a, ref);
-        if (unlikely(!table_is_sound(a, ref))) {
+        struct table_shape shape;
+        if (unlikely(!table_look(a, ref, &shape))) {
             *damaged = true;
             return NULL;
         }
-        enum probe rc = probe_table(a, t, k, &found);
+        enum probe rc = probe_table(a, &shape, k, &found);
         if (likely(rc == PROBE_FOUND)) {
             if (unlikely(found == NULL))
                 *damaged = true;
             return found;
         }
-        ref = rc != PROBE_ABSENT ? table_next(a, t) : 0;
+        ref = rc != PROBE_ABSENT ? table_next(a, table_of(a, ref)) : 0;
         if (unlikely(ref == 0)) {
             /* a scribbled slot leads on: to a writer, too, that is no absence (R3) */
             *damaged = *damaged || rc == PROBE_NEXT;
@@ -87,11 +86,10 @@ const struct record *index_lookup(const struct arena *a, const struct index_key 
 
 void index_prefetch_record(const struct arena *a, uint64_t hash)
 {
-    uint64_t root = table_root(a);
-    if (unlikely(!table_is_sound(a, root)))
+    struct table_shape root;
+    if (unlikely(!table_look(a, table_root(a), &root)))
         return;
-    const _Atomic uint64_t *first = table_first(a, table_of(a, root), hash);
-    index_prefetch_word(a, bucket_candidate(first, hash));
+    index_prefetch_word(a, bucket_candidate(root.slots + (hash >> (root.shift - 3)), hash));
 }
 
 /* Where a writer acts. */
@@ -146,15 +144,14 @@ static enum find look_at(const struct participant *p, const struct index_key *k,
 }
 
 static enum find find_in_table(const struct participant *p, const struct index_key *k,
-                               struct place *at)
+                               const struct table_shape *t, struct place *at)
 {
-    uint64_t mask = table_buckets(at->t) - 1;
-    uint64_t b = table_home(at->t, k->hash);
+    uint64_t home = table_shape_home(t, k->hash);
     uint64_t tag = slot_tag(k->hash);
-    unsigned first = table_first_slot(at->t, k->hash);
+    unsigned first = table_shape_first_slot(t, k->hash);
     bool moved = false;
-    for (uint64_t n = 0; n <= mask; n++, b = (b + 1) & mask) {
-        _Atomic uint64_t *bucket = table_bucket(p->arena, at->t, b);
+    for (uint64_t n = 0; n <= t->mask; n++) {
+        _Atomic uint64_t *bucket = table_shape_bucket(t, home + n);
         for (unsigned m = bucket_rotate(bucket_match(bucket, tag), first); m != 0; m &= m - 1) {
             bool goes_on;
             at->slot = &bucket[bucket_slot(m, first)];
@@ -174,10 +171,11 @@ static NOINLINE enum find find_place(const struct participant *p, const struct i
     const struct arena *a = p->arena;
     uint64_t ref = table_root(a);
     for (;;) {
-        if (unlikely(!table_is_sound(a, ref)))
+        struct table_shape shape;
+        if (unlikely(!table_look(a, ref, &shape)))
             return FIND_DAMAGED;
         at->t = table_of(a, ref);
-        enum find rc = find_in_table(p, k, at);
+        enum find rc = find_in_table(p, k, &shape, at);
         if (rc != FIND_NEXT)
             return rc;
         ref = table_next(a, at->t);

@@ -80,12 +80,14 @@ int resize_start(const struct participant *p, struct resizer *z, uint64_t ref)
 
 /* ---- finish -------------------------------------------------------------------------------- */
 
-/* T' gets the tickets that its movers did not need, once: whoever comes second sees TOPPED. */
+/* T' gets the tickets that its movers did not need, once: whoever comes second sees TOPPED.  Never
+ * more than it has slots for, or a bound that was written over would close it (R3). */
 static void top_up(const struct arena *a, struct table *to, uint64_t moved)
 {
     uint64_t word = load_acquire(&to->tickets);
+    uint64_t bound = to->bound, spare = bound - min_u64(bound, moved);
     while ((word & (TICKETS_CLOSED | TICKETS_TOPPED)) == 0) {
-        uint64_t r = word + to->bound - moved;
+        uint64_t r = min_u64(word + spare, table_quota(to->slots));
         /* policy only; before the CAS, so that no death leaves a topped table without them */
         store_relaxed(&to->topped, r + 1);
         store_relaxed(&to->tombstones, resize_load(a).tombstones);
@@ -99,9 +101,9 @@ static void finish(const struct participant *p, struct resizer *z, uint64_t ref)
 {
     const struct arena *a = p->arena;
     struct table *t = table_of(a, ref);
-    uint64_t next = load_acquire(&t->next);
+    uint64_t next = table_next(a, t);
     uint64_t moved;
-    if (!resize_finish_chunks(p, t, &moved)) {
+    if (!resize_finish_chunks(p, ref, &moved) || unlikely(!table_is_sound(a, next))) {
         z->stuck_ref = ref;
         return;
     }
@@ -202,7 +204,7 @@ void resize_help(const struct participant *p, struct resizer *z, uint64_t slots)
 {
     uint64_t root = table_root(p->arena);
     while (slots != 0 && have_chunk(p, z, root))
-        slots -= resize_advance_chunk(p, z, table_of(p->arena, root), slots);
+        slots -= resize_advance_chunk(p, z, slots);
 }
 
 void resize_pay(const struct participant *p, struct resizer *z)

@@ -84,15 +84,15 @@ static bool place_at(const struct arena *a, _Atomic uint64_t *d, const _Atomic u
 }
 
 /* Copy the frozen @word of @s into T' unless the key is there.  False: T' is full (INV-R4). */
-static bool place(const struct arena *a, struct table *to, const _Atomic uint64_t *s, uint64_t word)
+static bool place(const struct arena *a, const struct table_shape *to, const _Atomic uint64_t *s,
+                  uint64_t word)
 {
     const struct record *r = record_of(a, word);
     uint64_t hash = hash_key(record_key(r), r->klen, &a->hash_secret);
-    uint64_t buckets = table_buckets(to);
-    unsigned first = table_first_slot(to, hash);
-    uint64_t b = table_home(to, hash);
-    for (uint64_t n = 0; n < buckets; n++, b = (b + 1) & (buckets - 1)) {
-        _Atomic uint64_t *bucket = table_bucket(a, to, b);
+    unsigned first = table_shape_first_slot(to, hash);
+    uint64_t home = table_shape_home(to, hash);
+    for (uint64_t n = 0; n <= to->mask; n++) {
+        _Atomic uint64_t *bucket = table_shape_bucket(to, home + n);
         unsigned m = bucket_rotate(bucket_match(bucket, slot_tag(hash)), first);
         for (; m != 0; m &= m - 1) {
             if (place_at(a, &bucket[bucket_slot(m, first)], s, word))
@@ -118,8 +118,8 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
             return word; /* scribbled (R3): never finished, rather than followed */
         } else if ((word & SLOT_FROZEN) != 0) {
             POINT("move.placing");
-            uint64_t next = table_next(a, t);
-            if (unlikely(!table_is_sound(a, next) || !place(a, table_of(a, next), s, word)))
+            struct table_shape to;
+            if (unlikely(!table_look(a, table_next(a, t), &to) || !place(a, &to, s, word)))
                 return word; /* a damaged table: rather never finish than lose the key */
             POINT("move.placed");
             /* Plain: a frozen word becomes this and nothing else, whoever does it.  Release: who is
@@ -143,17 +143,26 @@ uint64_t resize_move_slot(const struct participant *p, struct table *t, _Atomic 
 
 /* ---- chunks -------------------------------------------------------------------------------- */
 
-static uint64_t chunk_slots(const struct table *t)
+/* A sound table has no smaller one. */
+_Static_assert(TABLE_MIN_SLOTS % TABLE_CHUNK_SLOTS == 0, "all chunks are whole");
+
+static uint64_t chunk_count(const struct table_shape *t)
 {
-    return min_u64(TABLE_CHUNK_SLOTS, t->slots);
+    return (t->mask + 1) * BUCKET_SLOTS / TABLE_CHUNK_SLOTS;
+}
+
+/* Behind the slots. */
+static _Atomic uint32_t *chunk_word(const struct table_shape *t, uint64_t chunk)
+{
+    return (_Atomic uint32_t *)(void *)(t->slots + (t->mask + 1) * BUCKET_SLOTS) + chunk;
 }
 
 /* The records of neighbours lie anywhere: overlap their cache misses. */
-static void prefetch_record(const struct arena *a, const struct table *t, uint64_t slot)
+static void prefetch_record(const struct arena *a, const struct table_shape *t, uint64_t slot)
 {
-    if (slot >= t->slots)
+    if (slot >= (t->mask + 1) * BUCKET_SLOTS)
         return;
-    uint64_t word = load_relaxed(&table_slots(a, t)[slot]); /* a hint */
+    uint64_t word = load_relaxed(&t->slots[slot]); /* a hint */
     if (!slot_is_record(word))
         return;
     const char *record = (const char *)record_of(a, word); /* header and a short key: two lines */
@@ -161,21 +170,22 @@ static void prefetch_record(const struct arena *a, const struct table *t, uint64
     __builtin_prefetch(record + sizeof(struct record) + SHORT_KEY - 1);
 }
 
-static void move_next(const struct participant *p, struct resizer *z, struct table *t,
+static void move_next(const struct participant *p, struct resizer *z, const struct table_shape *t,
                       uint64_t slot)
 {
-    prefetch_record(p->arena, t, slot + PREFETCH_AHEAD);
-    uint64_t word = resize_move_slot(p, t, &table_slots(p->arena, t)[slot]);
+    const struct arena *a = p->arena;
+    prefetch_record(a, t, slot + PREFETCH_AHEAD);
+    uint64_t word = resize_move_slot(p, table_of(a, z->chunk_ref), &t->slots[slot]);
     z->chunk_moved += slot_is_moved(word);
     z->chunk_stuck |= !slot_is_terminal(word);
 }
 
-static void chunk_done(const struct arena *a, struct table *t, uint64_t chunk, uint32_t moved)
+static void chunk_done(const struct table_shape *t, uint64_t chunk, uint32_t moved)
 {
     POINT("move.chunk");
     /* release: who sums the words comes after the slots became terminal; pairs with
      * resize_finish_chunks [R1] */
-    store_release(&table_chunk_words(a, t)[chunk], moved + 1);
+    store_release(chunk_word(t, chunk), moved + 1);
 }
 
 void resize_begin_chunk(struct resizer *z, uint64_t ref, uint64_t chunk)
@@ -187,34 +197,45 @@ void resize_begin_chunk(struct resizer *z, uint64_t ref, uint64_t chunk)
     z->chunk_stuck = false;
 }
 
-uint64_t resize_advance_chunk(const struct participant *p, struct resizer *z, struct table *t,
-                              uint64_t slots)
+uint64_t resize_advance_chunk(const struct participant *p, struct resizer *z, uint64_t slots)
 {
-    uint64_t end = min_u64(z->chunk_slot + slots, chunk_slots(t));
+    struct table_shape t;
+    if (unlikely(!table_look(p->arena, z->chunk_ref, &t) || z->chunk >= chunk_count(&t))) {
+        z->chunk_ref = 0; /* R3: whoever finds no chunk left sees whether that lasts */
+        return slots;
+    }
+    uint64_t end = min_u64(z->chunk_slot + slots, TABLE_CHUNK_SLOTS);
     uint64_t n = end - z->chunk_slot;
     for (; z->chunk_slot < end; z->chunk_slot++)
-        move_next(p, z, t, z->chunk * TABLE_CHUNK_SLOTS + z->chunk_slot);
-    if (end == chunk_slots(t)) {
+        move_next(p, z, &t, z->chunk * TABLE_CHUNK_SLOTS + z->chunk_slot);
+    if (end == TABLE_CHUNK_SLOTS) {
         if (likely(!z->chunk_stuck))
-            chunk_done(p->arena, t, z->chunk, z->chunk_moved);
+            chunk_done(&t, z->chunk, z->chunk_moved);
         z->chunk_ref = 0;
     }
     return n;
 }
 
-bool resize_finish_chunks(const struct participant *p, struct table *t, uint64_t *sum)
+/* What a chunk's word says; 0: it has none, or one that was written over, and is done over (R3). */
+static uint32_t chunk_says(const struct table_shape *t, uint64_t chunk)
 {
-    const struct arena *a = p->arena;
+    uint32_t word = load_acquire(chunk_word(t, chunk)); /* pairs with chunk_done [R1] */
+    return likely(word <= TABLE_CHUNK_SLOTS + 1) ? word : 0;
+}
+
+bool resize_finish_chunks(const struct participant *p, uint64_t ref, uint64_t *sum)
+{
     struct resizer own = {.chunk_ref = 0};
+    struct table_shape t;
     uint64_t moved = 0;
-    for (uint64_t c = 0; c < t->chunks; c++) {
-        uint32_t word = load_acquire(&table_chunk_words(a, t)[c]); /* pairs with chunk_done [R1] */
+    if (unlikely(!table_look(p->arena, ref, &t)))
+        return false;
+    for (uint64_t c = 0; c < chunk_count(&t); c++) {
+        uint32_t word = chunk_says(&t, c);
         if (word == 0) {
-            if (unlikely(!table_is_sound(a, table_ref(a, t))))
-                return false; /* it was written over meanwhile (R3) */
-            resize_begin_chunk(&own, table_ref(a, t), c);
-            resize_advance_chunk(p, &own, t, TABLE_CHUNK_SLOTS);
-            word = load_acquire(&table_chunk_words(a, t)[c]);
+            resize_begin_chunk(&own, ref, c);
+            resize_advance_chunk(p, &own, TABLE_CHUNK_SLOTS);
+            word = chunk_says(&t, c);
             if (word == 0)
                 return false;
         }

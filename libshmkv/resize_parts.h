@@ -9,11 +9,11 @@
 
 /* From now on @z moves @chunk of the table @ref. */
 void resize_begin_chunk(struct resizer *z, uint64_t ref, uint64_t chunk);
-/* Up to @slots slots of our chunk, of @t; returns how many were moved. */
-uint64_t resize_advance_chunk(const struct participant *p, struct resizer *z, struct table *t,
-                              uint64_t slots);
-/* Do over what others took and have not finished; sums the plain MOVED slots of all chunks. */
-bool resize_finish_chunks(const struct participant *p, struct table *t, uint64_t *sum);
+/* Up to @slots slots of our chunk; returns how many were moved. */
+uint64_t resize_advance_chunk(const struct participant *p, struct resizer *z, uint64_t slots);
+/* Of the table @ref do over what others took and have not finished; sums the plain MOVED slots of
+ * all chunks.  False: some cannot be moved. */
+bool resize_finish_chunks(const struct participant *p, uint64_t ref, uint64_t *sum);
 
 /* ---- resize_claim.c: the next table -------------------------------------------------------- */
 

@@ -95,19 +95,16 @@ static void load_bucket(const struct arena *a, const _Atomic uint64_t *bucket, b
     }
 }
 
-/* The header is read once, just after it was found sound: a step is long (R3). */
-static int collect_table(const struct step *s, const struct table *t)
+static int collect_table(const struct step *s, const struct table_shape *t)
 {
     const struct arena *a = s->arena;
-    const _Atomic uint64_t *slots = table_slots(a, t);
-    uint64_t mask = table_buckets(t) - 1;
-    uint64_t home = table_home(t, s->first);
-    uint64_t homes = table_home(t, s->last) - home + 1;
+    uint64_t home = table_shape_home(t, s->first);
+    uint64_t homes = table_shape_home(t, s->last) - home + 1;
     struct window w = {.ended = false};
-    for (uint64_t n = 0; n <= mask && !w.ended;) {
+    for (uint64_t n = 0; n <= t->mask && !w.ended;) {
         w.count = 0;
-        for (unsigned i = 0; i < WINDOW_BUCKETS && n <= mask && !w.ended; i++, n++)
-            load_bucket(a, slots + ((home + n) & mask) * BUCKET_SLOTS, n + 1 >= homes, &w);
+        for (unsigned i = 0; i < WINDOW_BUCKETS && n <= t->mask && !w.ended; i++, n++)
+            load_bucket(a, table_shape_bucket(t, home + n), n + 1 >= homes, &w);
         for (unsigned i = 0; i < w.count; i++) {
             int rc = collect_word(s, w.words[i]);
             if (rc != 0)
@@ -167,27 +164,26 @@ int scan_step(const struct arena *a, const struct scan_filter *f, uint64_t curso
               struct scan_batch *b)
 {
     uint64_t ref = table_root(a);
-    const struct table *t = table_of(a, ref);
+    struct table_shape t;
     struct step s = {.arena = a, .filter = f, .batch = b, .first = cursor, .last = UINT64_MAX};
     b->count = 0;
     b->next = 0;
-    b->damaged = !table_is_sound(a, ref);
+    b->damaged = !table_look(a, ref, &t);
     if (unlikely(b->damaged))
         return 0;
-    uint64_t home = table_home(t, cursor);
-    if (homes < table_buckets(t) - home)
-        s.last = ((home + homes) << t->shift) - 1;
+    uint64_t home = table_shape_home(&t, cursor);
+    if (homes < t.mask + 1 - home)
+        s.last = ((home + homes) << t.shift) - 1;
     b->next = s.last + 1; /* 0 behind the last hash */
     for (;;) {
-        int rc = collect_table(&s, t);
+        int rc = collect_table(&s, &t);
         if (rc != 0)
             return rc;
         POINT("scan.table");
-        ref = table_next(a, t); /* after the slots, INV-W2 */
+        ref = table_next(a, table_of(a, ref)); /* after the slots, INV-W2 */
         if (ref == 0)
             break;
-        t = table_of(a, ref);
-        if (unlikely(!table_is_sound(a, ref))) {
+        if (unlikely(!table_look(a, ref, &t))) {
             b->damaged = true;
             break;
         }

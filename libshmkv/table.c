@@ -33,24 +33,29 @@ static uint64_t area_offset(const struct arena *a, const struct table *t)
     return a->sb->areas_offset + (uint64_t)(t - a->tables) * a->sb->area_bytes;
 }
 
-bool table_is_sound(const struct arena *a, uint64_t ref)
+/* Of the header one word is used, loaded once; the others must be what follows from it. */
+bool table_look(const struct arena *a, uint64_t ref, struct table_shape *shape)
 {
     const struct table *t = table_of(a, ref);
-    uint64_t slots = t->slots;
-    return load_relaxed(&t->generation) == ref / TABLE_AREAS && slots >= TABLE_MIN_SLOTS &&
-           (slots & (slots - 1)) == 0 && slots <= table_max_slots(a) &&
-           t->slots_offset == area_offset(a, t) &&
-           t->shift == 64 - log2_exact(slots / BUCKET_SLOTS) &&
-           t->chunks_offset == t->slots_offset + slots * 8 && t->chunks == chunk_count(slots);
+    uint64_t slots = __atomic_load_n(&t->slots, __ATOMIC_RELAXED); /* shown by what led here [T1] */
+    uint64_t start = area_offset(a, t);
+    if (slots < TABLE_MIN_SLOTS || (slots & (slots - 1)) != 0 || slots > table_max_slots(a))
+        return false;
+    shape->slots = arena_at(a, start);
+    shape->mask = slots / BUCKET_SLOTS - 1;
+    shape->shift = 64 - log2_exact(slots / BUCKET_SLOTS);
+    return load_relaxed(&t->generation) == ref / TABLE_AREAS && t->slots_offset == start &&
+           t->shift == shape->shift && t->chunks_offset == start + slots * 8 &&
+           t->chunks == chunk_count(slots);
 }
 
 bool table_view_renew(struct table_view *v, const struct arena *a)
 {
     uint64_t root = table_root(a);
-    const struct table *t = table_of(a, root);
-    if (!table_is_sound(a, root))
+    struct table_shape shape;
+    if (!table_look(a, root, &shape))
         return false;
-    store_relaxed(&v->slots, (uintptr_t)table_slots(a, t) | (t->shift - 3));
+    store_relaxed(&v->slots, (uintptr_t)shape.slots | (shape.shift - 3));
     POINT("view.half");
     barrier_compiler(); /* until then it is of a root that has been, for a handler, too */
     store_relaxed(&v->root, root);

@@ -149,9 +149,40 @@ static inline uint64_t table_quota(uint64_t slots)
 uint64_t table_bytes(uint64_t slots);
 /* The largest table that fits an area. */
 uint64_t table_max_slots(const struct arena *a);
-/* May slots be followed of the table that @ref, which is root or a next, leads to?  Inside a
- * section.  If not, what leads there, or its header, was written over (R3). */
-bool table_is_sound(const struct arena *a, uint64_t ref);
+
+/* Where the slots of a table are, as a probe needs it.  A copy of one's own: what is written over
+ * the header once it was found sound leads nobody out of the slots (R3). */
+struct table_shape {
+    _Atomic uint64_t *slots;
+    uint64_t mask;  /* number of buckets, less one */
+    unsigned shift; /* bucket of hash h: h >> shift */
+};
+
+/* False: slots must not be followed of what @ref, which is root or a next, leads to: that word, or
+ * the header, was written over.  Inside a section. */
+bool table_look(const struct arena *a, uint64_t ref, struct table_shape *shape);
+
+static inline bool table_is_sound(const struct arena *a, uint64_t ref)
+{
+    struct table_shape shape;
+    return table_look(a, ref, &shape);
+}
+
+/* As table_home() and so on. */
+static inline uint64_t table_shape_home(const struct table_shape *s, uint64_t hash)
+{
+    return hash >> s->shift;
+}
+
+static inline unsigned table_shape_first_slot(const struct table_shape *s, uint64_t hash)
+{
+    return (unsigned)(hash >> (s->shift - 3)) % BUCKET_SLOTS;
+}
+
+static inline _Atomic uint64_t *table_shape_bucket(const struct table_shape *s, uint64_t bucket)
+{
+    return s->slots + (bucket & s->mask) * BUCKET_SLOTS;
+}
 
 /*
  * What finds a slot of the root table, in memory of a writer's own.  It is made once per table,

@@ -15,8 +15,9 @@ struct pass {
     struct verify *v;
     uint64_t ref;
     const struct table *t;
-    uint64_t filled;   /* slots that were ever filled */
-    uint64_t resizing; /* table.next, when last looked at */
+    struct table_shape shape; /* as its header was found sound last */
+    uint64_t filled;          /* slots that were ever filled */
+    uint64_t resizing;        /* table.next, when last looked at */
 };
 
 /* ---- one slot ------------------------------------------------------------------------------ */
@@ -111,9 +112,9 @@ static void count_target(struct verify *v, const struct target *g)
 }
 
 /* Wrong is what is wrong about a word that stands there before and after. */
-static void check_slot(struct pass *p, const _Atomic uint64_t *slots, uint64_t index)
+static void check_slot(struct pass *p, uint64_t index)
 {
-    const _Atomic uint64_t *slot = slots + index;
+    const _Atomic uint64_t *slot = p->shape.slots + index;
     for (unsigned i = 0; i < PATIENCE; i++) {
         struct target g = {.room = 0};
         uint64_t word = load_acquire(slot); /* shows the record behind it [I1] */
@@ -145,6 +146,11 @@ static bool is_current(struct pass *p)
     return root == p->ref || p->resizing == p->ref;
 }
 
+static uint64_t pass_slots(const struct pass *p)
+{
+    return (p->shape.mask + 1) * BUCKET_SLOTS;
+}
+
 /* Of a table that is root or next: may its slots be followed? */
 static bool check_header(struct pass *p)
 {
@@ -152,8 +158,8 @@ static bool check_header(struct pass *p)
     const struct table *t = p->t;
     uint64_t generation = p->ref / TABLE_AREAS;
     uint64_t state = load_acquire(&t->state);
-    bool sound = table_is_sound(a, p->ref) && table_next(a, t) != TABLE_NONE &&
-                 load_relaxed(&t->taken) == table_bytes(t->slots);
+    bool sound = table_look(a, p->ref, &p->shape) && table_next(a, t) != TABLE_NONE &&
+                 load_relaxed(&t->taken) == table_bytes(pass_slots(p));
     bool live = claim_kind(state) == TABLE_LIVE && claim_epoch(state) == generation;
     if ((sound && live) || !is_current(p))
         return sound && live;
@@ -171,23 +177,22 @@ static void check_tickets(struct pass *p)
 {
     uint64_t word = load_acquire(&p->t->tickets);
     uint64_t left = word & TICKETS_COUNT;
-    uint64_t quota = table_quota(p->t->slots);
+    uint64_t quota = table_quota(pass_slots(p));
     if ((word & TICKETS_CLOSED) == 0 && (left > quota || p->filled > quota - left))
         verify_finding(p->v,
                        "index table %" PRIu64 ": %" PRIu64 " of %" PRIu64 " slots were "
                        "filled and %" PRIu64 " tickets are left, together more than %" PRIu64,
-                       p->ref / TABLE_AREAS, p->filled, p->t->slots, left, quota);
+                       p->ref / TABLE_AREAS, p->filled, pass_slots(p), left, quota);
 }
 
 enum outcome { PASS_DONE, PASS_RETIRED, PASS_UNSOUND };
 
-/* Some buckets from @slot on.  The header was found sound just now, and is read once (R3). */
+/* Some buckets from @slot on. */
 static uint64_t check_slots(struct pass *p, uint64_t slot)
 {
-    const _Atomic uint64_t *slots = table_slots(p->v->a, p->t);
-    uint64_t end = min_u64(p->t->slots, slot + BUCKETS_PER_SECTION * BUCKET_SLOTS);
+    uint64_t end = min_u64(pass_slots(p), slot + BUCKETS_PER_SECTION * BUCKET_SLOTS);
     for (; slot < end; slot++)
-        check_slot(p, slots, slot);
+        check_slot(p, slot);
     return slot;
 }
 
@@ -206,7 +211,7 @@ static enum outcome pass(struct pass *p)
             outcome = is_current(p) ? PASS_UNSOUND : PASS_RETIRED;
         else
             slot = check_slots(p, slot);
-        ended = outcome == PASS_DONE && slot >= p->t->slots;
+        ended = outcome == PASS_DONE && slot >= pass_slots(p);
         if (ended)
             check_tickets(p);
         if (ended && !is_current(p)) /* a resize that began or ended since */

@@ -632,6 +632,46 @@ static void tickets_that_cannot_be_count_as_none(void **state)
     writer_end(&m.w);
 }
 
+/* R3: a chunk's word that cannot be is none: its slots are moved, and counted. */
+static void chunks_that_say_what_cannot_be_are_moved(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    for (unsigned i = 0; i < 300; i++)
+        writer_put(&m.w, numbered(i), "v");
+    resize_leave(&m.w.self, &m.w.resizer);
+    start(&m);
+    store_seq_cst(&table_chunk_words(m.a, source(&m))[0], UINT32_MAX);
+    finish(&m);
+    for (unsigned i = 0; i < 300; i++)
+        assert_non_null(record_found(&m.w, numbered(i)));
+    uint64_t quota = table_quota(target(&m)->slots);
+    assert_true(load_acquire(&target(&m)->tickets) == ((quota - 300) | TICKETS_TOPPED));
+    writer_end(&m.w);
+}
+
+/* R3: nor does what was written over the bound of T' give it more tickets than slots, or so many
+ * that its word is CLOSED. */
+static void a_bound_written_over_closes_no_table(void **state)
+{
+    static const uint64_t bounds[] = {0, UINT64_MAX, TICKETS_CLOSED, TICKETS_TOPPED};
+    struct moving m;
+    begin(&m, state);
+    for (unsigned i = 0; i < 300; i++)
+        writer_put(&m.w, numbered(i), "v");
+    for (unsigned i = 0; i < ARRAY_SIZE(bounds); i++) {
+        resize_leave(&m.w.self, &m.w.resizer);
+        start(&m);
+        target(&m)->bound = bounds[i];
+        finish(&m);
+        uint64_t word = load_acquire(&target(&m)->tickets);
+        assert_true((word & (TICKETS_CLOSED | TICKETS_TOPPED)) == TICKETS_TOPPED);
+        assert_true((word & TICKETS_COUNT) <= table_quota(target(&m)->slots));
+        writer_put(&m.w, "another", "v");
+    }
+    writer_end(&m.w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -657,6 +697,8 @@ int main(void)
         FIXTURE(what_is_written_over_is_not_moved),
         FIXTURE(a_frozen_record_stays_where_it_is),
         FIXTURE(tickets_that_cannot_be_count_as_none),
+        FIXTURE(chunks_that_say_what_cannot_be_are_moved),
+        FIXTURE(a_bound_written_over_closes_no_table),
     };
     return cmocka_run_group_tests_name("resize", tests, NULL, NULL);
 }
