@@ -131,17 +131,18 @@ int table_claim(const struct participant *p, uint64_t slots, struct table **out)
 int table_take(const struct arena *a, struct table *t, uint64_t bytes, bool *complete)
 {
     /* `cursor` serves as the mark: nobody moves slots of a table that is being made */
-    uint64_t at = load_relaxed(&t->cursor);
-    uint64_t step = min_u64(bytes, load_relaxed(&t->taken) - at);
+    uint64_t all = min_u64(table_bytes(t->slots), a->sb->area_bytes); /* R3: nobody else's */
+    uint64_t at = min_u64(load_relaxed(&t->cursor), all);
+    uint64_t step = min_u64(bytes, all - at);
     bool grows = t->slots > table_of(a, table_root(a))->slots;
     int rc = 0;
     if (step != 0)
-        rc = bytes == UINT64_MAX ? arena_take_huge(a, t->slots_offset + at, step)
-             : grows             ? arena_take_value(a, t->slots_offset + at, step)
-                                 : arena_take(a, t->slots_offset + at, step);
+        rc = bytes == UINT64_MAX ? arena_take_huge(a, area_offset(a, t) + at, step)
+             : grows             ? arena_take_value(a, area_offset(a, t) + at, step)
+                                 : arena_take(a, area_offset(a, t) + at, step);
     if (rc != 0)
         return rc;
-    *complete = at + step == load_relaxed(&t->taken);
+    *complete = at + step == all;
     store_relaxed(&t->cursor, *complete ? 0 : at + step);
     return 0;
 }
@@ -150,8 +151,9 @@ int table_take(const struct arena *a, struct table *t, uint64_t bytes, bool *com
  * it stays, -> LIMBO(0): nobody looks there, so whoever reclaims next tries again. */
 static void empty_area(const struct arena *a, struct table *t, uint64_t word)
 {
-    uint64_t taken = min_u64(load_relaxed(&t->taken), a->sb->area_bytes); /* R3: nobody else's */
-    if (arena_release(a, area_offset(a, t), taken) != 0) {
+    /* R3: all of its own, whichever of the two was written over, and nobody else's */
+    uint64_t taken = max_u64(load_relaxed(&t->taken), table_bytes(t->slots));
+    if (arena_release(a, area_offset(a, t), min_u64(taken, a->sb->area_bytes)) != 0) {
         change(t, word, claim_word(TABLE_LIMBO, 0, 0));
         return;
     }

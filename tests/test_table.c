@@ -348,6 +348,46 @@ static void an_area_with_too_much_taken_gives_back_its_own(void **state)
 
 /* ---- reaping ------------------------------------------------------------------------------- */
 
+/* R3: nor are its slots there still, when the next table is made of it. */
+static void an_area_with_too_little_taken_is_emptied(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    bool complete;
+    writer_begin(&w, a, writers_process(state));
+    struct table *t = claim(&w, 4096), *same;
+    assert_int_equal(table_take(a, t, UINT64_MAX, &complete), 0);
+    store_seq_cst(&table_slots(a, t)[4000], SLOT_MOVED_EMPTY);
+    store_seq_cst(&t->taken, 8);
+    table_unclaim_owner(&w.self, t);
+    same = claim(&w, 4096);
+    assert_ptr_equal(same, t);
+    assert_true(load_acquire(&table_slots(a, t)[4000]) == SLOT_EMPTY);
+    table_unclaim_owner(&w.self, t);
+    writer_end(&w);
+}
+
+/* R3: no more is taken than the table needs, and that comes to an end. */
+static void no_more_is_taken_than_is_needed(void **state)
+{
+    static const uint64_t words[] = {0, 8, 1ull << 44, UINT64_MAX};
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    writer_begin(&w, a, writers_process(state));
+    for (unsigned i = 0; i < 2 * ARRAY_SIZE(words); i++) {
+        struct table *t = claim(&w, 4096);
+        uint64_t steps = table_bytes(4096) / PAGE_BYTES;
+        bool complete = false;
+        store_seq_cst(i % 2 == 0 ? &t->taken : &t->cursor, words[i / 2]);
+        for (unsigned n = 0; !complete; n++) {
+            assert_in_range(n, 0, steps - 1);
+            assert_int_equal(table_take(a, t, PAGE_BYTES, &complete), 0);
+        }
+        table_unclaim_owner(&w.self, t);
+    }
+    writer_end(&w);
+}
+
 static void what_the_dead_had_claimed_is_free(void **state)
 {
     const struct arena *a = fixture_arena(state);
@@ -409,6 +449,8 @@ int main(void)
         FIXTURE(a_table_lives_by_its_own_name_only),
         FIXTURE(an_old_table_goes_when_nobody_looks),
         FIXTURE(an_area_with_too_much_taken_gives_back_its_own),
+        FIXTURE(an_area_with_too_little_taken_is_emptied),
+        FIXTURE(no_more_is_taken_than_is_needed),
         FIXTURE(what_the_dead_had_claimed_is_free),
         FIXTURE(what_is_named_lives_on),
     };
