@@ -133,7 +133,7 @@ int resize_claim_next(const struct participant *p, struct resizer *z, const stru
 void resize_forget_taken(const struct participant *p, struct resizer *z)
 {
     if (z->prepared != NULL && !table_claimed_owner(p, z->prepared))
-        z->prepared = NULL;
+        resize_drop_prepared(p, z); /* if it is TAKING still: who began that may be dead */
 }
 
 int resize_get_prepared(const struct participant *p, struct resizer *z, const struct table *t)

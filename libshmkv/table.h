@@ -13,6 +13,7 @@
  *   CLAIMED(p,g) -> TAKING(p,g)    anyone, who finds p in no section, and the claim
  *                          overtaken by a younger root, or memory short; to p it is CLAIMED still
  *   TAKING(p,g) -> PUNCHING(q)     any q, after a fence and a look at p's words       [T2]
+ *   TAKING(p,g) -> PUNCHING(p)     p, which sees it: q may be dead, and nobody else about
  *   LIVE(g) -> LIMBO(e)    anyone who sees a younger root, e = G loaded after that    [E2]
  *   LIMBO(e) -> PUNCHING(p)    any p, e <= safe; gives the memory back, so the area reads as zero
  *   PUNCHING(p) -> FREE    p

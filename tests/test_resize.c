@@ -561,6 +561,22 @@ static void an_idle_claim_is_taken_in_need(void **state)
     writer_end(&m.w);
 }
 
+/* Who was about to take it has died: its claimer, who is alone now, gives it back himself. */
+static void an_idle_claim_that_nobody_took_is_given_back(void **state)
+{
+    struct moving m;
+    begin(&m, state);
+    struct table *claimed = prepare_and_idle(m.a, &m.w);
+    uint64_t word = load_acquire(&claimed->state);
+    uint64_t taking = claim_word(TABLE_TAKING, m.w.self.index, claim_epoch(word));
+    store_seq_cst(&claimed->state, taking);
+    for (unsigned i = 0; i < 3; i++) {
+        resize_once(&m);
+        assert_true(load_acquire(&claimed->state) != taking); /* it may be used again */
+    }
+    writer_end(&m.w);
+}
+
 /* ---- scribbled ----------------------------------------------------------------------------- */
 
 /* R3: T or T' is written over while a chunk is under way: nobody moves anything any more, or tries
@@ -694,6 +710,7 @@ int main(void)
         FIXTURE(what_was_prepared_earlier_is_younger_than_the_root),
         FIXTURE(an_idle_claim_is_given_back),
         FIXTURE(an_idle_claim_is_taken_in_need),
+        FIXTURE(an_idle_claim_that_nobody_took_is_given_back),
         FIXTURE(what_is_written_over_is_not_moved),
         FIXTURE(a_frozen_record_stays_where_it_is),
         FIXTURE(tickets_that_cannot_be_count_as_none),
