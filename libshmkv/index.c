@@ -506,7 +506,12 @@ static int copy_and_swing(struct writer *w, uint64_t from)
     uint64_t id = arena_segment_of(a, from);
     uint64_t seed = record_seed(id, load_relaxed(&segment_at(a, id)->incarnation));
     struct record *copy = arena_at(a, l->at);
-    record_copy(copy, r, seed, l->seed);
+    /* R3: its length was written over since room was made, or is while it is copied */
+    if (unlikely(!append_has_room(l, bytes)))
+        return SHMKV_ECORRUPT;
+    record_copy(copy, r, bytes, seed, l->seed);
+    if (unlikely(record_size(copy) != bytes))
+        return SHMKV_ECORRUPT;
     if (a->cache)
         record_mark_unread(copy);
     POINT("relocate.copied");

@@ -293,12 +293,12 @@ int ops_copy(struct context *c, const struct ops_write *w, size_t spare, struct 
         copy->size = r->vlen;
         copy->version = r->version;
         copy->expiry = record_expiry(r);
-        copy->value = malloc(r->vlen + spare + 1);
+        copy->value = malloc(copy->size + spare + 1); /* the length is read once (R3) */
         if (copy->value != NULL)
-            memcpy(copy->value, record_value(r), r->vlen);
+            memcpy(copy->value, record_value(r), copy->size);
         else
-            rc = error_set(SHMKV_ESYSTEM, "%s: no memory for a copy of %u bytes",
-                           c->store->arena.name, r->vlen);
+            rc = error_set(SHMKV_ESYSTEM, "%s: no memory for a copy of %zu bytes",
+                           c->store->arena.name, copy->size);
     }
     epoch_exit(&c->writer.self, outer);
     return rc;

@@ -246,11 +246,12 @@ static int take_copy(struct context *c, struct ops_write *w, struct shmkv_bytes 
         rc = rc != 0 ? rc : error_code(SHMKV_ENOTFOUND);
     } else {
         w->expected = r->version;
-        out->size = r->vlen;
-        if (r->vlen > cap)
-            rc = error_set(SHMKV_EBUFFER, "the value has %u bytes, the buffer %zu", r->vlen, cap);
-        else if (r->vlen != 0)
-            memcpy((void *)(uintptr_t)out->data, record_value(r), r->vlen);
+        out->size = r->vlen; /* read once (R3) */
+        if (out->size > cap)
+            rc =
+                error_set(SHMKV_EBUFFER, "the value has %zu bytes, the buffer %zu", out->size, cap);
+        else if (out->size != 0)
+            memcpy((void *)(uintptr_t)out->data, record_value(r), out->size);
     }
     epoch_exit(&c->writer.self, outer);
     return rc;

@@ -138,14 +138,15 @@ uint32_t record_reseed(uint32_t crc, uint64_t from, uint64_t to)
     return crc ^ record_fold(from) ^ record_fold(to);
 }
 
-void record_copy(struct record *to, const struct record *from, uint64_t from_seed, uint64_t to_seed)
+void record_copy(struct record *to, const struct record *from, uint64_t bytes, uint64_t from_seed,
+                 uint64_t to_seed)
 {
     const size_t head = offsetof(struct record, version);
     uint32_t marks = load_relaxed(&from->state); /* relaxed: these bits never change */
     /* Relaxed: nobody can find the copy yet.  But a checkpoint may look at what was given up here,
      * and must not see the PUBLISHED of @from: [I2]. */
     store_relaxed(&to->state, RECORD_COPY);
-    memcpy((char *)to + head, (const char *)from + head, record_size(from) - head);
+    memcpy((char *)to + head, (const char *)from + head, bytes - head);
     to->crc = record_reseed(from->crc, from_seed, to_seed) ^ record_marks_tie(marks) ^
               record_marks_tie(RECORD_COPY);
 }

@@ -263,10 +263,11 @@ uint64_t record_seed(uint64_t segment, uint64_t incarnation);
 /* Carry a crc over to another place, without looking at the bytes: never blesses a stray write. */
 uint32_t record_reseed(uint32_t crc, uint64_t from, uint64_t to);
 /*
- * record_copy() - write a copy of the record @from for another place.  It is marked COPY, not FIRST
- * (R18), and not published; its crc is carried over, so a damaged record makes a damaged copy.
+ * record_copy() - write a copy of the record @from, of @bytes, for another place.  It is marked
+ * COPY, not FIRST (R18), and not published; its crc is carried over, so a damaged record makes a
+ * damaged copy.
  */
-void record_copy(struct record *to, const struct record *from, uint64_t from_seed,
+void record_copy(struct record *to, const struct record *from, uint64_t bytes, uint64_t from_seed,
                  uint64_t to_seed);
 /*
  * record_peek() - a private copy of @bytes, a multiple of 8, that others may be writing meanwhile,

@@ -156,7 +156,7 @@ static uint64_t compact(struct recovery *v, uint64_t id, uint64_t life)
         if (slot == NULL)
             continue;
         struct record *copy = (void *)(v->scratch + to);
-        record_copy(copy, r, from_seed, to_seed);
+        record_copy(copy, r, bytes, from_seed, to_seed);
         record_mark_published(copy);
         store_relaxed(slot, slot_record(slot_tag_of(load_relaxed(slot)), start + to));
         to += bytes;

@@ -381,6 +381,30 @@ static void relocation_is_the_same_record_elsewhere(void **state)
     writer_end(&other);
 }
 
+/* R3: a length that grows once room was made for the copy overwrites nobody. */
+static void relocation_stays_in_its_room(void **state)
+{
+    const struct arena *a = fixture_arena(state);
+    struct writer w;
+    writer_begin(&w, a, writers_process(state));
+    writer_put(&w, "k", "value");
+    struct record *r = (struct record *)(uintptr_t)record_found(&w, "k");
+    uint64_t from = offset_of(a, r), id = w.puts.hold.id;
+    append_close(&w.puts, a);
+    assert_int_equal(append_reserve(&w.moves, &w.self, SEGMENT_FOR_CLEANING, 256), 0);
+    assert_true(segment_claim_victim(&w.self, id, load_acquire(&segment_at(a, id)->state)));
+    uint64_t claimed = load_acquire(&segment_at(a, id)->state), room = w.moves.stop - w.moves.at;
+    char *behind = arena_at(a, w.moves.stop), was = *behind;
+    r->vlen = (uint32_t)room;
+    assert_int_equal(index_relocate(&w, from, claimed), SHMKV_ECORRUPT);
+    assert_int_equal(*behind, was);
+    assert_true(load_acquire(&w.self.entry->inflight) == 0);
+    r->vlen = 5;
+    assert_int_equal(index_relocate(&w, from, claimed), INDEX_RELOCATED);
+    assert_value(&w, "k", "value");
+    writer_end(&w);
+}
+
 /* ---- scribbled ----------------------------------------------------------------------------- */
 
 /* R3: a slot that leads out of the log is damage, not a crash. */
@@ -558,6 +582,7 @@ int main(void)
         FIXTURE(old_table_first),
         FIXTURE(conditions),
         FIXTURE(relocation_is_the_same_record_elsewhere),
+        FIXTURE(relocation_stays_in_its_room),
         FIXTURE(a_slot_out_of_the_log_is_reported),
         FIXTURE(a_record_that_leaves_its_segment_is_reported),
         FIXTURE(a_slot_that_leads_to_no_table_is_reported),

@@ -308,12 +308,12 @@ static void marks(void **state)
     assert_false(record_valid(r, sizeof(from), here));
     store_relaxed(&r->state, RECORD_FIRST);
     assert_false(record_is_copy(r));
-    record_copy(copy, r, here, there);
+    record_copy(copy, r, record_size(r), here, there);
     assert_true(record_valid(copy, sizeof(to), there));
     assert_true(record_is_copy(copy));
     assert_int_equal(load_relaxed(&copy->state) & RECORD_FIRST, 0);
     from[record_size(r) - 8] ^= 1; /* a stray write is not blessed by copying */
-    record_copy(copy, r, here, there);
+    record_copy(copy, r, record_size(r), here, there);
     assert_false(record_valid(copy, sizeof(to), there));
 }
 
